@@ -1,0 +1,80 @@
+"""From the YAML and the command line to `StreamConfig` and `MulKIConfig`."""
+
+import dataclasses
+from pathlib import Path
+
+import yaml
+from transformers import HfArgumentParser
+
+from .config import MethodArguments, MulKIConfig, StreamConfig, TrainerArguments, check_keys
+from .errors import ConfigurationError
+from .objectives.mulki import MulKIArguments
+from .objectives.snd import SnDArguments
+
+
+PACKAGE = Path(__file__).parent
+
+
+def make_parser() -> HfArgumentParser:
+    """A parser with one documented group of options for each dataclass of the configuration."""
+    parser = HfArgumentParser(
+        (StreamConfig, MethodArguments, MulKIArguments, SnDArguments, TrainerArguments),
+        usage="accelerate launch -m mulki_hf.train --config RECIPE [--FIELD VALUE ...]",
+        description="Train a CLIP on a stream of tasks. Every field can stand in the YAML; the command line overrides.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", help="YAML file, or the name of a recipe that the package ships (quickstart).")
+    return parser
+
+
+def parse(argv: list[str] | None = None) -> tuple[StreamConfig, MulKIConfig]:
+    """Read `--config`, then the other options of `argv` (default: the process's) over it.
+
+    Raises:
+        ConfigurationError: a key is unknown, or a value is out of range.
+    """
+    parser = make_parser()
+    finder = HfArgumentParser((), add_help=False, allow_abbrev=False)
+    finder.add_argument("--config")
+    config_path = finder.parse_known_args(argv)[0].config
+    if config_path is not None:
+        # As defaults of the parser, strings such as `1e-5` are converted to the field's type like typed options.
+        parser.set_defaults(**read_yaml(find_recipe(config_path)))
+    given = vars(parser.parse_args(argv))
+    try:
+        return tuple(
+            cls(**{f.name: given[f.name] for f in dataclasses.fields(cls) if f.init})
+            for cls in (StreamConfig, MulKIConfig)
+        )
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def read_yaml(path: Path) -> dict:
+    """The recipe's keys, each of them a field of the configuration."""
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"--config: can't read {path}: {error}") from error
+    if not isinstance(recipe, dict):
+        raise ConfigurationError(f"--config: {path} must be a mapping of fields, got {type(recipe).__name__}")
+    known = {f.name for cls in (StreamConfig, MulKIConfig) for f in dataclasses.fields(cls) if f.init}
+    check_keys(recipe, known, str(path))
+    return recipe
+
+
+def find_recipe(name: str) -> Path:
+    """The YAML at the path `name`, else the recipe of that name that ships with the package."""
+    if Path(name).is_file():
+        return Path(name)
+    for folder in recipe_folders():
+        path = folder / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
+        if path.is_file():
+            return path
+    shipped = sorted({path.stem for folder in recipe_folders() for path in folder.glob("*.yaml")})
+    raise ConfigurationError(f"--config: no file {name!r}, and no recipe of that name; recipes: {', '.join(shipped)}")
+
+
+def recipe_folders() -> list[Path]:
+    """Where recipes lie: inside an installed wheel, or beside the package in a clone."""
+    return [folder for folder in (PACKAGE / "recipes", PACKAGE.parent / "recipes") if folder.is_dir()]

@@ -1,0 +1,274 @@
+"""Every setting: the stream (`StreamConfig`, `TaskConfig`) and the training of each of its tasks (`MulKIConfig`)."""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import yaml
+from transformers import TrainingArguments
+
+from .errors import ConfigurationError
+from .objectives import OBJECTIVES
+from .objectives.mulki import MulKIArguments
+from .objectives.snd import SnDArguments
+
+
+TOWERS = ("both", "vision", "text")
+PROTOCOLS = ("til", "cil", "xtail")
+
+
+@dataclass
+class MethodArguments:
+    """Which method, on which towers."""
+
+    _argument_group_name = "Method"
+
+    method: str = field(default="mulki", metadata={"help": f"Continual-learning method: {', '.join(OBJECTIVES)}."})
+    train_towers: Literal["both", "vision", "text"] | None = field(
+        default=None,
+        metadata={
+            "help": "Towers to train, each with its projection: both, vision or text. Default: the method's own "
+            "(both; vision for snd). The logit scale is never trained."
+        },
+    )
+
+    def __post_init__(self):
+        if self.method not in OBJECTIVES:
+            raise ValueError(f"method must be one of {', '.join(OBJECTIVES)}, got {self.method!r}")
+        if self.train_towers is None:
+            self.train_towers = OBJECTIVES[self.method].towers
+        if self.train_towers not in TOWERS:
+            raise ValueError(f"train_towers must be one of {', '.join(TOWERS)}, got {self.train_towers!r}")
+
+
+@dataclass
+class TrainerArguments(TrainingArguments):
+    """`transformers.TrainingArguments` with the defaults that fine-tuning a CLIP wants."""
+
+    _argument_group_name = "Trainer (transformers.TrainingArguments; the schedule starts anew with every task)"
+
+    learning_rate: float = field(default=1e-5, metadata={"help": "Peak learning rate of AdamW."})
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning-rate schedule within a task."})
+    logging_steps: float = field(default=10, metadata={"help": "Log every that many steps, or share of the steps."})
+    label_smoothing_factor: float = field(
+        default=0.0, metadata={"help": "Label smoothing of the task loss, in [0, 1)."}
+    )
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Must stay off: images become pixel values only as batches are made."}
+    )
+    ddp_find_unused_parameters: bool | None = field(
+        default=False, metadata={"help": "Every trainable parameter takes part in each step, so there is none to find."}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 <= self.label_smoothing_factor < 1:
+            raise ValueError(f"label_smoothing_factor must be in [0, 1), got {self.label_smoothing_factor}")
+        if self.learning_rate < 0:
+            raise ValueError(f"learning_rate must be >= 0, got {self.learning_rate}")
+        if self.remove_unused_columns:
+            raise ValueError("remove_unused_columns must be False, got True: it would drop the images")
+        if self.fsdp or self.deepspeed:
+            raise ValueError("fsdp and deepspeed are not supported: CLIP's 0-D logit scale can't be sharded; use DDP")
+        if self.push_to_hub:
+            raise ValueError(
+                "push_to_hub is not supported yet, got True: upload a task's folder with `hf upload REPO FOLDER`"
+            )
+
+
+@dataclass
+class MulKIConfig(MethodArguments, MulKIArguments, SnDArguments, TrainerArguments):
+    """Training arguments of one task of the stream: `transformers.TrainingArguments` and the methods' own.
+
+    Fields of a method that is not selected are checked but have no effect.
+
+    Raises:
+        ValueError: a field is out of range; the message names field and value.
+    """
+
+    def __post_init__(self):
+        for arguments in MulKIConfig.__bases__:
+            arguments.__post_init__(self)
+
+
+@dataclass
+class TaskConfig:
+    """One entry of the YAML's `tasks`. With `class_incremental: N` it stands for N tasks.
+
+    Raises:
+        ConfigurationError: a field is missing or malformed; the message names the task.
+    """
+
+    name: str = field(metadata={"help": "Short name; becomes part of the checkpoint's folder name."})
+    dataset: str = field(
+        metadata={
+            "help": "What `datasets.load_dataset` takes: a Hub id, a folder, a builder such as `parquet`, `webdataset` "
+            "or `imagefolder` (with `data_files`), a file, a `save_to_disk` folder, or `embedded:NAME`."
+        }
+    )
+    config_name: str | None = field(default=None, metadata={"help": "The dataset's configuration."})
+    data_files: str | list | dict | None = field(default=None, metadata={"help": "Passed to `load_dataset`."})
+    data_dir: str | None = field(default=None, metadata={"help": "Passed to `load_dataset`."})
+    revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub dataset."})
+    train_split: str = field(default="train", metadata={"help": "Split to train on; slices work: `train[:90%]`."})
+    eval_split: str = field(default="test", metadata={"help": "Split of the accuracy matrix."})
+    validation_split: str | None = field(
+        default=None, metadata={"help": "Split that takes eval_split's place with `--evaluate_on validation`."}
+    )
+    image_column: str = field(default="image", metadata={"help": "Column with images (or paths of images)."})
+    label_column: str = field(default="label", metadata={"help": "Column with class numbers or class names."})
+    class_names: list[str] | str | None = field(
+        default=None,
+        metadata={"help": "A list, or a text file with a name a line. Default: the label column's `ClassLabel` names."},
+    )
+    templates: list[str] | None = field(
+        default=None, metadata={"help": "Prompt templates with `{}` for the class name. Default: the stream's."}
+    )
+    class_incremental: int = field(
+        default=1, metadata={"help": "Split the classes into that many tasks, learned one after another."}
+    )
+    class_order_seed: int | None = field(
+        default=None, metadata={"help": "Shuffle the classes before splitting them. Default: their own order."}
+    )
+
+    def __post_init__(self):
+        if (
+            not isinstance(self.name, str)
+            or not self.name
+            or set(self.name) & set("/\\:")
+            or self.name != self.name.strip()
+        ):
+            raise ConfigurationError(f"task name must be a folder-safe string, got {self.name!r}")
+        if not isinstance(self.dataset, str) or not self.dataset:
+            raise ConfigurationError(f"task {self.name!r}: dataset must be a string, got {self.dataset!r}")
+        if not isinstance(self.class_incremental, int) or self.class_incremental < 1:
+            raise ConfigurationError(
+                f"task {self.name!r}: class_incremental must be an integer >= 1, got {self.class_incremental!r}"
+            )
+        if isinstance(self.templates, str):
+            self.templates = [self.templates]
+        if self.templates is not None:
+            check_templates(self.templates, f"task {self.name!r}")
+
+    @classmethod
+    def from_dict(cls, spec: Any, position: int) -> "TaskConfig":
+        """From the YAML mapping at `position` (1-based) of `tasks`, refusing keys that no field has."""
+        where = f"tasks, entry {position}"
+        if not isinstance(spec, dict):
+            raise ConfigurationError(f"{where}: must be a mapping with at least name and dataset, got {spec!r}")
+        if spec.get("name"):
+            where += f" ({spec['name']!r})"
+        check_keys(spec, {f.name for f in dataclasses.fields(cls)}, where)
+        for key in ("name", "dataset"):
+            if key not in spec:
+                raise ConfigurationError(f"{where}: {key} is missing")
+        return cls(**spec)
+
+
+class TaskSpec(dict):
+    """A task's mapping as YAML gives it, or as a YAML string on the command line."""
+
+    def __init__(self, spec: str | dict):
+        super().__init__(yaml.safe_load(spec) if isinstance(spec, str) else spec)
+
+
+@dataclass
+class StreamConfig:
+    """What is learned: the model to start from, the tasks in order, the evaluation and the output folder's fate.
+
+    Raises:
+        ConfigurationError: a field is missing, out of range or contradicts another.
+    """
+
+    _argument_group_name = "Stream"
+
+    model_name_or_path: str = field(
+        default="clip-nano",
+        metadata={"help": "CLIP to start from: a Hub id, a folder, or `clip-nano`, the small one inside the package."},
+    )
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub model."})
+    tasks: list[TaskSpec] = field(
+        default_factory=list,
+        metadata={"help": "The tasks in order, each a mapping of TaskConfig's fields; best written in the YAML."},
+    )
+    templates: list[str] = field(
+        default_factory=lambda: ["a photo of a {}."],
+        metadata={"help": "Prompt templates of the tasks that bring none of their own."},
+    )
+    protocol: Literal["til", "cil", "xtail"] = field(
+        default="til",
+        metadata={
+            "help": "Classes that compete in evaluation: the task's own (til), those of all tasks seen so far and its "
+            "own (cil), or those of every task in the stream (xtail)."
+        },
+    )
+    evaluate_on: Literal["test", "validation"] = field(
+        default="test", metadata={"help": "Evaluate on the tasks' eval_split or, for tuning, their validation_split."}
+    )
+    random_resized_crop: float | None = field(
+        default=None,
+        metadata={"help": "Train on random crops of at least this share of the image's area, in (0, 1]. Default: off."},
+    )
+    unreadable_images: Literal["error", "skip"] = field(
+        default="error", metadata={"help": "What an image that can't be decoded means: an error, or left out, counted."}
+    )
+    dataset_num_proc: int | None = field(
+        default=None, metadata={"help": "Processes that check the images before training."}
+    )
+    reference_dataset: str | None = field(
+        default=None, metadata={"help": "Unlabelled images for methods that need them; as a task's `dataset`."}
+    )
+    reference_config_name: str | None = field(default=None, metadata={"help": "The reference set's configuration."})
+    reference_data_files: str | None = field(default=None, metadata={"help": "Passed to `load_dataset`."})
+    reference_revision: str | None = field(default=None, metadata={"help": "Revision of a reference set on the Hub."})
+    reference_split: str = field(default="train", metadata={"help": "Split of the reference set."})
+    reference_image_column: str = field(default="image", metadata={"help": "The reference set's image column."})
+    resume: bool = field(
+        default=False, metadata={"help": "Go on in output_dir at the first unfinished task, at its last checkpoint."}
+    )
+    overwrite: bool = field(
+        default=False, metadata={"help": "Delete the results and checkpoints of an earlier run in output_dir."}
+    )
+
+    def __post_init__(self):
+        choices = {"protocol": PROTOCOLS, "evaluate_on": ("test", "validation"), "unreadable_images": ("error", "skip")}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ConfigurationError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if self.random_resized_crop is not None and not 0 < self.random_resized_crop <= 1:
+            raise ConfigurationError(f"random_resized_crop must be in (0, 1], got {self.random_resized_crop}")
+        if self.resume and self.overwrite:
+            raise ConfigurationError("resume and overwrite exclude each other, got both")
+        if isinstance(self.templates, str):
+            self.templates = [self.templates]
+        check_templates(self.templates, "stream")
+        if not isinstance(self.tasks, list) or not self.tasks:
+            raise ConfigurationError("tasks is empty: list at least one task in the YAML given with --config")
+
+    def task_configs(self) -> list[TaskConfig]:
+        """The entries of `tasks`, checked; their names are unique."""
+        tasks = [TaskConfig.from_dict(spec, position) for position, spec in enumerate(self.tasks, start=1)]
+        names = [task.name for task in tasks]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ConfigurationError(f"tasks: names must be unique, got {', '.join(repeated)} more than once")
+        return tasks
+
+
+def check_keys(given: dict, known: set[str], where: str) -> None:
+    """Raise `ConfigurationError` for keys of `given` outside `known`, with the nearest known one."""
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known are: {', '.join(sorted(known))}"
+            raise ConfigurationError(f"{where}: unknown key {key!r}{hint}")
+
+
+def check_templates(templates: Any, where: str) -> None:
+    """Raise `ConfigurationError` unless `templates` is a non-empty list of strings with a `{}` each."""
+    if not isinstance(templates, list) or not templates:
+        raise ConfigurationError(f"{where}: templates must be a non-empty list, got {templates!r}")
+    for template in templates:
+        if not isinstance(template, str) or "{}" not in template:
+            raise ConfigurationError(f"{where}: template {template!r} has no {{}} for the class name")

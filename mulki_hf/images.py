@@ -1,0 +1,56 @@
+"""Images to pixel values: the model's own processor, and a random resized crop before it in training."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+
+def image_transform(image_processor, crop_area: float | None = None) -> Callable[[dict], dict]:
+    """A batched transform for `Dataset.set_transform`: columns `image` and `label` to `pixel_values` and `labels`.
+
+    Args:
+        image_processor: the model's own image processor.
+        crop_area (`float`, *optional*): train on random crops of at least this share of the image's area.
+    """
+
+    side = (image_processor.crop_size or image_processor.size)["height"]
+
+    def transform(batch: dict) -> dict:
+        images = [image.convert("RGB") for image in batch["image"]]
+        if crop_area is not None:
+            images = [random_resized_crop(image, crop_area, side) for image in images]
+        features = {"pixel_values": list(image_processor(images, return_tensors="pt")["pixel_values"])}
+        if "label" in batch:
+            features["labels"] = batch["label"]
+        return features
+
+    return transform
+
+
+def random_resized_crop(image: Image.Image, min_area: float, side: int) -> Image.Image:
+    """A random crop of `min_area` to all of the area and an aspect ratio of 3/4 to 4/3, as a square of `side` pixels.
+
+    Draws from torch's generator, which the Trainer seeds in every worker and restores on resume.
+    """
+    width, height = image.size
+    area, ratio, x, y = torch.rand(4).tolist()
+    area = width * height * (min_area + (1 - min_area) * area)
+    ratio = math.exp((2 * ratio - 1) * math.log(4 / 3))
+    crop_width = min(width, math.sqrt(area * ratio))
+    crop_height = min(height, math.sqrt(area / ratio))
+    left, top = x * (width - crop_width), y * (height - crop_height)
+    box = (left, top, left + crop_width, top + crop_height)
+    return image.resize((side, side), Image.Resampling.BICUBIC, box=box)
+
+
+@torch.no_grad()
+def encode_images(model, pixel_values: Tensor) -> Tensor:
+    """The model's L2-normalised image features `(B, d)` in fp32, without gradient.
+
+    Mixed precision is the caller's: wrap the call in `accelerator.autocast()`.
+    """
+    features = model.get_image_features(pixel_values=pixel_values).pooler_output.float()
+    return torch.nn.functional.normalize(features, dim=-1)

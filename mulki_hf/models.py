@@ -1,0 +1,68 @@
+"""Load the CLIP to start from, and write a task's final checkpoint."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, CLIPModel, CLIPProcessor
+
+from .embedded import EMBEDDED_MODELS, embedded_model_path
+from .errors import ConfigurationError
+from .objectives import Prototypes
+from .prototypes import save_prototypes
+
+
+PROTOTYPES_FILE = "prototypes.safetensors"
+
+
+def resolve_model(name_or_path: str) -> str:
+    """The folder of an embedded model; any other name as it is."""
+    return str(embedded_model_path(name_or_path)) if name_or_path in EMBEDDED_MODELS else name_or_path
+
+
+def load_processor(name_or_path: str, revision: str = "main") -> CLIPProcessor:
+    """The model's own processor.
+
+    Raises:
+        ConfigurationError: `name_or_path` is no CLIP, or can't be loaded.
+    """
+    source = resolve_model(name_or_path)
+    try:
+        model_type = AutoConfig.from_pretrained(source, revision=revision).model_type
+        if model_type != "clip":
+            raise ConfigurationError(f"model_name_or_path: {name_or_path!r} is a {model_type!r} model, not a CLIP")
+        return CLIPProcessor.from_pretrained(source, revision=revision)
+    except (OSError, ValueError) as error:
+        raise _unusable(name_or_path, error) from error
+
+
+def load_model(name_or_path: str, revision: str = "main") -> CLIPModel:
+    """The model in fp32, whatever precision its file has: training keeps fp32 weights, autocast does the rest.
+
+    Raises:
+        ConfigurationError: it can't be loaded.
+    """
+    try:
+        return CLIPModel.from_pretrained(resolve_model(name_or_path), revision=revision, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise _unusable(name_or_path, error) from error
+
+
+def _unusable(name_or_path: str, error: Exception) -> ConfigurationError:
+    if isinstance(error, ConfigurationError):
+        return error
+    return ConfigurationError(f"model_name_or_path: can't load {name_or_path!r} as a CLIP: {error}")
+
+
+def save_checkpoint(
+    folder: str | Path, model: CLIPModel, processor: CLIPProcessor, prototypes: Prototypes, card: str
+) -> None:
+    """Write a task's final checkpoint: a plain `CLIPModel` folder with processor, prototypes and model card.
+
+    The image processor is also written by itself (`preprocessor_config.json`), for libraries that look for it there.
+    """
+    folder = Path(folder)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    processor.image_processor.save_pretrained(folder)
+    save_prototypes(prototypes, folder / PROTOTYPES_FILE)
+    (folder / "README.md").write_text(card, encoding="utf-8")

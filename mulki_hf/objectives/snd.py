@@ -1,0 +1,58 @@
+"""Select-and-Distill (arXiv 2403.09296): two teachers, chosen per reference image by how far they disagree."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from .base import FeatureBatch, Objective, TeacherFeatures, discrepancy_gate
+
+
+@dataclass
+class SnDArguments:
+    """Select-and-Distill's strengths; defaults as in the official code."""
+
+    _argument_group_name = "Select-and-Distill"
+
+    snd_previous_weight: float = field(
+        default=9.0, metadata={"help": "Strength of the distillation from the previous teacher."}
+    )
+    snd_original_weight: float = field(
+        default=0.5, metadata={"help": "Strength of the distillation from the original teacher."}
+    )
+    reference_per_sample: int = field(
+        default=2,
+        metadata={"help": "Reference images trained on beside each task image (paper: batches of 64 to 32)."},
+    )
+
+    def __post_init__(self):
+        for name in ("snd_previous_weight", "snd_original_weight"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+        if self.reference_per_sample < 1:
+            raise ValueError(f"reference_per_sample must be >= 1, got {self.reference_per_sample}")
+
+
+class SelectAndDistill(Objective):
+    """`L = L_task + 9 * mean(g * ||v_S - v_P||^2) + 0.5 * mean((1 - g) * ||v_S - v_O||^2)` on reference images.
+
+    `g` is [`discrepancy_gate`]. Trains the vision tower; needs an unlabelled reference set.
+    """
+
+    teachers = frozenset({"original", "previous"})
+    teacher_inputs = frozenset({"reference"})
+    towers = "vision"
+
+    def retention(self, batch: FeatureBatch) -> dict[str, Tensor]:
+        previous, original = select_and_distill(batch.reference, batch.original, batch.previous)
+        return {
+            "previous": self.args.snd_previous_weight * previous,
+            "original": self.args.snd_original_weight * original,
+        }
+
+
+def select_and_distill(student: Tensor, original: TeacherFeatures, previous: TeacherFeatures) -> tuple[Tensor, Tensor]:
+    """Gated squared feature distances to the previous and to the original teacher, each a mean over `(R, d)`."""
+    gate = discrepancy_gate(original.reference, previous.reference)
+    to_previous = (student - previous.reference).square().sum(dim=-1)
+    to_original = (student - original.reference).square().sum(dim=-1)
+    return (gate * to_previous).mean(), ((1 - gate) * to_original).mean()

@@ -1,0 +1,50 @@
+"""The two pictures of a stream: the accuracy matrix and each task's accuracy over the stream."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from .results import StreamResults
+
+
+def plot_accuracy_matrix(results: StreamResults, path: str | Path) -> None:
+    """Heat map: a row for zero-shot and each finished task, a column for each task; learned cells are framed."""
+    rows = [results.zero_shot, *results.accuracy]
+    names = ["zero-shot", *(f"after {name}" for name in results.tasks[: results.finished])]
+    figure = Figure(figsize=(2.2 + 0.9 * len(results.tasks), 1.6 + 0.55 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(rows, vmin=0, vmax=100, cmap="viridis", aspect="auto")
+    axes.set_xticks(range(len(results.tasks)), results.tasks, rotation=30, ha="right")
+    axes.set_yticks(range(len(rows)), names)
+    axes.set_title(f"{results.method}: accuracy in %")
+    for i, row in enumerate(rows):
+        for j, value in enumerate(row):
+            axes.text(j, i, f"{value:.1f}", ha="center", va="center", color="white" if value < 60 else "black")
+            if i == j + 1:
+                corner = (j - 0.48, i - 0.46)
+                axes.add_patch(Rectangle(corner, 0.96, 0.92, fill=False, edgecolor="white", linewidth=1.8))
+    figure.colorbar(image, ax=axes)
+    figure.savefig(path, dpi=120)
+
+
+def plot_curves(results: StreamResults, path: str | Path) -> None:
+    """A panel for each task: its accuracy over the stream, its zero-shot level, and where it is learned."""
+    count = len(results.tasks)
+    figure = Figure(figsize=(2.6 * min(count, 5) + 0.4, 2.5 * -(-count // 5) + 0.4), layout="constrained")
+    panels = figure.subplots(-(-count // 5), min(count, 5), sharex=True, sharey=True, squeeze=False).ravel()
+    steps = range(results.finished + 1)
+    for j, (name, axes) in enumerate(zip(results.tasks, panels, strict=False)):
+        axes.axvspan(j + 0.5, j + 1.5, color="0.92")
+        axes.axhline(results.zero_shot[j], color="0.5", linestyle="--", linewidth=1, label="zero-shot")
+        axes.plot(steps, [results.zero_shot[j], *(row[j] for row in results.accuracy)], marker="o", label="accuracy")
+        axes.set_title(name)
+        axes.set_ylim(-2, 102)
+        axes.set_xticks(range(count + 1))
+    for axes in panels[count:]:
+        axes.set_visible(False)
+    panels[0].set_ylabel("accuracy in %")
+    panels[0].legend(loc="lower right", fontsize="small")
+    figure.suptitle(f"{results.method}: each task's accuracy over the stream (grey: where it is learned)")
+    figure.supxlabel("tasks learned")
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,285 @@
+"""`MulKITrainer`: a `transformers.Trainer` for one task of a stream."""
+
+import copy
+from collections import defaultdict
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import CLIPModel, CLIPProcessor, Trainer
+
+from .averaging import AveragingCallback, WeightAverage, merge_weights
+from .config import MulKIConfig
+from .errors import ConfigurationError
+from .images import encode_images, image_transform
+from .objectives import OBJECTIVES, FeatureBatch, Prototypes, TeacherFeatures
+from .objectives.base import class_logits, task_loss
+from .prototypes import compute_prototypes
+from .reference import WithReference
+from .tasks import Task
+from .text import class_features, encode_classes, tokenize_prompts
+
+
+TRAINED_PARTS = {
+    "vision": ("vision_model", "visual_projection"),
+    "text": ("text_model", "text_projection"),
+    "both": ("vision_model", "visual_projection", "text_model", "text_projection"),
+}
+
+
+class MulKITrainer(Trainer):
+    """Trains a `CLIPModel` on one task, keeping what two frozen teachers know.
+
+    `compute_loss` encodes the batch through the (wrapped) student in one forward, asks the teachers, and sums the named
+    parts of the selected objective, every one of which is logged. Everything else is `Trainer`'s.
+
+    Args:
+        model ([`CLIPModel`]): the student, trained in place. `config.train_towers` decides which parameters move.
+        args ([`MulKIConfig`]): training arguments and the method's own.
+        task ([`Task`]): the task to learn.
+        processing_class ([`CLIPProcessor`]): the model's processor; saved with every checkpoint.
+        original_model ([`CLIPModel`], *optional*): teacher O, the pre-trained model. Default: the student as given.
+        previous_model ([`CLIPModel`], *optional*): teacher P, the student after the previous task. Default: teacher O.
+        reference_dataset ([`datasets.Dataset`], *optional*): column `image`; for methods that need it, refused by
+            the others.
+        random_resized_crop (`float`, *optional*): train on random crops of at least this share of the image's area.
+        kwargs: passed on to `Trainer` (callbacks, optimizers, ...).
+
+    Raises:
+        ConfigurationError: the model is not a CLIP, or reference data are missing or not wanted.
+
+    Example:
+
+        task = Task("pets", class_names, ["a photo of a {}, a type of pet."], train=train, evaluation=test)
+        trainer = MulKITrainer(model, MulKIConfig(output_dir="out"), task, processing_class=processor)
+        trainer.train()
+    """
+
+    # The loss is a mean over the micro-batch: Trainer has to divide it by the accumulation steps.
+    loss_is_scaled_for_ga = False
+
+    def __init__(
+        self,
+        model: CLIPModel,
+        args: MulKIConfig,
+        task: Task,
+        processing_class: CLIPProcessor,
+        original_model: CLIPModel | None = None,
+        previous_model: CLIPModel | None = None,
+        reference_dataset: Dataset | None = None,
+        random_resized_crop: float | None = None,
+        **kwargs,
+    ):
+        if not isinstance(model, CLIPModel):
+            raise ConfigurationError(f"model must be a CLIPModel, got {type(model).__name__}")
+        self.task = task
+        self.objective = OBJECTIVES[args.method](args)
+        check_reference(args.method, reference_dataset is not None)
+        train_towers(model, args.train_towers)
+
+        evaluation_transform = image_transform(processing_class.image_processor)
+        train_dataset = task.train.with_transform(
+            image_transform(processing_class.image_processor, random_resized_crop)
+        )
+        if reference_dataset is not None:
+            train_dataset = WithReference(
+                train_dataset,
+                reference_dataset.with_transform(evaluation_transform),
+                args.reference_per_sample,
+                args.seed,
+            )
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=task.evaluation.with_transform(evaluation_transform),
+            processing_class=processing_class,
+            compute_metrics=kwargs.pop("compute_metrics", accuracy),
+            **kwargs,
+        )
+        # CLIPModel.forward has no `labels`; Trainer concludes that evaluation has no loss.
+        self.can_return_loss = True
+        self.label_names = ["labels"]
+
+        prompts = tokenize_prompts(processing_class.tokenizer, task.class_names, task.templates)
+        self.prompts = {name: ids.to(self.args.device) for name, ids in prompts.items()}
+        self.trains_text = args.train_towers != "vision"
+        self.original = frozen(original_model or snapshot(model)).to(self.args.device)
+        self.previous = self.original if previous_model is None else frozen(previous_model).to(self.args.device)
+        self.logit_scale = self.original.logit_scale.exp().item()
+
+        self.weight_average = None
+        if self.objective.average_every:
+            self.weight_average = WeightAverage(model, self.objective.average_every)
+            self.add_callback(AveragingCallback(self.weight_average))
+        self._parts: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.args.device))
+        self._parts_steps = 0
+
+    # What is constant over the task
+
+    @cached_property
+    def prototypes(self) -> dict[str, Prototypes]:
+        """Prototypes of the task's classes under the teachers that the objective asks, by teacher."""
+        prototypes = {}
+        if "prototypes" in self.objective.teacher_inputs:
+            for name, model in self._teachers().items():
+                shared = name == "previous" and self.previous is self.original
+                prototypes[name] = prototypes["original"] if shared else self.prototypes_of(model, f"{name} teacher")
+        return prototypes
+
+    def prototypes_of(self, model: CLIPModel, whose: str) -> Prototypes:
+        """Prototypes of the task's classes under `model`; one pass over the training images."""
+        rows = self.task.train.with_transform(image_transform(self.processing_class.image_processor))
+        loader = DataLoader(rows, batch_size=self.args.eval_batch_size, num_workers=self.args.dataloader_num_workers)
+        return compute_prototypes(
+            model,
+            self.accelerator.prepare_data_loader(loader),
+            self._classes_under(model),
+            self.accelerator,
+            f"{self.task.name}: prototypes, {whose}",
+        )
+
+    @cached_property
+    def frozen_text(self) -> Tensor:
+        """Class features `(C, d)` of a student whose text tower is not trained."""
+        return self._classes_under(self.model)
+
+    def _classes_under(self, model: CLIPModel) -> Tensor:
+        with self.accelerator.autocast():
+            return encode_classes(model, self.prompts, len(self.task.class_names))
+
+    def _teachers(self) -> dict[str, CLIPModel]:
+        return {name: getattr(self, name) for name in ("original", "previous") if name in self.objective.teachers}
+
+    # The step
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Sum of the objective's parts; in evaluation the task loss alone, which every method shares."""
+        features = self._encode(model, inputs)
+        if model.training:
+            parts = self.objective(features)
+            self._record(parts)
+            loss = sum(parts.values())
+        else:
+            loss = task_loss(features)
+        if not return_outputs:
+            return loss
+        return loss, {"loss": loss, "logits": class_logits(features.image, features.text, self.logit_scale)}
+
+    def _encode(self, model: nn.Module, inputs: dict[str, Tensor]) -> FeatureBatch:
+        pixel_values = inputs["pixel_values"]
+        reference = inputs.get("reference_pixel_values")
+        images = pixel_values
+        if reference is not None:
+            reference = reference.flatten(0, 1)
+            images = torch.cat([images, reference])
+        # One call through the wrapped model: DDP synchronises only the gradients of its own forward. A frozen text
+        # tower is encoded once per task; forward still wants a text, and gets the shortest batch there is.
+        prompts = self.prompts if self.trains_text else {name: ids[:1] for name, ids in self.prompts.items()}
+        outputs = model(pixel_values=images, **prompts)
+        embeds = outputs.image_embeds.float().split([len(pixel_values), len(images) - len(pixel_values)])
+        text = self.frozen_text
+        if self.trains_text:
+            text = class_features(outputs.text_embeds.float(), len(self.task.class_names))
+
+        teachers = {}
+        if model.training:
+            for name, teacher in self._teachers().items():
+                shared = name == "previous" and self.previous is self.original and "original" in teachers
+                teachers[name] = teachers["original"] if shared else self._ask(name, teacher, pixel_values, reference)
+        return FeatureBatch(
+            labels=inputs["labels"],
+            logit_scale=self.logit_scale,
+            image=embeds[0],
+            text=text,
+            reference=None if reference is None else embeds[1],
+            **teachers,
+        )
+
+    def _ask(self, name: str, teacher: CLIPModel, images: Tensor, reference: Tensor | None) -> TeacherFeatures:
+        reads = self.objective.teacher_inputs
+        with self.accelerator.autocast():
+            return TeacherFeatures(
+                image=encode_images(teacher, images) if "image" in reads else None,
+                reference=encode_images(teacher, reference) if "reference" in reads else None,
+                prototypes=self.prototypes[name] if "prototypes" in reads else None,
+            )
+
+    # Logging: parts stay on the device until the Trainer logs, so that no step waits for them
+
+    def _record(self, parts: dict[str, Tensor]) -> None:
+        for name, value in parts.items():
+            self._parts[name] += value.detach()
+        self._parts_steps += 1
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add each loss part (mean over the logging interval and the ranks) to what the Trainer logs."""
+        if "loss" in logs and self._parts_steps:
+            names = list(self._parts)
+            means = torch.stack([self._parts[name] for name in names]) / self._parts_steps
+            means = self.accelerator.reduce(means, reduction="mean")
+            logs |= {f"loss_{name}": value for name, value in zip(names, means.tolist(), strict=True)}
+            self._parts.clear()
+            self._parts_steps = 0
+        super().log(logs, start_time)
+
+    # Stage 4 and checkpoints
+
+    def train(self, *args, **kwargs):
+        """`Trainer.train`, followed by the objective's merge with a teacher's weights."""
+        output = super().train(*args, **kwargs)
+        if self.objective.merge is not None:
+            teacher, alpha = self.objective.merge
+            merge_weights(self.model, getattr(self, teacher), alpha)
+        return output
+
+    def _save_checkpoint(self, model, trial):
+        # Written first: a checkpoint counts as complete once it has the trainer state, which Trainer writes last.
+        if self.weight_average is not None and self.args.should_save:
+            self.weight_average.save(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+        super()._save_checkpoint(model, trial)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.weight_average is not None:
+            self.weight_average.load(resume_from_checkpoint)
+
+
+def check_reference(method: str, given: bool) -> None:
+    """Raise `ConfigurationError` unless reference data are there exactly when `method` reads them."""
+    wanted = "reference" in OBJECTIVES[method].teacher_inputs
+    if wanted and not given:
+        raise ConfigurationError(f"method {method!r} needs reference images: set reference_dataset")
+    if given and not wanted:
+        raise ConfigurationError(
+            f"method {method!r} uses no data beyond the task's own: remove reference_dataset, or choose a method that "
+            f"reads it"
+        )
+
+
+def train_towers(model: CLIPModel, towers: str) -> None:
+    """Set `requires_grad`: the named towers with their projections, never the logit scale."""
+    model.requires_grad_(False)
+    for part in TRAINED_PARTS[towers]:
+        getattr(model, part).requires_grad_(True)
+
+
+def snapshot(model: CLIPModel) -> CLIPModel:
+    """An independent copy of a model's weights, free of whatever wraps the model."""
+    twin = CLIPModel(copy.deepcopy(model.config))
+    twin.load_state_dict(model.state_dict())
+    return twin
+
+
+def frozen(model: CLIPModel) -> CLIPModel:
+    """`model` as a teacher: eval mode, no gradient."""
+    return model.eval().requires_grad_(False)
+
+
+def accuracy(prediction) -> dict[str, float]:
+    """`compute_metrics` of the Trainer: share of correct predictions, in percent."""
+    logits = prediction.predictions
+    return {"accuracy": 100.0 * float((logits.argmax(-1) == prediction.label_ids).mean())}

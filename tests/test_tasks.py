@@ -1,0 +1,214 @@
+"""Streams from every kind of dataset, and every kind of bad input, refused before anything is written."""
+
+import io
+import tarfile
+
+import numpy as np
+import pytest
+import yaml
+from conftest import COLOURS, SHAPES, rows
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
+from PIL import Image as PILImage
+from safetensors.torch import load_file
+from transformers import BertConfig
+
+from mulki_hf import ConfigurationError, StreamConfig, Task, load_stream
+from mulki_hf.command_line import parse, recipe_folders
+from mulki_hf.tasks import load_reference
+from mulki_hf.train import main
+
+
+NAMES = list(SHAPES)
+
+
+def load(*tasks, **kwargs) -> list[Task]:
+    return load_stream(StreamConfig(tasks=list(tasks), **kwargs))
+
+
+def save_splits(folder, train=None, test=None) -> str:
+    DatasetDict({"train": train or rows(NAMES, 4, 0), "test": test or rows(NAMES, 2, 1)}).save_to_disk(folder)
+    return str(folder)
+
+
+class TestSources:
+    def check(self, task: Task):
+        assert task.class_names == NAMES
+        assert task.train.column_names == ["image", "label"]
+        assert (len(task.train), len(task.evaluation)) == (12, 6)
+        assert isinstance(task.train[0]["image"], PILImage.Image)
+        expected = rows(NAMES, 4, 0)
+        found = sorted((example["label"], np.asarray(example["image"]).tobytes()) for example in task.train)
+        assert found == sorted((example["label"], np.asarray(example["image"]).tobytes()) for example in expected)
+
+    def test_saved_to_disk(self, tmp_path):
+        self.check(load({"name": "t", "dataset": save_splits(tmp_path / "saved")})[0])
+
+    def test_image_folder(self, tmp_path):
+        for split, per_class, seed in (("train", 4, 0), ("test", 2, 1)):
+            for position, example in enumerate(rows(NAMES, per_class, seed)):
+                folder = tmp_path / "images" / split / NAMES[example["label"]]
+                folder.mkdir(parents=True, exist_ok=True)
+                example["image"].save(folder / f"{position}.png")
+        task = load({"name": "t", "dataset": str(tmp_path / "images"), "class_names": None})[0]
+        assert sorted(task.class_names) == sorted(NAMES)
+        assert (len(task.train), len(task.evaluation)) == (12, 6)
+
+    def test_webdataset(self, tmp_path):
+        for split, per_class, seed in (("train", 4, 0), ("test", 2, 1)):
+            with tarfile.open(tmp_path / f"{split}.tar", "w") as archive:
+                for position, example in enumerate(rows(NAMES, per_class, seed)):
+                    buffer = io.BytesIO()
+                    example["image"].save(buffer, "PNG")
+                    for suffix, content in (("png", buffer.getvalue()), ("cls", str(example["label"]).encode())):
+                        entry = tarfile.TarInfo(f"{position:04d}.{suffix}")
+                        entry.size = len(content)
+                        archive.addfile(entry, io.BytesIO(content))
+        files = {split: str(tmp_path / f"{split}.tar") for split in ("train", "test")}
+        columns = {"image_column": "png", "label_column": "cls", "class_names": NAMES}
+        self.check(load({"name": "t", "dataset": "webdataset", "data_files": files} | columns)[0])
+
+    def test_other_columns_string_labels_and_a_names_file(self, tmp_path):
+        def renamed(source):
+            labels = [NAMES[label] for label in source["label"]]
+            return source.remove_columns("label").add_column("kind", labels).rename_column("image", "picture")
+
+        names = tmp_path / "names.txt"
+        names.write_text("\n".join(NAMES) + "\n")
+        saved = save_splits(tmp_path / "saved", renamed(rows(NAMES, 4, 0)), renamed(rows(NAMES, 2, 1)))
+        spec = {"name": "t", "dataset": saved, "image_column": "picture", "label_column": "kind"}
+        self.check(load(spec | {"class_names": str(names)})[0])
+
+    def test_class_incremental(self, tmp_path):
+        saved = save_splits(tmp_path / "saved", rows(list(COLOURS), 4, 0), rows(list(COLOURS), 2, 1))
+        spec = {"name": "t", "dataset": saved, "class_incremental": 2}
+        tasks = load(spec | {"class_order_seed": 3})
+        assert [task.name for task in tasks] == ["t-1", "t-2"]
+        assert sorted(tasks[0].class_names + tasks[1].class_names) == sorted(COLOURS)
+        assert [task.class_names for task in load(spec)] == [["red", "green"], ["blue", "white"]]
+        for task in tasks:
+            assert (len(task.train), len(task.evaluation)) == (8, 4)
+            for example in task.train:
+                colour = COLOURS[task.class_names[example["label"]]]
+                assert np.allclose(np.asarray(example["image"])[7, 7], colour)
+
+    def test_reference_has_images_only(self, tmp_path):
+        rows(NAMES, 4, 0).to_parquet(tmp_path / "r.parquet")
+        config = StreamConfig(tasks=[{"name": "a", "dataset": "b"}], reference_dataset=str(tmp_path / "r.parquet"))
+        assert load_reference(config).column_names == ["image"]
+
+    def test_evaluate_on_validation(self, tmp_path):
+        saved = save_splits(tmp_path / "saved")
+        spec = {"name": "t", "dataset": saved, "validation_split": "train"}
+        assert len(load(spec, evaluate_on="validation")[0].evaluation) == 12
+        with pytest.raises(ConfigurationError, match="no validation_split"):
+            load({"name": "t", "dataset": saved}, evaluate_on="validation")
+
+
+def broken_image(position: int) -> Dataset:
+    good = io.BytesIO()
+    PILImage.new("RGB", (8, 8)).save(good, "PNG")
+    images = [{"bytes": good.getvalue(), "path": None} for _ in range(6)]
+    images[position] = {"bytes": good.getvalue()[:40], "path": None}
+    features = Features({"image": Image(decode=False), "label": ClassLabel(names=NAMES)})
+    data = Dataset.from_dict({"image": images, "label": [0, 1, 2, 0, 1, 2]}, features=features)
+    return data.cast_column("image", Image())
+
+
+def integers(labels: list[int]) -> Dataset:
+    source = rows(NAMES, 2, 0).remove_columns("label").add_column("label", labels)
+    return source.cast_column("label", Value("int64"))
+
+
+class TestBadInput:
+    """Through the command: one line that says where, and no output folder."""
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"tasks": []}, "tasks is empty"),
+            ({"tasks": [{"name": "a"}]}, r"tasks, entry 1 \('a'\): dataset is missing"),
+            ({"tasks": [{"name": "a", "dataset": "x", "imag_column": "i"}]}, "did you mean 'image_column'"),
+            ({"tasks": [{"name": "a", "dataset": "x"}] * 2}, "names must be unique, got a"),
+            ({"tasks": [{"name": "../a", "dataset": "x"}]}, "folder-safe"),
+            ({"templates": ["a photo"]}, "stream: template 'a photo' has no {}"),
+            ({"protocol": "all"}, "protocol must be one of til, cil, xtail, got 'all'"),
+            ({"random_resized_crop": 1.5}, r"random_resized_crop must be in \(0, 1\], got 1.5"),
+            ({"merge_alpha": 1}, r"merge_alpha must be in \[0, 1\), got 1"),
+            ({"method": "snd"}, "'snd' needs reference images: set reference_dataset"),
+            ({"reference_dataset": "embedded:reference"}, "'mulki' uses no data beyond the task's own"),
+            ({"model_name_or_path": "no/such/folder"}, "model_name_or_path: can't load 'no/such/folder'"),
+        ],
+    )
+    def test_stream(self, stream_yaml, tmp_path, change, message):
+        self.refused(stream_yaml(**change), tmp_path, message)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"label_column": "kind"}, "split 'train': no column 'kind'; the columns are image, label"),
+            ({"image_column": "photo"}, "split 'train': no column 'photo'"),
+            ({"eval_split": "holdout"}, "can't load split 'holdout'"),
+            ({"class_names": []}, "class_names must be a non-empty list"),
+            ({"class_names": ["a", "b", "a"]}, "class_names must be unique, got a more than once"),
+            ({"class_names": ["a", " ", "b"]}, "class name 1 must be a non-empty string, got ' '"),
+            ({"class_names": ["a", True, "b"]}, "class name 1 must be a non-empty string, got True"),
+            ({"class_names": "no-such-file.txt"}, "can't read class_names file 'no-such-file.txt'"),
+            ({"class_names": ["a", "b"]}, "row 2: label 2 is outside the 2 class names"),
+            ({"templates": ["a {}.", "a photo"]}, "task 'bad': template 'a photo' has no {}"),
+            ({"templates": ["very " * 80 + "{}"]}, "tokens, the model reads 77"),
+            ({"class_incremental": 4}, "class_incremental is 4, but there are 3 classes"),
+        ],
+    )
+    def test_task(self, stream_yaml, tmp_path, change, message):
+        spec = {"name": "bad", "dataset": save_splits(tmp_path / "saved")} | change
+        self.refused(stream_yaml(tasks=[spec]), tmp_path, f"task 'bad'.*{message}" if "77" not in message else message)
+
+    @pytest.mark.parametrize(
+        ("train", "message"),
+        [
+            (lambda: integers([0, 1, 2, 0, 7, 2]), "row 4: label 7 is outside the 3 class names"),
+            (lambda: integers([0, 1, -1, 0, 1, 2]), "row 2: label -1 is outside the 3 class names"),
+            (lambda: broken_image(4), "split 'train': 1 unreadable image.*row 4"),
+            (lambda: rows(NAMES, 2, 0).select([]), "split 'train' is empty"),
+        ],
+    )
+    def test_rows(self, stream_yaml, tmp_path, train, message):
+        spec = {"name": "bad", "dataset": save_splits(tmp_path / "saved", train()), "class_names": NAMES}
+        self.refused(stream_yaml(tasks=[spec]), tmp_path, f"task 'bad'.*{message}")
+
+    def test_class_names_missing(self, stream_yaml, tmp_path):
+        saved = save_splits(tmp_path / "saved", integers([0, 1, 2] * 2), integers([0, 1, 2] * 2))
+        self.refused(stream_yaml(tasks=[{"name": "bad", "dataset": saved}]), tmp_path, "class names are missing")
+
+    def test_model_is_no_clip(self, stream_yaml, tmp_path):
+        BertConfig().save_pretrained(tmp_path / "bert")
+        config = stream_yaml(model_name_or_path=str(tmp_path / "bert"))
+        self.refused(config, tmp_path, "is a 'bert' model, not a CLIP")
+
+    def test_unreadable_image_skipped_on_request(self, tmp_path, caplog):
+        saved = save_splits(tmp_path / "saved", broken_image(4))
+        task = load({"name": "t", "dataset": saved}, unreadable_images="skip")[0]
+        assert len(task.train) == 5
+        assert "1 unreadable image(s) left out, the first in row 4" in caplog.text
+
+    def test_class_without_training_image_is_a_warning(self, stream_yaml, tmp_path, caplog):
+        train = rows(NAMES, 4, 0)
+        train = train.select([row for row, label in enumerate(train["label"]) if label != 1])
+        saved = save_splits(tmp_path / "saved", train)
+        main(["--config", str(stream_yaml(tasks=[{"name": "t", "dataset": saved}]))])
+        assert "no training image of 1 of 3 classes (corner)" in caplog.text
+        prototypes = load_file(tmp_path / "out/task1-t/prototypes.safetensors")
+        assert prototypes["classes"].tolist() == [0, 2]
+
+    def refused(self, config, tmp_path, message):
+        with pytest.raises(SystemExit, match=f"(?s)error: .*{message}"):
+            main(["--config", str(config)])
+        assert not (tmp_path / "out").exists()
+
+
+def test_recipes_are_valid():
+    for folder in recipe_folders():
+        for path in folder.glob("*.yaml"):
+            stream, config = parse(["--config", str(path)])
+            assert stream.task_configs()
+            assert yaml.safe_load(path.read_text())["method"] == config.method

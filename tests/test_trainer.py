@@ -1,0 +1,221 @@
+"""`MulKITrainer` on a tiny CLIP: what moves, what doesn't, and what is logged."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from conftest import rows, tiny_model, tiny_task
+from transformers import BertConfig, BertModel
+
+from mulki_hf import ConfigurationError, MulKITrainer
+from mulki_hf.trainer import TRAINED_PARTS, snapshot
+
+
+def make_trainer(args, processor, student=None, task=None, **kwargs) -> MulKITrainer:
+    if args.method == "snd":
+        kwargs.setdefault("reference_dataset", rows(["red", "blue"], 5, seed=9).select_columns(["image"]))
+    return MulKITrainer(student or tiny_model(), args, task or tiny_task(), processor, **kwargs)
+
+
+def changed(before: dict[str, torch.Tensor], model) -> set[str]:
+    return {name for name, value in model.state_dict().items() if not torch.equal(before[name], value)}
+
+
+class TestTraining:
+    @pytest.mark.parametrize("method", ["mulki", "snd", "finetune"])
+    @pytest.mark.parametrize("towers", ["both", "vision", "text"])
+    def test_every_trainable_parameter_moves_and_nothing_else(self, make_args, processor, method, towers):
+        if (method, towers) == ("snd", "text"):
+            pytest.skip("SnD distils image features: a text-only student has nothing to learn from its teachers")
+        trainer = make_trainer(make_args(method=method, train_towers=towers), processor, previous_model=tiny_model(1))
+        before = copy.deepcopy(trainer.model.state_dict())
+        trainer.train()
+        expected = {n for n, _ in trainer.model.named_parameters() if n.startswith(TRAINED_PARTS[towers])}
+        # A shift of all attention keys by one vector cancels in the softmax: that bias has no gradient but noise.
+        moved = changed(before, trainer.model)
+        assert moved <= expected
+        assert {name for name in expected if not name.endswith("k_proj.bias")} <= moved
+
+    @pytest.mark.parametrize("method", ["mulki", "snd"])
+    def test_teachers_stay_as_they_are(self, make_args, processor, method):
+        original, previous = tiny_model(1), tiny_model(2)
+        before = [copy.deepcopy(teacher.state_dict()) for teacher in (original, previous)]
+        trainer = make_trainer(
+            make_args(method=method, merge_alpha=0.0), processor, original_model=original, previous_model=previous
+        )
+        trainer.train()
+        for teacher, state in zip((original, previous), before, strict=True):
+            assert not changed(state, teacher)
+            assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
+            assert not teacher.training
+
+    def test_first_task_has_one_teacher(self, make_args, processor):
+        trainer = make_trainer(make_args(), processor)
+        assert trainer.previous is trainer.original
+        assert trainer.prototypes["previous"] is trainer.prototypes["original"]
+
+    @pytest.mark.parametrize("method", ["mulki", "snd", "finetune"])
+    def test_accumulating_four_steps_equals_one_step_of_four(self, make_args, processor, method):
+        gradients = []
+        for batch, accumulation in ((4, 1), (1, 4)):
+            args = make_args(
+                method=method,
+                per_device_train_batch_size=batch,
+                gradient_accumulation_steps=accumulation,
+                max_steps=1,
+                optim="sgd",
+                learning_rate=1.0,
+                lr_scheduler_type="constant",
+                max_grad_norm=1e9,
+                connecting=False,
+            )
+            student = tiny_model()
+            before = copy.deepcopy(student.state_dict())
+            make_trainer(args, processor, student, previous_model=tiny_model(1)).train()
+            gradients.append({name: before[name] - value for name, value in student.state_dict().items()})
+        for name, gradient in gradients[0].items():
+            torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-4, atol=1e-5)
+        assert max(gradient.abs().max() for gradient in gradients[0].values()) > 1e-3
+
+    def test_loss_is_the_sum_of_its_logged_parts(self, make_args, processor):
+        trainer = make_trainer(make_args(), processor, previous_model=tiny_model(1))
+        trainer.train()
+        logs = [entry for entry in trainer.state.log_history if "loss" in entry]
+        assert len(logs) == 2
+        for entry in logs:
+            parts = {name: value for name, value in entry.items() if name.startswith("loss_")}
+            assert set(parts) == {"loss_task", "loss_elicit", "loss_relation", "loss_feature"}
+            assert sum(parts.values()) == pytest.approx(entry["loss"], rel=1e-5)
+
+    @pytest.mark.parametrize(
+        ("switch", "part"),
+        [("eliciting", "loss_elicit"), ("adding", "loss_relation")],
+    )
+    def test_switched_off_stage_leaves_the_log(self, make_args, processor, switch, part):
+        trainer = make_trainer(make_args(**{switch: False}), processor)
+        trainer.train()
+        assert part not in trainer.state.log_history[0]
+
+    def test_learns_the_task(self, make_args, processor):
+        trainer = make_trainer(make_args(max_steps=60, method="finetune", learning_rate=2e-3), processor)
+        before = trainer.evaluate()["eval_loss"]
+        trainer.train()
+        after = trainer.evaluate()
+        assert after["eval_loss"] < before
+        assert after["eval_accuracy"] > 50
+
+    def test_bf16_goes_to_student_and_teachers(self, make_args, processor, monkeypatch):
+        seen = []
+        forward = torch.nn.Linear.forward
+
+        def record(self, x):
+            output = forward(self, x)
+            seen.append((torch.is_grad_enabled(), output.dtype))
+            return output
+
+        monkeypatch.setattr(torch.nn.Linear, "forward", record)
+        trainer = make_trainer(make_args(bf16=True), processor, previous_model=tiny_model(1))
+        trainer.train()
+        assert set(seen) == {(True, torch.bfloat16), (False, torch.bfloat16)}
+        assert np.isfinite(trainer.state.log_history[0]["loss"])
+        assert trainer.model.dtype == torch.float32
+
+    def test_gradient_checkpointing_changes_no_gradient(self, make_args, processor):
+        states = []
+        for checkpointing in (False, True):
+            student = tiny_model()
+            args = make_args(max_steps=1, gradient_checkpointing=checkpointing, optim="sgd", connecting=False)
+            make_trainer(args, processor, student).train()
+            states.append(student.state_dict())
+        for name, value in states[0].items():
+            torch.testing.assert_close(value, states[1][name])
+
+    def test_random_crops_change_what_is_seen(self, make_args, processor):
+        trainer = make_trainer(make_args(), processor, random_resized_crop=0.5)
+        first, second = (trainer.train_dataset[0]["pixel_values"] for _ in range(2))
+        assert not np.array_equal(first, second)
+        plain = make_trainer(make_args(), processor).train_dataset
+        assert np.array_equal(plain[0]["pixel_values"], plain[0]["pixel_values"])
+
+    def test_special_tokens_of_a_legacy_config_change_no_feature(self, make_args, processor):
+        # Trainer writes the tokenizer's ids into the config; CLIP's older configs say eos_token_id=2.
+        student = tiny_model(eos_token_id=2)
+        trainer = make_trainer(make_args(method="finetune", learning_rate=0.0), processor, student)
+        before = trainer.frozen_text
+        trainer.train()
+        reloaded = snapshot(trainer.model).eval()
+        assert reloaded.config.text_config.eos_token_id == processor.tokenizer.eos_token_id
+        torch.testing.assert_close(trainer._classes_under(reloaded), before)
+
+
+class TestStageFour:
+    def test_final_weights_are_the_mean_over_the_path(self, make_args, processor):
+        path = []
+        args = make_args(average_every=2, merge_alpha=0.0)
+        trainer = make_trainer(args, processor)
+        path.append(copy.deepcopy(trainer.model.state_dict()))
+        on_step_end = trainer.callback_handler.on_step_end
+
+        def record(args, state, control):
+            if state.global_step % 2 == 0:
+                path.append(copy.deepcopy(trainer.model.state_dict()))
+            return on_step_end(args, state, control)
+
+        trainer.callback_handler.on_step_end = record
+        trainer.train()
+        assert len(path) == 3
+        for name, value in trainer.model.state_dict().items():
+            torch.testing.assert_close(value, sum(state[name] for state in path) / 3)
+
+    def test_merge_with_the_previous_weights(self, make_args, processor):
+        results = {}
+        for alpha in (0.0, 0.25):
+            student, previous = tiny_model(), tiny_model(1)
+            make_trainer(make_args(merge_alpha=alpha), processor, student, previous_model=previous).train()
+            results[alpha] = student.state_dict()
+        for name, previous in tiny_model(1).state_dict().items():
+            if name != "logit_scale":
+                torch.testing.assert_close(results[0.25][name], 0.75 * results[0.0][name] + 0.25 * previous)
+
+    def test_switched_off(self, make_args, processor):
+        student = tiny_model()
+        trainer = make_trainer(make_args(connecting=False), processor, student, previous_model=tiny_model(1))
+        assert trainer.weight_average is None
+        assert trainer.objective.merge is None
+
+
+class TestBadInput:
+    def test_model_is_no_clip(self, make_args, processor):
+        tiny = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+        with pytest.raises(ConfigurationError, match="model must be a CLIPModel, got BertModel"):
+            make_trainer(make_args(), processor, BertModel(BertConfig(vocab_size=10, **tiny)))
+
+    def test_reference_data_missing_or_not_wanted(self, make_args, processor):
+        with pytest.raises(ConfigurationError, match="'snd' needs reference images"):
+            make_trainer(make_args(method="snd"), processor, reference_dataset=None)
+        with pytest.raises(ConfigurationError, match="'mulki' uses no data beyond the task's own"):
+            make_trainer(make_args(), processor, reference_dataset=rows(["red"], 2, 0))
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("method", "no-such"),
+            ("train_towers", "left"),
+            ("elicit_weight", -1),
+            ("merge_alpha", 1.0),
+            ("relation_temperature", 0),
+            ("label_smoothing_factor", 1.5),
+            ("teacher_weighting", "loudest"),
+            ("reference_per_sample", 0),
+            ("average_every", -3),
+        ],
+    )
+    def test_out_of_range_names_field_and_value(self, make_args, field, value):
+        with pytest.raises(ValueError, match=rf"{field} must be .*{value}"):
+            make_args(**{field: value})
+
+    @pytest.mark.parametrize("field", ["push_to_hub", "remove_unused_columns"])
+    def test_unsupported_trainer_features_are_refused(self, make_args, field):
+        with pytest.raises(ValueError, match=field):
+            make_args(**{field: True})
