@@ -24,7 +24,18 @@ _HOMES = {
     "load_stream": "tasks",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = [
+    "ConfigurationError",
+    "MulKIConfig",
+    "MulKITrainer",
+    "StreamConfig",
+    "StreamEvaluator",
+    "StreamResults",
+    "Task",
+    "TaskConfig",
+    "continual_metrics",
+    "load_stream",
+]
 
 if TYPE_CHECKING:
     from .config import MulKIConfig, StreamConfig, TaskConfig

@@ -15,7 +15,8 @@ class WeightAverage:
 
     Args:
         model: its parameters with `requires_grad` are averaged; frozen ones never change.
-        every (`int`): optimizer steps between two samples.
+        every (`int`): optimizer steps between two samples; at most the number of steps of the task, so that a short
+            task does not average to its starting weights.
     """
 
     FILE = "weight_average.safetensors"
@@ -58,6 +59,9 @@ class AveragingCallback(TrainerCallback):
 
     def __init__(self, average: WeightAverage):
         self.average = average
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.average.every = min(self.average.every, state.max_steps)
 
     def on_step_end(self, args, state, control, **kwargs):
         self.average.step(state.global_step)

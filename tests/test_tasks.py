@@ -26,7 +26,9 @@ def load(*tasks, **kwargs) -> list[Task]:
 
 
 def save_splits(folder, train=None, test=None) -> str:
-    DatasetDict({"train": train or rows(NAMES, 4, 0), "test": test or rows(NAMES, 2, 1)}).save_to_disk(folder)
+    train = rows(NAMES, 4, 0) if train is None else train
+    test = rows(NAMES, 2, 1) if test is None else test
+    DatasetDict({"train": train, "test": test}).save_to_disk(folder)
     return str(folder)
 
 
@@ -154,7 +156,7 @@ class TestBadInput:
             ({"class_names": ["a", True, "b"]}, "class name 1 must be a non-empty string, got True"),
             ({"class_names": "no-such-file.txt"}, "can't read class_names file 'no-such-file.txt'"),
             ({"class_names": ["a", "b"]}, "row 2: label 2 is outside the 2 class names"),
-            ({"templates": ["a {}.", "a photo"]}, "task 'bad': template 'a photo' has no {}"),
+            ({"templates": ["a {}.", "a photo"]}, "template 'a photo' has no {}"),
             ({"templates": ["very " * 80 + "{}"]}, "tokens, the model reads 77"),
             ({"class_incremental": 4}, "class_incremental is 4, but there are 3 classes"),
         ],
@@ -169,12 +171,18 @@ class TestBadInput:
             (lambda: integers([0, 1, 2, 0, 7, 2]), "row 4: label 7 is outside the 3 class names"),
             (lambda: integers([0, 1, -1, 0, 1, 2]), "row 2: label -1 is outside the 3 class names"),
             (lambda: broken_image(4), "split 'train': 1 unreadable image.*row 4"),
-            (lambda: rows(NAMES, 2, 0).select([]), "split 'train' is empty"),
         ],
     )
     def test_rows(self, stream_yaml, tmp_path, train, message):
         spec = {"name": "bad", "dataset": save_splits(tmp_path / "saved", train()), "class_names": NAMES}
         self.refused(stream_yaml(tasks=[spec]), tmp_path, f"task 'bad'.*{message}")
+
+    def test_empty_split(self, stream_yaml, tmp_path):
+        files = {"train": str(tmp_path / "empty.parquet"), "test": str(tmp_path / "test.parquet")}
+        rows(NAMES, 2, 0).select([]).to_parquet(files["train"])
+        rows(NAMES, 2, 0).to_parquet(files["test"])
+        spec = {"name": "bad", "dataset": "parquet", "data_files": files}
+        self.refused(stream_yaml(tasks=[spec]), tmp_path, "task 'bad', dataset 'parquet': split 'train' is empty")
 
     def test_class_names_missing(self, stream_yaml, tmp_path):
         saved = save_splits(tmp_path / "saved", integers([0, 1, 2] * 2), integers([0, 1, 2] * 2))

@@ -1,0 +1,99 @@
+"""clip-nano as shipped, and what its pre-training may read."""
+
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
+import matplotlib
+import pytest
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from safetensors.torch import load_file
+from transformers import AutoProcessor, CLIPModel, CLIPProcessor, pipeline
+
+from mulki_hf.embedded import embedded_model_path
+from mulki_hf.embedded.glyphs import HELD_OUT_FONTS
+
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "clip_nano"))
+from corpus import EMOJI_PACKAGES, StreamMaterialError, font_family, font_files, refuse_stream_material  # noqa: E402
+
+
+FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+FOLDER = embedded_model_path("clip-nano")
+
+
+class TestCorpus:
+    def test_no_font_of_the_stream_by_name_family_or_content(self):
+        held_out = [FONTS / f"{stem}.ttf" for stem in HELD_OUT_FONTS]
+        families = {font_family(path) for path in held_out}
+        digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in held_out}
+        used = font_files()
+        assert {path.stem for path in used} >= {"DejaVuSans", "cmr10"}
+        for path in used:
+            assert path.stem not in HELD_OUT_FONTS
+            assert font_family(path) not in families
+            assert hashlib.sha256(path.read_bytes()).hexdigest() not in digests
+
+    @pytest.mark.parametrize("stem", HELD_OUT_FONTS)
+    def test_held_out_font_is_refused_even_renamed(self, tmp_path, stem):
+        renamed = shutil.copy(FONTS / f"{stem}.ttf", tmp_path / "innocent.ttf")
+        with pytest.raises(StreamMaterialError):
+            refuse_stream_material(FONTS / f"{stem}.ttf")
+        with pytest.raises(StreamMaterialError):
+            refuse_stream_material(renamed, font_family(renamed))
+
+    @pytest.mark.parametrize(
+        ("path", "family"),
+        [
+            ("iconify-json-openmoji", ""),
+            ("OpenMoji-color-glyf_colr_0.ttf", "OpenMoji"),
+            ("iconify-json-fa6-solid", ""),
+            ("fa-solid-900.ttf", "Font Awesome"),
+            ("DancingScript.ttf", "Dancing Script"),
+            ("patrick.ttf", "Patrick Hand"),
+        ],
+    )
+    def test_stream_sets_and_handwriting_are_refused(self, path, family):
+        with pytest.raises(StreamMaterialError):
+            refuse_stream_material(path, family)
+
+    def test_sources_read_no_stream_package(self):
+        source = (Path(__file__).parents[1] / "recipes/clip_nano/corpus.py").read_text()
+        imports = [line for line in source.splitlines() if line.startswith(("import ", "from "))]
+        assert not [line for line in imports for name in ("sklearn", "mlxtend", "openmoji", "fontawesome") if name in line]
+        assert not [name for name in EMOJI_PACKAGES if "openmoji" in name or name.startswith("fa")]
+
+
+class TestModel:
+    def test_small_half_precision_and_a_clip(self):
+        weights = FOLDER / "model.safetensors"
+        assert weights.stat().st_size <= 8_000_000
+        tensors = load_file(weights)
+        assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+        assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
+        model = CLIPModel.from_pretrained(FOLDER, dtype=torch.float32)
+        assert model.num_parameters() < 4_000_000
+        assert model.config.vision_config.image_size == 32
+
+    def test_tokenizer_belongs_to_the_model(self):
+        tokenizer = AutoProcessor.from_pretrained(FOLDER).tokenizer
+        text = CLIPModel.from_pretrained(FOLDER).config.text_config
+        assert (text.vocab_size, text.eos_token_id) == (len(tokenizer), tokenizer.eos_token_id)
+        assert tokenizer.decode(tokenizer("The Greek letter ALPHA").input_ids, skip_special_tokens=True).strip() == (
+            "the greek letter alpha"
+        )
+        # An unknown token would be EOS, where the text tower stops reading.
+        ids = tokenizer("café № 7 … ß 汉字").input_ids
+        assert ids.count(tokenizer.eos_token_id) == 1
+
+    def test_loads_as_processor_and_pipeline(self):
+        assert isinstance(CLIPProcessor.from_pretrained(FOLDER), CLIPProcessor)
+        classifier = pipeline("zero-shot-image-classification", model=str(FOLDER), dtype=torch.float32)
+        page = Image.new("RGB", (64, 64), "white")
+        font = ImageFont.truetype(str(FONTS / "DejaVuSans.ttf"), 52)
+        ImageDraw.Draw(page).text((14, 0), "4", font=font, fill="black")
+        names = ["three", "four", "eight", "one"]
+        answer = classifier(page, candidate_labels=names, hypothesis_template="the digit {}")
+        assert answer[0]["label"] == "four"
