@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -65,7 +66,7 @@ class TrainerArguments(TrainingArguments):
         super().__post_init__()
         if not 0 <= self.label_smoothing_factor < 1:
             raise ValueError(f"label_smoothing_factor must be in [0, 1), got {self.label_smoothing_factor}")
-        if self.learning_rate < 0:
+        if not self.learning_rate >= 0:
             raise ValueError(f"learning_rate must be >= 0, got {self.learning_rate}")
         if self.remove_unused_columns:
             raise ValueError("remove_unused_columns must be False, got True: it would drop the images")
@@ -90,6 +91,14 @@ class MulKIConfig(MethodArguments, MulKIArguments, SnDArguments, TrainerArgument
     def __post_init__(self):
         for arguments in MulKIConfig.__bases__:
             arguments.__post_init__(self)
+        objective = OBJECTIVES[self.method]
+        if self.load_best_model_at_end and objective(self).average_every:
+            raise ValueError("load_best_model_at_end must be False, got True: the averaged weights are the result")
+        if self.dataloader_persistent_workers and objective.needs_reference():
+            raise ValueError(
+                "dataloader_persistent_workers must be False, got True: workers that outlive an epoch would repeat its "
+                "pairing of task and reference images"
+            )
 
 
 @dataclass
@@ -133,13 +142,10 @@ class TaskConfig:
     )
 
     def __post_init__(self):
-        if (
-            not isinstance(self.name, str)
-            or not self.name
-            or set(self.name) & set("/\\:")
-            or self.name != self.name.strip()
-        ):
-            raise ConfigurationError(f"task name must be a folder-safe string, got {self.name!r}")
+        if not isinstance(self.name, str) or not re.fullmatch(r"\w[\w.+-]*", self.name):
+            raise ConfigurationError(
+                f"task name must be letters, digits, '_', '.', '+' and '-', folder-safe, got {self.name!r}"
+            )
         if not isinstance(self.dataset, str) or not self.dataset:
             raise ConfigurationError(f"task {self.name!r}: dataset must be a string, got {self.dataset!r}")
         if not isinstance(self.class_incremental, int) or self.class_incremental < 1:

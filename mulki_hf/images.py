@@ -16,7 +16,8 @@ def image_transform(image_processor, crop_area: float | None = None) -> Callable
         crop_area (`float`, *optional*): train on random crops of at least this share of the image's area.
     """
 
-    side = (image_processor.crop_size or image_processor.size)["height"]
+    size = image_processor.crop_size or image_processor.size
+    side = size.height or size.shortest_edge
 
     def transform(batch: dict) -> dict:
         images = [image.convert("RGB") for image in batch["image"]]
@@ -31,7 +32,9 @@ def image_transform(image_processor, crop_area: float | None = None) -> Callable
 
 
 def random_resized_crop(image: Image.Image, min_area: float, side: int) -> Image.Image:
-    """A random crop of `min_area` to all of the area and an aspect ratio of 3/4 to 4/3, as a square of `side` pixels.
+    """A random crop of `min_area` to all of the area, as a square of `side` pixels.
+
+    Its aspect ratio is 3/4 to 4/3 where an image of this shape has room for it.
 
     Draws from torch's generator, which the Trainer seeds in every worker and restores on resume.
     """
@@ -39,8 +42,9 @@ def random_resized_crop(image: Image.Image, min_area: float, side: int) -> Image
     area, ratio, x, y = torch.rand(4).tolist()
     area = width * height * (min_area + (1 - min_area) * area)
     ratio = math.exp((2 * ratio - 1) * math.log(4 / 3))
-    crop_width = min(width, math.sqrt(area * ratio))
-    crop_height = min(height, math.sqrt(area / ratio))
+    # Within the image's sides, at the cost of the aspect ratio rather than of the area.
+    ratio = min(max(ratio, area / height**2), width**2 / area)
+    crop_width, crop_height = min(width, math.sqrt(area * ratio)), min(height, math.sqrt(area / ratio))
     left, top = x * (width - crop_width), y * (height - crop_height)
     box = (left, top, left + crop_width, top + crop_height)
     return image.resize((side, side), Image.Resampling.BICUBIC, box=box)

@@ -33,9 +33,9 @@ def continual_metrics(
     (arXiv 2403.09296).
     """
     matrix = _percentages("accuracy", accuracy)
-    tasks = len(matrix)
-    if tasks == 0 or matrix.shape != (tasks, tasks):
+    if matrix.ndim != 2 or matrix.size == 0 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"accuracy must be a T x T matrix, got shape {matrix.shape}")
+    tasks = len(matrix)
     level = None if zero_shot is None else _percentages("zero_shot", zero_shot)
     if level is not None and level.shape != (tasks,):
         raise ValueError(f"zero_shot must hold one value for each of the {tasks} tasks, got shape {level.shape}")

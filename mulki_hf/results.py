@@ -43,7 +43,7 @@ class StreamResults:
         """Add the accuracies after one more task; with the last task come the metrics."""
         self.accuracy.append(row)
         if self.finished == len(self.tasks):
-            self.metrics = continual_metrics(self.accuracy, self.zero_shot)
+            self.metrics = continual_metrics(self.accuracy, self.zero_shot or None)
 
     def save(self, output_dir: str | Path) -> None:
         """Write `results.json`; an interruption leaves the old file or the new one, never half of one."""
@@ -67,7 +67,9 @@ class StreamResults:
 
     def table(self) -> str:
         """The accuracy matrix and the metrics as Markdown tables, aligned for a terminal."""
-        rows = [["after", *self.tasks], ["zero-shot", *map(_percent, self.zero_shot)]]
+        rows = [["after", *self.tasks]]
+        if self.zero_shot:
+            rows.append(["zero-shot", *map(_percent, self.zero_shot)])
         rows += [[name, *map(_percent, row)] for name, row in zip(self.tasks, self.accuracy, strict=False)]
         tables = [markdown_table(rows)]
         if self.metrics:
@@ -81,6 +83,7 @@ def _percent(value: float | None) -> str:
 
 def markdown_table(rows: list[list[str]]) -> str:
     """Rows of cells, the header first, as an aligned Markdown table."""
+    rows = [[cell.replace("|", r"\|") for cell in row] for row in rows]
     widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows

@@ -89,7 +89,10 @@ def run(stream: StreamConfig, config: MulKIConfig) -> StreamResults:
     if not results.zero_shot:
         results.zero_shot = evaluate(original, 0, "zero-shot evaluation")
         publish()
-    accelerator.print(f"zero-shot: {sum(results.zero_shot) / len(tasks):.1f} % on average over {len(tasks)} tasks")
+    accelerator.print(
+        f"{config.method} on {accelerator.num_processes} process(es), {accelerator.device.type}; "
+        f"zero-shot {sum(results.zero_shot) / len(tasks):.1f} % on average over {len(tasks)} tasks"
+    )
 
     for position in range(results.finished, len(tasks)):
         task = tasks[position]

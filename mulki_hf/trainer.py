@@ -107,7 +107,9 @@ class MulKITrainer(Trainer):
         prompts = tokenize_prompts(processing_class.tokenizer, task.class_names, task.templates)
         self.prompts = {name: ids.to(self.args.device) for name, ids in prompts.items()}
         self.trains_text = args.train_towers != "vision"
-        self.original = frozen(original_model or snapshot(model)).to(self.args.device)
+        self.original = frozen(snapshot(model) if original_model in (None, model) else original_model).to(
+            self.args.device
+        )
         self.previous = self.original if previous_model is None else frozen(previous_model).to(self.args.device)
         self.logit_scale = self.original.logit_scale.exp().item()
 
@@ -233,7 +235,9 @@ class MulKITrainer(Trainer):
         output = super().train(*args, **kwargs)
         if self.objective.merge is not None:
             teacher, alpha = self.objective.merge
-            merge_weights(self.model, getattr(self, teacher), alpha)
+            # The first task has no previous weights to merge with.
+            if teacher == "original" or self.previous is not self.original:
+                merge_weights(self.model, getattr(self, teacher), alpha)
         return output
 
     def _save_checkpoint(self, model, trial):
@@ -250,7 +254,7 @@ class MulKITrainer(Trainer):
 
 def check_reference(method: str, given: bool) -> None:
     """Raise `ConfigurationError` unless reference data are there exactly when `method` reads them."""
-    wanted = "reference" in OBJECTIVES[method].teacher_inputs
+    wanted = OBJECTIVES[method].needs_reference()
     if wanted and not given:
         raise ConfigurationError(f"method {method!r} needs reference images: set reference_dataset")
     if given and not wanted:

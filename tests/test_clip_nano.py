@@ -17,7 +17,7 @@ from mulki_hf.embedded.glyphs import HELD_OUT_FONTS
 
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "clip_nano"))
-from corpus import EMOJI_PACKAGES, StreamMaterialError, font_family, font_files, refuse_stream_material  # noqa: E402
+from corpus import EMOJI_PACKAGES, StreamMaterialError, font_family, font_files, refuse_stream_material
 
 
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
@@ -62,7 +62,9 @@ class TestCorpus:
     def test_sources_read_no_stream_package(self):
         source = (Path(__file__).parents[1] / "recipes/clip_nano/corpus.py").read_text()
         imports = [line for line in source.splitlines() if line.startswith(("import ", "from "))]
-        assert not [line for line in imports for name in ("sklearn", "mlxtend", "openmoji", "fontawesome") if name in line]
+        assert not [
+            line for line in imports for name in ("sklearn", "mlxtend", "openmoji", "fontawesome") if name in line
+        ]
         assert not [name for name in EMOJI_PACKAGES if "openmoji" in name or name.startswith("fa")]
 
 

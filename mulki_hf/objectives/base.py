@@ -88,10 +88,10 @@ class Objective(ABC):
     def __init__(self, args):
         self.args = args
 
-    @property
-    def needs_reference(self) -> bool:
+    @classmethod
+    def needs_reference(cls) -> bool:
         """Whether the method trains with reference images beside the task's own."""
-        return "reference" in self.teacher_inputs
+        return "reference" in cls.teacher_inputs
 
     @property
     def average_every(self) -> int:

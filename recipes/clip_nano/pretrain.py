@@ -26,7 +26,6 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcesso
 
 
 VOCABULARY = 3000
-SHARES = {"emoji": 0.28, "icons": 0.07, "digits": 0.20, "capitals": 0.18, "letters": 0.08, "greek": 0.19}
 
 
 def train_tokenizer(captions: list[list[str]]) -> CLIPTokenizer:
@@ -79,13 +78,13 @@ def build_processor(tokenizer: CLIPTokenizer) -> CLIPProcessor:
 class Batches:
     """Random batches: groups in fixed shares, and within a group every picture equally often."""
 
-    def __init__(self, path: Path, size: int, seed: int):
+    def __init__(self, path: Path, size: int, shares: list[float], seed: int):
         tensors = load_file(path)
         self.images = tensors["images"].permute(0, 3, 1, 2).contiguous()
         self.groups, self.concepts = tensors["groups"], tensors["concepts"]
         self.captions = json.loads(path.with_suffix(".captions.json").read_text())
         self.members = [(self.groups == number).nonzero().squeeze(1) for number in range(len(GROUPS))]
-        self.counts = [round(size * SHARES[group]) for group in GROUPS]
+        self.counts = [round(size * share) for share in shares]
         self.counts[0] += size - sum(self.counts)
         self.generator = torch.Generator().manual_seed(seed)
         self.random = random.Random(seed)
@@ -130,13 +129,20 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch_size", type=int, default=256)
     parser.add_argument("--learning_rate", type=float, default=1.5e-3)
+    parser.add_argument(
+        "--shares",
+        type=float,
+        nargs=len(GROUPS),
+        default=[0.28, 0.07, 0.20, 0.18, 0.08, 0.19],
+        help=f"share of each group in a batch: {', '.join(GROUPS)}",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save_every", type=int, default=500)
     parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
 
-    batches = Batches(args.corpus, args.batch_size, args.seed)
+    batches = Batches(args.corpus, args.batch_size, args.shares, args.seed)
     tokenizer = CLIPTokenizer.from_pretrained(args.init) if args.init else train_tokenizer(batches.captions)
     model = CLIPModel.from_pretrained(args.init, dtype=torch.float32) if args.init else build_model(tokenizer)
     processor = build_processor(tokenizer)

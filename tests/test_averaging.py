@@ -1,0 +1,141 @@
+"""Stage 4 on a two-layer model: averages and merges against the plain formula."""
+
+import pytest
+import torch
+from torch import nn
+from transformers import TrainerControl, TrainerState
+
+from mulki_hf.averaging import AveragingCallback, WeightAverage, merge_weights
+
+
+def make_model(seed: int = 0) -> nn.Sequential:
+    """A trainable and a frozen layer."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    model[1].requires_grad_(False)
+    return model
+
+
+def copied(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+@torch.no_grad()
+def move(model: nn.Module) -> None:
+    """Something like an optimizer step."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.add_(torch.randn_like(parameter))
+
+
+def walk(model: nn.Module, average: WeightAverage, steps: range) -> list[dict]:
+    snapshots = []
+    for step in steps:
+        move(model)
+        average.step(step)
+        snapshots.append(copied(model))
+    return snapshots
+
+
+class TestWeightAverage:
+    @pytest.mark.parametrize("every", [1, 3])
+    def test_is_the_mean_of_the_start_and_every_nth_step(self, every):
+        model = make_model()
+        start = copied(model)
+        average = WeightAverage(model, every)
+        snapshots = walk(model, average, range(1, 12))
+        taken = [start, *(snapshots[step - 1] for step in range(1, 12) if step % every == 0)]
+        average.apply()
+        for name, value in model.state_dict().items():
+            torch.testing.assert_close(value, torch.stack([one[name] for one in taken]).mean(dim=0))
+
+    def test_start_alone_before_the_first_sample(self):
+        model = make_model()
+        start = copied(model)
+        average = WeightAverage(model, every=10)
+        walk(model, average, range(1, 10))
+        average.apply()
+        torch.testing.assert_close(copied(model), start, rtol=0, atol=0)
+
+    @pytest.mark.parametrize(("every", "max_steps", "taken"), [(10, 4, [4]), (4, 4, [4]), (2, 5, [2, 4])])
+    def test_callback_samples_a_short_task_at_its_end(self, every, max_steps, taken):
+        model = make_model()
+        start = copied(model)
+        callback = AveragingCallback(WeightAverage(model, every))
+        state, control, samples = TrainerState(max_steps=max_steps), TrainerControl(), [start]
+        callback.on_train_begin(None, state, control)
+        for step in range(1, max_steps + 1):
+            move(model)
+            state.global_step = step
+            callback.on_step_end(None, state, control)
+            samples += [copied(model)] * (step in taken)
+        callback.on_train_end(None, state, control)
+        for name, value in model.state_dict().items():
+            torch.testing.assert_close(value, torch.stack([one[name] for one in samples]).mean(dim=0))
+
+    def test_training_goes_on_from_the_current_weights(self):
+        model = make_model()
+        average = WeightAverage(model, every=1)
+        before = walk(model, average, range(1, 3))[-1]
+        torch.testing.assert_close(copied(model), before, rtol=0, atol=0)
+
+    def test_resumes_from_disk(self, tmp_path):
+        model = make_model()
+        average = WeightAverage(model, every=2)
+        walk(model, average, range(1, 6))
+        average.save(tmp_path / "checkpoint-5")
+        resumed_model = make_model()
+        resumed_model.load_state_dict(model.state_dict())
+        resumed = WeightAverage(resumed_model, every=2)
+        resumed.load(tmp_path / "checkpoint-5")
+        for one, its_average in ((model, average), (resumed_model, resumed)):
+            torch.manual_seed(7)
+            walk(one, its_average, range(6, 11))
+            its_average.apply()
+        torch.testing.assert_close(copied(resumed_model), copied(model), rtol=0, atol=0)
+
+    def test_frozen_parameters_are_neither_kept_nor_touched(self):
+        model = make_model()
+        average = WeightAverage(model, every=1)
+        assert set(average.average) == {"0.weight", "0.bias"}
+        walk(model, average, range(1, 3))
+        with torch.no_grad():
+            model[1].weight.fill_(5)
+        average.apply()
+        assert (model[1].weight == 5).all()
+
+    def test_average_of_half_precision_weights_is_kept_in_fp32(self):
+        model = make_model().bfloat16()
+        average = WeightAverage(model, every=1)
+        start = model[0].weight.detach().float().clone()
+        with torch.no_grad():
+            model[0].weight.add_(0.125)
+        average.step(1)
+        expected = (start + model[0].weight.detach().float()) / 2
+        torch.testing.assert_close(average.average["0.weight"], expected, rtol=0, atol=1e-7)
+        average.apply()
+        assert model[0].weight.dtype == torch.bfloat16
+
+
+class TestMerge:
+    @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+    def test_formula_on_trainable_weights_only(self, alpha):
+        model, other = make_model(0), make_model(1)
+        before, others = copied(model), copied(other)
+        merge_weights(model, other, alpha)
+        for name, value in model.state_dict().items():
+            share = alpha if name.startswith("0.") else 0.0
+            torch.testing.assert_close(value, (1 - share) * before[name] + share * others[name])
+        torch.testing.assert_close(copied(other), others, rtol=0, atol=0)
+
+    def test_takes_a_teacher_of_another_precision(self):
+        model, other = make_model(0), make_model(1).double()
+        expected = 0.5 * model[0].weight.detach() + 0.5 * other[0].weight.detach().float()
+        merge_weights(model, other, 0.5)
+        torch.testing.assert_close(model[0].weight.detach(), expected)
+        assert model[0].weight.dtype == torch.float32
+
+    @pytest.mark.parametrize("alpha", [-0.01, 1.0, float("nan")])
+    def test_bounds_of_alpha(self, make_args, alpha):
+        with pytest.raises(ValueError, match=rf"merge_alpha must be in \[0, 1\), got {alpha}"):
+            make_args(merge_alpha=alpha)
