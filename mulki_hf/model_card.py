@@ -43,7 +43,6 @@ def task_card(
         task=task,
         number=position + 1,
         total=len(tasks),
-        labels=[task.templates[0].replace("{}", name) for name in task.class_names[:3]],
         stream_table=markdown_table(stream_table),
         results=results,
         towers=config.train_towers,

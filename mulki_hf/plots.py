@@ -44,7 +44,7 @@ def plot_curves(results: StreamResults, path: str | Path) -> None:
     for axes in panels[count:]:
         axes.set_visible(False)
     panels[0].set_ylabel("accuracy in %")
-    panels[0].legend(loc="lower right", fontsize="small")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize="small")
     figure.suptitle(f"{results.method}: each task's accuracy over the stream (grey: where it is learned)")
     figure.supxlabel("tasks learned")
     figure.savefig(path, dpi=120)

@@ -183,9 +183,10 @@ class MulKITrainer(Trainer):
         prompts = self.prompts if self.trains_text else {name: ids[:1] for name, ids in self.prompts.items()}
         outputs = model(pixel_values=images, **prompts)
         embeds = outputs.image_embeds.float().split([len(pixel_values), len(images) - len(pixel_values)])
-        text = self.frozen_text
         if self.trains_text:
             text = class_features(outputs.text_embeds.float(), len(self.task.class_names))
+        else:
+            text = self.frozen_text
 
         teachers = {}
         if model.training:
