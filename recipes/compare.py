@@ -1,0 +1,51 @@
+"""Mean and spread of runs: `python recipes/compare.py runs/*/results.json [--record FILE]`.
+
+Runs of equal method and learning rate are seeds of one row. `--record` also writes every run, with seed and versions,
+into one JSON file.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean, stdev
+
+from mulki_hf.results import StreamResults, markdown_table
+
+
+METRICS = ("transfer", "avg", "last", "forgetting", "degradation")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, nargs="+", help="results.json files")
+    parser.add_argument("--record", type=Path, help="JSON file to write")
+    args = parser.parse_args()
+    runs = [StreamResults.load(path.parent) for path in args.results]
+    groups = defaultdict(list)
+    for run in runs:
+        groups[run.method, run.config["learning_rate"]].append(run.metrics)
+    rows = [["method", "learning rate", "seeds", *(metric.capitalize() for metric in METRICS)]]
+    for (method, rate), metrics in groups.items():
+        spread = [[run[metric] for run in metrics] for metric in METRICS]
+        cells = [f"{mean(v):.1f} ± {stdev(v):.1f}" if len(v) > 1 else f"{v[0]:.1f}" for v in spread]
+        rows.append([method, f"{rate:g}", str(len(metrics)), *cells])
+    print(markdown_table(rows))
+    if args.record:
+        kept = ("seed", "max_steps", "learning_rate", "per_device_train_batch_size", "evaluate_on")
+        record = [
+            {
+                "method": run.method,
+                **{name: run.config[name] for name in kept},
+                "zero_shot": [round(value, 2) for value in run.zero_shot],
+                "accuracy": [[round(value, 2) for value in row] for row in run.accuracy],
+                "metrics": {name: value and round(value, 2) for name, value in run.metrics.items()},
+                "versions": run.versions,
+            }
+            for run in runs
+        ]
+        args.record.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
