@@ -6,10 +6,8 @@ from pathlib import Path
 import yaml
 from transformers import HfArgumentParser
 
-from .config import MethodArguments, MulKIConfig, StreamConfig, TrainerArguments, check_keys
+from .config import MulKIConfig, StreamConfig, check_keys
 from .errors import ConfigurationError
-from .objectives.mulki import MulKIArguments
-from .objectives.snd import SnDArguments
 
 
 PACKAGE = Path(__file__).parent
@@ -18,7 +16,7 @@ PACKAGE = Path(__file__).parent
 def make_parser() -> HfArgumentParser:
     """A parser with one documented group of options for each dataclass of the configuration."""
     parser = HfArgumentParser(
-        (StreamConfig, MethodArguments, MulKIArguments, SnDArguments, TrainerArguments),
+        (StreamConfig, *MulKIConfig.__bases__),
         usage="accelerate launch -m mulki_hf.train --config RECIPE [--FIELD VALUE ...]",
         description="Train a CLIP on a stream of tasks. Every field can stand in the YAML; the command line overrides.",
         allow_abbrev=False,

@@ -2,17 +2,17 @@
 
 import dataclasses
 import difflib
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import yaml
 from transformers import TrainingArguments
+from transformers.training_args import ParallelMode
 
 from .errors import ConfigurationError
 from .objectives import OBJECTIVES
-from .objectives.mulki import MulKIArguments
-from .objectives.snd import SnDArguments
 
 
 TOWERS = ("both", "vision", "text")
@@ -66,8 +66,18 @@ class TrainerArguments(TrainingArguments):
         super().__post_init__()
         if not 0 <= self.label_smoothing_factor < 1:
             raise ValueError(f"label_smoothing_factor must be in [0, 1), got {self.label_smoothing_factor}")
-        if not self.learning_rate >= 0:
-            raise ValueError(f"learning_rate must be >= 0, got {self.learning_rate}")
+        if not 0 <= self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be >= 0 and finite, got {self.learning_rate}")
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        if self.max_steps <= 0 and not self.num_train_epochs > 0:
+            raise ValueError(f"num_train_epochs must be > 0, got {self.num_train_epochs}")
+        if self.parallel_mode == ParallelMode.NOT_DISTRIBUTED:
+            raise ValueError(
+                f"{self.n_gpu} GPUs in one process are not supported: start a process for each with "
+                "`accelerate launch --multi_gpu`, or show one with CUDA_VISIBLE_DEVICES"
+            )
         if self.remove_unused_columns:
             raise ValueError("remove_unused_columns must be False, got True: it would drop the images")
         if self.fsdp or self.deepspeed:
@@ -78,8 +88,11 @@ class TrainerArguments(TrainingArguments):
             )
 
 
+METHOD_ARGUMENTS = tuple(objective.arguments for objective in OBJECTIVES.values() if objective.arguments)
+
+
 @dataclass
-class MulKIConfig(MethodArguments, MulKIArguments, SnDArguments, TrainerArguments):
+class MulKIConfig(MethodArguments, *METHOD_ARGUMENTS, TrainerArguments):
     """Training arguments of one task of the stream: `transformers.TrainingArguments` and the methods' own.
 
     Fields of a method that is not selected are checked but have no effect.
@@ -113,7 +126,8 @@ class TaskConfig:
     dataset: str = field(
         metadata={
             "help": "What `datasets.load_dataset` takes: a Hub id, a folder, a builder such as `parquet`, `webdataset` "
-            "or `imagefolder` (with `data_files`), a file, a `save_to_disk` folder, or `embedded:NAME`."
+            "or `imagefolder` (with `data_files`), a file (it has the split `train` alone, which can be sliced), a "
+            "`DatasetDict` saved to disk (whole splits), or `embedded:NAME`."
         }
     )
     config_name: str | None = field(default=None, metadata={"help": "The dataset's configuration."})
@@ -250,16 +264,13 @@ class StreamConfig:
             self.templates = [self.templates]
         check_templates(self.templates, "stream")
         if not isinstance(self.tasks, list) or not self.tasks:
-            raise ConfigurationError("tasks is empty: list at least one task in the YAML given with --config")
+            raise ConfigurationError(
+                f"tasks must be a list of at least one task, in the YAML given with --config; got {self.tasks!r}"
+            )
 
     def task_configs(self) -> list[TaskConfig]:
-        """The entries of `tasks`, checked; their names are unique."""
-        tasks = [TaskConfig.from_dict(spec, position) for position, spec in enumerate(self.tasks, start=1)]
-        names = [task.name for task in tasks]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise ConfigurationError(f"tasks: names must be unique, got {', '.join(repeated)} more than once")
-        return tasks
+        """The entries of `tasks`, checked one by one."""
+        return [TaskConfig.from_dict(spec, position) for position, spec in enumerate(self.tasks, start=1)]
 
 
 def check_keys(given: dict, known: set[str], where: str) -> None:

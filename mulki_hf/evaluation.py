@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 from transformers import CLIPModel, CLIPProcessor
+from transformers.utils.logging import tqdm
 
 from .images import encode_images, image_transform
 from .tasks import Task
@@ -78,8 +78,7 @@ class StreamEvaluator:
                 for task, prompts in zip(self.tasks, self.prompts, strict=True)
             ]
         total = sum(len(loader) for loader in self.loaders)
-        hidden = not self.accelerator.is_main_process
-        with tqdm(total=total, desc=description, disable=hidden, leave=False) as progress:
+        with tqdm(total=total, desc=description, leave=False) as progress:
             return [
                 self._accuracy(model, position, self._competitors(texts, position, learned), progress)
                 for position in range(len(self.tasks))
@@ -91,7 +90,7 @@ class StreamEvaluator:
         return Competitors(torch.cat([texts[i] for i in chosen]), torch.cat([self.names[i] for i in chosen]))
 
     @torch.no_grad()
-    def _accuracy(self, model: CLIPModel, position: int, rivals: Competitors, progress: tqdm) -> float:
+    def _accuracy(self, model: CLIPModel, position: int, rivals: Competitors, progress) -> float:
         correct = torch.zeros((), dtype=torch.long, device=self.accelerator.device)
         count = 0
         for batch in self.loaders[position]:

@@ -36,7 +36,7 @@ def random_resized_crop(image: Image.Image, min_area: float, side: int) -> Image
 
     Its aspect ratio is 3/4 to 4/3 where an image of this shape has room for it.
 
-    Draws from torch's generator, which the Trainer seeds in every worker and restores on resume.
+    Draws from torch's generator, which the Trainer seeds in every worker.
     """
     width, height = image.size
     area, ratio, x, y = torch.rand(4).tolist()

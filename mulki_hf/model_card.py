@@ -29,11 +29,11 @@ def task_card(
         pipeline_tag="zero-shot-image-classification",
         tags=["clip", "continual-learning", "mulki-hf", config.method],
     )
-    stream_table = [["#", "task", "classes", "training images", "evaluation images", "prompt"]]
-    stream_table += [
-        [str(number), t.name, str(len(t.class_names)), str(len(t.train)), str(len(t.evaluation)), t.templates[0]]
-        for number, t in enumerate(tasks, start=1)
-    ]
+    stream_table = [["#", "task", "dataset", "classes", "training images", "evaluation images", "prompt"]]
+    for number, t in enumerate(tasks, start=1):
+        source = "local files" if t.dataset is None or Path(t.dataset).exists() else t.dataset
+        counts = [str(len(part)) for part in (t.class_names, t.train, t.evaluation)]
+        stream_table.append([str(number), t.name, source, *counts, t.templates[0]])
     task = tasks[position]
     card = ModelCard.from_template(
         data,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, CLIPModel, CLIPProcessor
 
 from .embedded import EMBEDDED_MODELS, embedded_model_path
@@ -27,12 +28,18 @@ def load_processor(name_or_path: str, revision: str = "main") -> CLIPProcessor:
     """
     source = resolve_model(name_or_path)
     try:
-        model_type = AutoConfig.from_pretrained(source, revision=revision).model_type
-        if model_type != "clip":
-            raise ConfigurationError(f"model_name_or_path: {name_or_path!r} is a {model_type!r} model, not a CLIP")
-        return CLIPProcessor.from_pretrained(source, revision=revision)
+        config = AutoConfig.from_pretrained(source, revision=revision)
+        if config.model_type != "clip":
+            raise ConfigurationError(
+                f"model_name_or_path: {name_or_path!r} is a {config.model_type!r} model, not a CLIP"
+            )
+        processor = CLIPProcessor.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:
         raise _unusable(name_or_path, error) from error
+    # Older tokenizers name no limit, and the text tower would fail in the middle of training.
+    limit = config.text_config.max_position_embeddings
+    processor.tokenizer.model_max_length = min(processor.tokenizer.model_max_length, limit)
+    return processor
 
 
 def load_model(name_or_path: str, revision: str = "main") -> CLIPModel:
@@ -43,7 +50,7 @@ def load_model(name_or_path: str, revision: str = "main") -> CLIPModel:
     """
     try:
         return CLIPModel.from_pretrained(resolve_model(name_or_path), revision=revision, dtype=torch.float32)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise _unusable(name_or_path, error) from error
 
 

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
+from transformers.utils.logging import tqdm
 
 from .images import encode_images
 from .objectives import Prototypes
@@ -28,7 +28,7 @@ def compute_prototypes(
     """
     sums = torch.zeros_like(class_features)
     counts = torch.zeros(len(class_features), device=class_features.device)
-    for batch in tqdm(loader, desc=description, disable=not accelerator.is_main_process, leave=False):
+    for batch in tqdm(loader, desc=description, leave=False):
         with accelerator.autocast():
             features = encode_images(model, batch["pixel_values"])
         features, labels = accelerator.gather_for_metrics((features, batch["labels"]))

@@ -70,6 +70,10 @@ def load_stream(config: StreamConfig) -> list[Task]:
             template or image that is missing or unusable. The message names task, dataset and row or field.
     """
     tasks = [task for task_config in config.task_configs() for task in load_task(task_config, config)]
+    names = [task.name for task in tasks]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ConfigurationError(f"tasks: names must be unique, got {', '.join(repeated)} more than once")
     for task in tasks:
         absent = task.classes_without_training_images()
         if absent:
@@ -96,6 +100,12 @@ def load_task(task: TaskConfig, config: StreamConfig) -> list[Task]:
 
     train, evaluation = load(task.train_split), load(eval_split)
     class_names = _class_names(task, train)
+    known = [rows.features[task.label_column] for rows in (train, evaluation)]
+    if all(isinstance(feature, ClassLabel) for feature in known) and known[0].names != known[1].names:
+        raise ConfigurationError(
+            f"{where}: column {task.label_column!r} has other class names, or another order of them, in split "
+            f"{eval_split!r} than in {task.train_split!r}"
+        )
     train, evaluation = (
         _with_labels(rows, task.label_column, class_names, f"{where}, split {split!r}")
         for rows, split in ((train, task.train_split), (evaluation, eval_split))
@@ -143,7 +153,7 @@ def _load_split(where, dataset, split, config_name, data_dir, data_files, revisi
                 raise ValueError(f"it has the splits {', '.join(saved)}")
             rows = saved[split]
         elif path.is_file() and path.suffix in _FILE_BUILDERS:
-            rows = load_dataset(_FILE_BUILDERS[path.suffix], data_files={split: dataset}, split=split)
+            rows = load_dataset(_FILE_BUILDERS[path.suffix], data_files=dataset, split=split)
         else:
             rows = load_dataset(
                 dataset, config_name, data_dir=data_dir, data_files=data_files, revision=revision, split=split
@@ -163,6 +173,9 @@ def _check_column(rows: Dataset, column: str, where: str) -> None:
 def _with_images(rows: Dataset, column: str, where: str, config: StreamConfig) -> Dataset:
     """`rows` with their image column named `image` and checked to decode."""
     _check_column(rows, column, where)
+    feature = rows.features[column]
+    if not isinstance(feature, datasets.Image) and getattr(feature, "dtype", None) not in ("string", "binary"):
+        raise ConfigurationError(f"{where}: column {column!r} holds {feature}, neither images nor paths of images")
     if column != "image":
         rows = rows.remove_columns("image") if "image" in rows.column_names else rows
         rows = rows.rename_column(column, "image")

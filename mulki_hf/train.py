@@ -3,14 +3,20 @@
 import copy
 import dataclasses
 import gc
+import logging
 import platform
 import shutil
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import datasets
+import transformers
 from accelerate import Accelerator
+from transformers import CLIPProcessor
+from transformers.integrations import get_reporting_integration_callbacks
 
+from . import __version__
 from .command_line import parse
 from .config import MulKIConfig, StreamConfig
 from .errors import ConfigurationError
@@ -24,13 +30,14 @@ from .text import tokenize_prompts
 from .trainer import MulKITrainer, check_reference
 
 
-LIBRARIES = ("mulki-hf", "torch", "transformers", "accelerate", "datasets", "huggingface_hub", "safetensors")
+LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "huggingface_hub", "safetensors")
 UNFINISHED = "unfinished"
 # What must not change between a run and its resumption, beside the methods' own fields.
 CONSTANT_FIELDS = {f.name for f in dataclasses.fields(StreamConfig)} - {"resume", "overwrite", "dataset_num_proc"}
-CONSTANT_FIELDS |= {"learning_rate", "lr_scheduler_type", "warmup_steps", "num_train_epochs", "max_steps", "seed"}
-CONSTANT_FIELDS |= {"per_device_train_batch_size", "gradient_accumulation_steps", "weight_decay", "optim"}
-CONSTANT_FIELDS |= {"label_smoothing_factor", "bf16", "fp16"}
+CONSTANT_FIELDS |= {"num_train_epochs", "max_steps", "seed", "data_seed", "per_device_train_batch_size"}
+CONSTANT_FIELDS |= {"gradient_accumulation_steps", "dataloader_drop_last", "max_grad_norm", "label_smoothing_factor"}
+CONSTANT_FIELDS |= {"optim", "optim_args", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "bf16", "fp16"}
+CONSTANT_FIELDS |= {"learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps"}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -59,13 +66,19 @@ def run(stream: StreamConfig, config: MulKIConfig) -> StreamResults:
     if config.resume_from_checkpoint is not None:
         raise ConfigurationError("resume_from_checkpoint: a stream goes on with --resume, which finds the checkpoint")
     accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=config.use_cpu)
+    if config.disable_tqdm or not accelerator.is_main_process:
+        datasets.disable_progress_bars()
+        transformers.logging.disable_progress_bar()
+    if not accelerator.is_main_process:
+        logging.getLogger("mulki_hf").setLevel(logging.ERROR)
+    check_trackers(config)
     previous_run = open_output(output, stream)
     processor = load_processor(stream.model_name_or_path, stream.model_revision)
     with config.main_process_first(desc="building datasets"):
         tasks = load_stream(stream)
         reference = load_reference(stream) if stream.reference_dataset is not None else None
     for task in tasks:
-        tokenize_prompts(processor.tokenizer, task.class_names, task.templates)
+        check_task(task, processor, config)
     results = start_results(previous_run, stream, config, tasks)
     original = load_model(stream.model_name_or_path, stream.model_revision)
     accelerator.wait_for_everyone()
@@ -131,11 +144,39 @@ def run(stream: StreamConfig, config: MulKIConfig) -> StreamResults:
     return results
 
 
+# Before training
+
+
+def check_trackers(config: MulKIConfig) -> None:
+    """Refuse a `report_to` whose package is missing, which the Trainer would find out after the first evaluation."""
+    for callback in get_reporting_integration_callbacks(config.report_to):
+        try:
+            callback()
+        except (RuntimeError, ImportError) as error:
+            raise ConfigurationError(f"report_to {config.report_to}: {error}") from error
+
+
+def check_task(task: Task, processor: CLIPProcessor, config: MulKIConfig) -> None:
+    """Refuse a task whose prompts are too long, or that is too small for a single step."""
+    try:
+        tokenize_prompts(processor.tokenizer, task.class_names, task.templates)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"task {task.name!r}: {error}") from error
+    batch = config.train_batch_size * config.world_size
+    if config.dataloader_drop_last and len(task.train) < batch:
+        raise ConfigurationError(
+            f"task {task.name!r}: {len(task.train)} training images are less than a batch of {batch}, and "
+            "dataloader_drop_last drops the rest"
+        )
+
+
 # The output folder
 
 
 def open_output(output: Path, stream: StreamConfig) -> StreamResults | None:
     """The results to resume from, if any; refuses a folder in use unless told to resume or overwrite."""
+    if output.exists() and not output.is_dir():
+        raise ConfigurationError(f"output_dir {str(output)!r} is a file, not a folder")
     holds_run = (output / StreamResults.FILE).exists() or (output / UNFINISHED).exists()
     if stream.resume:
         if not holds_run:
@@ -175,7 +216,8 @@ def start_results(
                     "a stream can only go on as it began"
                 )
         return previous_run
-    versions = {library: version(library) for library in LIBRARIES} | {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "mulki-hf": __version__}
+    versions |= {library: version(library) for library in LIBRARIES}
     return StreamResults(config.method, stream.protocol, names, config=settings, versions=versions)
 
 

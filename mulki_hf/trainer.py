@@ -9,7 +9,9 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import CLIPModel, CLIPProcessor, Trainer
+from transformers import CLIPModel, CLIPProcessor, Trainer, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
 from .averaging import AveragingCallback, WeightAverage, merge_weights
 from .config import MulKIConfig
@@ -107,10 +109,11 @@ class MulKITrainer(Trainer):
         prompts = tokenize_prompts(processing_class.tokenizer, task.class_names, task.templates)
         self.prompts = {name: ids.to(self.args.device) for name, ids in prompts.items()}
         self.trains_text = args.train_towers != "vision"
-        self.original = frozen(snapshot(model) if original_model in (None, model) else original_model).to(
-            self.args.device
-        )
-        self.previous = self.original if previous_model is None else frozen(previous_model).to(self.args.device)
+        # A teacher that is the student itself would freeze it: teach with a copy.
+        original_model = snapshot(model) if original_model in (None, model) else original_model
+        previous_model = snapshot(model) if previous_model is model else previous_model or original_model
+        self.original = frozen(original_model).to(self.args.device)
+        self.previous = frozen(previous_model).to(self.args.device)
         self.logit_scale = self.original.logit_scale.exp().item()
 
         self.weight_average = None
@@ -231,9 +234,23 @@ class MulKITrainer(Trainer):
 
     # Stage 4 and checkpoints
 
-    def train(self, *args, **kwargs):
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs) -> TrainOutput:
         """`Trainer.train`, followed by the objective's merge with a teacher's weights."""
-        output = super().train(*args, **kwargs)
+        # Now rather than in the first step, where the pass over the data would draw from the generator in between.
+        _ = self.prototypes
+        checkpoint = resume_from_checkpoint
+        if checkpoint is True:
+            checkpoint = get_last_checkpoint(self.args.output_dir)
+        state = TrainerState.load_from_json(Path(checkpoint) / TRAINER_STATE_NAME) if checkpoint else None
+        if state is not None and state.global_step >= state.max_steps:
+            # Trainer looks at its limit only after a step, and would take one too many.
+            self.state = state
+            self._load_from_checkpoint(checkpoint)
+            if self.weight_average is not None:
+                self.weight_average.apply()
+            output = TrainOutput(state.global_step, 0.0, {})
+        else:
+            output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
         if self.objective.merge is not None:
             teacher, alpha = self.objective.merge
             # The first task has no previous weights to merge with.

@@ -8,12 +8,17 @@ from pathlib import Path
 import matplotlib
 import pytest
 import torch
+import yaml
+from accelerate import Accelerator
 from PIL import Image, ImageDraw, ImageFont
 from safetensors.torch import load_file
 from transformers import AutoProcessor, CLIPModel, CLIPProcessor, pipeline
 
+from mulki_hf import StreamConfig, StreamEvaluator, load_stream
+from mulki_hf.command_line import find_recipe
 from mulki_hf.embedded import embedded_model_path
 from mulki_hf.embedded.glyphs import HELD_OUT_FONTS
+from mulki_hf.models import load_model, load_processor
 
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "clip_nano"))
@@ -53,6 +58,7 @@ class TestCorpus:
             ("fa-solid-900.ttf", "Font Awesome"),
             ("DancingScript.ttf", "Dancing Script"),
             ("patrick.ttf", "Patrick Hand"),
+            ("DejaVuMathTeXGyre.ttf", "DejaVu Math TeX Gyre"),
         ],
     )
     def test_stream_sets_and_handwriting_are_refused(self, path, family):
@@ -61,7 +67,7 @@ class TestCorpus:
 
     def test_sources_read_no_stream_package(self):
         source = (Path(__file__).parents[1] / "recipes/clip_nano/corpus.py").read_text()
-        imports = [line for line in source.splitlines() if line.startswith(("import ", "from "))]
+        imports = [line for line in source.splitlines() if line.strip().startswith(("import ", "from "))]
         assert not [
             line for line in imports for name in ("sklearn", "mlxtend", "openmoji", "fontawesome") if name in line
         ]
@@ -69,6 +75,15 @@ class TestCorpus:
 
 
 class TestModel:
+    def test_zero_shot_accuracy_on_the_stream(self):
+        recipe = yaml.safe_load(find_recipe("quickstart").read_text())
+        tasks = load_stream(StreamConfig(tasks=recipe["tasks"]))
+        evaluate = StreamEvaluator(tasks, load_processor("clip-nano"), Accelerator(cpu=True), batch_size=256)
+        accuracy = evaluate(load_model("clip-nano"), learned=0, description="zero-shot")
+        least = {"emoji": 15, "letters": 55, "greek": 50, "digits": 40, "mnist": 65}
+        for task, value in zip(tasks, accuracy, strict=True):
+            assert value >= least[task.name], task.name
+
     def test_small_half_precision_and_a_clip(self):
         weights = FOLDER / "model.safetensors"
         assert weights.stat().st_size <= 8_000_000

@@ -124,7 +124,7 @@ def test_every_face_has_every_glyph(face):
     assert set(map(ord, LATIN_CAPITALS + GREEK_SMALL)) <= characters_of(matplotlib_font(face))
 
 
-def test_the_reference_set_shows_no_class_of_a_task(embedded):
+def test_the_reference_set_shares_no_picture_with_a_task(embedded):
     rows = embedded["reference"]
     assert set(rows) == {"train"}
     rows = rows["train"]

@@ -45,6 +45,14 @@ class TestSources:
     def test_saved_to_disk(self, tmp_path):
         self.check(load({"name": "t", "dataset": save_splits(tmp_path / "saved")})[0])
 
+    def test_a_file_has_one_split_and_is_sliced(self, tmp_path):
+        path = str(tmp_path / "one.parquet")
+        rows(NAMES, 6, 0).to_parquet(path)
+        task = load({"name": "t", "dataset": path, "train_split": "train[:12]", "eval_split": "train[12:]"})[0]
+        assert (len(task.train), len(task.evaluation)) == (12, 6)
+        with pytest.raises(ConfigurationError, match="can't load split 'test'"):
+            load({"name": "t", "dataset": path})
+
     def test_image_folder(self, tmp_path):
         for split, per_class, seed in (("train", 4, 0), ("test", 2, 1)):
             for position, example in enumerate(rows(NAMES, per_class, seed)):
@@ -127,10 +135,13 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"tasks": []}, "tasks is empty"),
+            ({"tasks": []}, "tasks must be a list of at least one task"),
+            ({"tasks": {"a": 1}}, "tasks must be a list of at least one task.*got {'a': 1}"),
+            ({"report_to": "swanlab"}, "report_to .*swanlab"),
+            ({"elicit_weight": float("inf")}, "elicit_weight must be >= 0 and finite, got inf"),
+            ({"dataloader_drop_last": True, "per_device_train_batch_size": 64}, "less than a batch of 64"),
             ({"tasks": [{"name": "a"}]}, r"tasks, entry 1 \('a'\): dataset is missing"),
             ({"tasks": [{"name": "a", "dataset": "x", "imag_column": "i"}]}, "did you mean 'image_column'"),
-            ({"tasks": [{"name": "a", "dataset": "x"}] * 2}, "names must be unique, got a"),
             ({"tasks": [{"name": "../a", "dataset": "x"}]}, "folder-safe"),
             ({"templates": ["a photo"]}, "stream: template 'a photo' has no {}"),
             ({"protocol": "all"}, "protocol must be one of til, cil, xtail, got 'all'"),
@@ -149,6 +160,7 @@ class TestBadInput:
         [
             ({"label_column": "kind"}, "split 'train': no column 'kind'; the columns are image, label"),
             ({"image_column": "photo"}, "split 'train': no column 'photo'"),
+            ({"image_column": "label"}, "column 'label' holds ClassLabel.*neither images nor paths"),
             ({"eval_split": "holdout"}, "can't load split 'holdout'"),
             ({"class_names": []}, "class_names must be a non-empty list"),
             ({"class_names": ["a", "b", "a"]}, "class_names must be unique, got a more than once"),
@@ -157,13 +169,13 @@ class TestBadInput:
             ({"class_names": "no-such-file.txt"}, "can't read class_names file 'no-such-file.txt'"),
             ({"class_names": ["a", "b"]}, "row 2: label 2 is outside the 2 class names"),
             ({"templates": ["a {}.", "a photo"]}, "template 'a photo' has no {}"),
-            ({"templates": ["very " * 80 + "{}"]}, "tokens, the model reads 77"),
+            ({"templates": ["very " * 80 + "{}"]}, "prompt 'very .*tokens, the model reads 77"),
             ({"class_incremental": 4}, "class_incremental is 4, but there are 3 classes"),
         ],
     )
     def test_task(self, stream_yaml, tmp_path, change, message):
         spec = {"name": "bad", "dataset": save_splits(tmp_path / "saved")} | change
-        self.refused(stream_yaml(tasks=[spec]), tmp_path, f"task 'bad'.*{message}" if "77" not in message else message)
+        self.refused(stream_yaml(tasks=[spec]), tmp_path, f"task 'bad'.*{message}")
 
     @pytest.mark.parametrize(
         ("train", "message"),
@@ -185,6 +197,26 @@ class TestBadInput:
         self.refused(
             stream_yaml(tasks=[spec]), tmp_path, "task 'bad', dataset 'parquet'.*split 'train'.*(is empty|no data)"
         )
+
+    def test_names_twice(self, stream_yaml, tmp_path):
+        saved = save_splits(tmp_path / "saved")
+        specs = [{"name": "a", "dataset": saved, "class_incremental": 2}, {"name": "a-1", "dataset": saved}]
+        self.refused(stream_yaml(tasks=specs), tmp_path, "names must be unique, got a-1 more than once")
+
+    def test_class_names_in_another_order(self, stream_yaml, tmp_path):
+        saved = save_splits(tmp_path / "saved", test=rows(NAMES[::-1], 2, 1))
+        spec = {"name": "bad", "dataset": saved}
+        self.refused(stream_yaml(tasks=[spec]), tmp_path, "another order of them, in split 'test' than in 'train'")
+
+    def test_broken_weights(self, stream_yaml, tiny_folder, tmp_path):
+        weights = tiny_folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+        self.refused(stream_yaml(), tmp_path, "model_name_or_path: can't load")
+
+    def test_output_is_a_file(self, stream_yaml, tmp_path):
+        (tmp_path / "taken").write_text("")
+        with pytest.raises(SystemExit, match="is a file, not a folder"):
+            main(["--config", str(stream_yaml(output_dir=str(tmp_path / "taken")))])
 
     def test_class_names_missing(self, stream_yaml, tmp_path):
         saved = save_splits(tmp_path / "saved", integers([0, 1, 2] * 2), integers([0, 1, 2] * 2))

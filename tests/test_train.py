@@ -7,15 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import tomllib
 import torch
 import yaml
+from accelerate import Accelerator
 from conftest import COLOURS, rows
 from safetensors.torch import load_file
 from transformers import AutoProcessor, CLIPModel, CLIPProcessor, pipeline
 
+from mulki_hf import StreamEvaluator, load_stream
 from mulki_hf.averaging import AveragingCallback
 from mulki_hf.command_line import find_recipe, make_parser, parse
 from mulki_hf.errors import ConfigurationError
+from mulki_hf.models import load_model, load_processor
 from mulki_hf.train import main
 
 
@@ -54,6 +58,13 @@ class TestRun:
         assert {entry["label"] for entry in answer} == set(COLOURS)
         prototypes = load_file(folder / "prototypes.safetensors")
         assert prototypes["textual"].shape == prototypes["visual"].shape == (3, 24)
+
+    def test_last_row_is_the_last_checkpoints(self, finished, stream_yaml):
+        stream, _ = parse(["--config", str(stream_yaml())])
+        folder = str(finished / "task2-shapes")
+        evaluate = StreamEvaluator(load_stream(stream), load_processor(folder), Accelerator(cpu=True))
+        row = json.loads((finished / "results.json").read_text())["accuracy"][-1]
+        assert evaluate(load_model(folder), learned=2, description="reloaded") == pytest.approx(row)
 
     def test_card_tells_the_stream_and_no_paths(self, finished, tmp_path):
         card = (finished / "task1-colours" / "README.md").read_text()
@@ -95,20 +106,26 @@ class TestRun:
 
 class TestResume:
     def interrupted(self, config, step: int, monkeypatch):
-        """Run `config` and stop, as a crash would, in the second task after `step`."""
+        """Run `config` and stop, as a crash would, in the second task: after `step`, at the latest after training."""
         on_step_end = AveragingCallback.on_step_end
 
         def crash(self, args, state, control, **kwargs):
             on_step_end(self, args, state, control, **kwargs)
-            if "task2" in args.output_dir and state.global_step == step:
+            if "task2" in args.output_dir and state.global_step == step < state.max_steps:
+                raise KeyboardInterrupt
+
+        def crash_at_the_end(self, args, state, control, **kwargs):
+            if "task2" in args.output_dir:
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
             patch.setattr(AveragingCallback, "on_step_end", crash)
+            patch.setattr(AveragingCallback, "on_train_end", crash_at_the_end)
             with pytest.raises(KeyboardInterrupt):
                 main(["--config", str(config)])
 
-    @pytest.mark.parametrize("step", [1, 3])
+    # Four steps; the crash after the last one is a crash during the evaluation that follows.
+    @pytest.mark.parametrize("step", [1, 3, 4])
     def test_resumed_equals_uninterrupted(self, stream_yaml, tmp_path, monkeypatch, step):
         config = stream_yaml(average_every=1, merge_alpha=0.2)
         main(["--config", str(config), "--output_dir", str(tmp_path / "whole")])
@@ -184,6 +201,16 @@ class TestCommandLine:
         assert find_recipe("quickstart").is_file()
         with pytest.raises(ConfigurationError, match="recipes: .*quickstart"):
             find_recipe("no-such-recipe")
+
+    def test_the_wheel_takes_every_recipe_and_the_card_along(self):
+        project = Path(__file__).parents[1]
+        content = tomllib.loads((project / "pyproject.toml").read_text())
+        included = content["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+        shipped = [*(project / "recipes").glob("*.yaml"), *(project / "model_cards").glob("*.jinja")]
+        assert len(shipped) >= 3
+        for path in shipped:
+            relative = path.relative_to(project).as_posix()
+            assert included[relative] == f"mulki_hf/{relative}"
 
     def test_bad_input_exits_with_one_line(self, stream_yaml):
         command = [sys.executable, "-m", "mulki_hf.train", "--config", str(stream_yaml(merge_alpha=2))]

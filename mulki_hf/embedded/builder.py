@@ -26,7 +26,7 @@ class EmbeddedBuilder(GeneratorBasedBuilder):
         ImportError: one of the packages is not installed.
     """
 
-    VERSION = Version("1.0.0")
+    VERSION = Version("1.1.0")
 
     short_name: str
     packages: tuple[str, ...]

@@ -35,8 +35,11 @@ HELD_OUT_FONTS = (
 )
 """File stems of matplotlib's fonts that are kept for the stream: pre-training must not draw with them."""
 
-TRAIN_FACES = ("DejaVuSerif", "DejaVuSerif-BoldItalic", "STIXGeneralBol", "STIXGeneralItalic")
-"""Faces of the train and validation splits: each family, weight and slant, as in `TEST_FACES`."""
+TRAIN_FACES = ("DejaVuSerif-BoldItalic", "STIXGeneralBol", "STIXGeneralItalic")
+"""Faces of the train and validation splits: both families, weights and slants, as in `TEST_FACES`.
+
+Not the upright regular DejaVu Serif, whose letters are DejaVu Math TeX Gyre's too: clip-nano was pre-trained with that.
+"""
 
 TEST_FACES = ("DejaVuSerif-Bold", "DejaVuSerif-Italic", "STIXGeneral", "STIXGeneralBolIta")
 """Faces of the test split, none of which the other splits show."""

@@ -35,8 +35,8 @@ _LEAST_DIFFERENCE = 0.09
 class Reference(EmbeddedBuilder):
     """Font Awesome's free icons and Cyrillic glyphs, with the icon's or the Unicode name as text.
 
-    One split, `train`. Left out is what some task shows as well: the icons of letters and digits, and the Cyrillic
-    glyphs that look the same as a capital, a small Greek letter or a digit.
+    One split, `train`. Left out are the icons of letters and digits, and the Cyrillic glyphs that look the same as a
+    capital, a small Greek letter or a digit. Some icons show what an emoji shows too (a cat, a lemon), drawn otherwise.
     """
 
     short_name = "reference"

@@ -79,11 +79,13 @@ class Objective(ABC):
         teachers: which frozen teachers it asks, out of `"original"` and `"previous"`.
         teacher_inputs: what it reads of them, out of `"image"`, `"reference"` and `"prototypes"`.
         towers: the towers that the method trains when `--train_towers` is not given.
+        arguments: dataclass of the method's own fields; they become part of `MulKIConfig` and a group of options.
     """
 
     teachers: ClassVar[frozenset[str]] = frozenset()
     teacher_inputs: ClassVar[frozenset[str]] = frozenset()
     towers: ClassVar[str] = "both"
+    arguments: ClassVar[type | None] = None
 
     def __init__(self, args):
         self.args = args

@@ -3,6 +3,7 @@
 Reconstructed from the paper's description; where the equations differ, this is ours.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -66,11 +67,13 @@ class MulKIArguments:
 
     def __post_init__(self):
         for name in ("elicit_weight", "relation_weight", "feature_weight", "average_every"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be >= 0 and finite, got {getattr(self, name)}")
         for name in ("relation_temperature", "confidence_temperature"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be > 0 and finite, got {getattr(self, name)}")
+        if self.average_every != int(self.average_every):
+            raise ValueError(f"average_every must be a whole number of steps, got {self.average_every}")
         if not 0 <= self.merge_alpha < 1:
             raise ValueError(f"merge_alpha must be in [0, 1), got {self.merge_alpha}")
         if self.teacher_weighting not in TEACHER_WEIGHTINGS:
@@ -88,6 +91,7 @@ class MulKI(Objective):
 
     teachers = frozenset({"original", "previous"})
     teacher_inputs = frozenset({"image", "prototypes"})
+    arguments = MulKIArguments
 
     @property
     def average_every(self) -> int:

@@ -1,5 +1,6 @@
 """Select-and-Distill (arXiv 2403.09296): two teachers, chosen per reference image by how far they disagree."""
 
+import math
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -26,8 +27,8 @@ class SnDArguments:
 
     def __post_init__(self):
         for name in ("snd_previous_weight", "snd_original_weight"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be >= 0 and finite, got {getattr(self, name)}")
         if self.reference_per_sample < 1:
             raise ValueError(f"reference_per_sample must be >= 1, got {self.reference_per_sample}")
 
@@ -41,6 +42,7 @@ class SelectAndDistill(Objective):
     teachers = frozenset({"original", "previous"})
     teacher_inputs = frozenset({"reference"})
     towers = "vision"
+    arguments = SnDArguments
 
     def retention(self, batch: FeatureBatch) -> dict[str, Tensor]:
         previous, original = select_and_distill(batch.reference, batch.original, batch.previous)
