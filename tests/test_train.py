@@ -107,7 +107,7 @@ class TestRun:
 class TestResume:
     def interrupted(self, config, step: int, monkeypatch):
         """Run `config` and stop, as a crash would, in the second task: after `step`, at the latest after training."""
-        on_step_end = AveragingCallback.on_step_end
+        on_step_end, on_train_end = AveragingCallback.on_step_end, AveragingCallback.on_train_end
 
         def crash(self, args, state, control, **kwargs):
             on_step_end(self, args, state, control, **kwargs)
@@ -117,6 +117,7 @@ class TestResume:
         def crash_at_the_end(self, args, state, control, **kwargs):
             if "task2" in args.output_dir:
                 raise KeyboardInterrupt
+            on_train_end(self, args, state, control, **kwargs)
 
         with monkeypatch.context() as patch:
             patch.setattr(AveragingCallback, "on_step_end", crash)

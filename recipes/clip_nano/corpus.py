@@ -41,8 +41,8 @@ EMOJI_PACKAGES = (
     "streamline-emojis",
 )
 
-# Families of the held-out fonts under whatever file name a package ships them, and their close relatives: DejaVu Math TeX
-# Gyre shares letters with DejaVu Serif (the shipped weights were trained before it was refused, see README.md).
+# Families of the held-out fonts under whatever file name a package ships them, and their close relatives: DejaVu Math
+# TeX Gyre shares letters with DejaVu Serif (the shipped weights were trained before it was refused, see README.md).
 HELD_OUT_FAMILIES = ("dejavu serif", "dejavu math", "bitstream vera serif", "stix", "xits")
 HANDWRITING = ("script", "hand", "cursive", "brush", "comic", "calligra", "chancery")
 STREAM_SETS = ("openmoji", "font-awesome", "fontawesome", "fa6-", "fa-solid", "fa-regular", "fa-brands")
