@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import zlib
+from abc import abstractmethod
 
 import numpy as np
 from datasets import GeneratorBasedBuilder, SplitGenerator, Version
@@ -56,6 +57,6 @@ class EmbeddedBuilder(GeneratorBasedBuilder):
     def _generate_examples(self, split: str):
         yield from enumerate(self._examples(split))
 
+    @abstractmethod
     def _examples(self, split: str):
         """The examples of a split, as dicts with the columns of `_info`."""
-        raise NotImplementedError
