@@ -1,5 +1,6 @@
 """Handwritten digits: UCI's small ones and a part of MNIST."""
 
+from abc import abstractmethod
 from functools import cached_property
 
 import numpy as np
@@ -23,10 +24,10 @@ class _Handwriting(EmbeddedBuilder):
     def _info(self):
         return DatasetInfo(features=Features(image=Image(), label=ClassLabel(names=DIGIT_NAMES)))
 
-    @cached_property
+    @property
+    @abstractmethod
     def _data(self) -> tuple[np.ndarray, np.ndarray]:
         """All pictures, `(N, height, width)` of `uint8`, and their labels, `(N,)`."""
-        raise NotImplementedError
 
     def _to_image(self, pixels: np.ndarray) -> PILImage.Image:
         return PILImage.fromarray(pixels)
