@@ -6,11 +6,14 @@ from pathlib import Path
 import yaml
 from transformers import HfArgumentParser
 
-from .config import MulKIConfig, StreamConfig, check_keys
+from .config import CONSTANT_FIELDS, MulKIConfig, StreamConfig, check_keys
 from .errors import ConfigurationError
+from .hub import fetch_file
 
 
 PACKAGE = Path(__file__).parent
+RECIPE_FILE = "recipe.yaml"
+RECIPE_FIELDS = CONSTANT_FIELDS | {"per_device_eval_batch_size", "activation_checkpointing", "license", "language"}
 
 
 def make_parser() -> HfArgumentParser:
@@ -33,11 +36,17 @@ def parse(argv: list[str] | None = None) -> tuple[StreamConfig, MulKIConfig]:
     """
     parser = make_parser()
     finder = HfArgumentParser((), add_help=False, allow_abbrev=False)
-    finder.add_argument("--config")
-    config_path = finder.parse_known_args(argv)[0].config
-    if config_path is not None:
+    for name in ("--config", "--resume_from_hub", "--hub_token"):
+        finder.add_argument(name)
+    first = finder.parse_known_args(argv)[0]
+    recipe = None
+    if first.config is not None:
+        recipe = find_recipe(first.config)
+    elif first.resume_from_hub is not None:
+        recipe = fetch_file(first.resume_from_hub, RECIPE_FILE, first.hub_token)
+    if recipe is not None:
         # As defaults of the parser, strings such as `1e-5` are converted to the field's type like typed options.
-        parser.set_defaults(**read_yaml(find_recipe(config_path)))
+        parser.set_defaults(**read_yaml(recipe))
     given = vars(parser.parse_args(argv))
     try:
         return tuple(
@@ -59,6 +68,17 @@ def read_yaml(path: Path) -> dict:
     known = {f.name for cls in (StreamConfig, MulKIConfig) for f in dataclasses.fields(cls) if f.init}
     check_keys(recipe, known, str(path))
     return recipe
+
+
+def write_recipe(settings: dict, path: Path) -> None:
+    """The recipe of a finished task: of its `settings` everything that the result depends on, and nothing else."""
+    recipe = {
+        f.name: settings[f.name]
+        for cls in (StreamConfig, MulKIConfig)
+        for f in dataclasses.fields(cls)
+        if f.name in RECIPE_FIELDS
+    }
+    path.write_text(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
 
 
 def find_recipe(name: str) -> Path:

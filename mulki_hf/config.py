@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import yaml
 from transformers import TrainingArguments
+from transformers.trainer_utils import HubStrategy
 from transformers.training_args import ParallelMode
 
 from .errors import ConfigurationError
@@ -82,17 +83,47 @@ class TrainerArguments(TrainingArguments):
             raise ValueError("remove_unused_columns must be False, got True: it would drop the images")
         if self.fsdp or self.deepspeed:
             raise ValueError("fsdp and deepspeed are not supported: CLIP's 0-D logit scale can't be sharded; use DDP")
-        if self.push_to_hub:
+        if self.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
             raise ValueError(
-                "push_to_hub is not supported yet, got True: upload a task's folder with `hf upload REPO FOLDER`"
+                f"hub_strategy must be every_save or end, got {self.hub_strategy.value!r}: each task is pushed once, "
+                "when it is finished"
             )
+
+
+@dataclass
+class HubArguments:
+    """How a stream is published, beside Trainer's `push_to_hub` and `hub_*`."""
+
+    _argument_group_name = "Hub (beside the Trainer's push_to_hub, hub_model_id, hub_token, hub_private_repo, ...)"
+
+    hub_collection: str | None = field(
+        default=None, metadata={"help": "Title of a collection that gathers the stream's repositories."}
+    )
+    hub_retries: int = field(
+        default=6,
+        metadata={"help": "How often a push is tried again, after 1, 2, 4, ... seconds, before it is left pending."},
+    )
+    hub_timeout: float = field(
+        default=60.0, metadata={"help": "Seconds without an answer after which a request to the Hub has failed."}
+    )
+    license: str | None = field(
+        default=None,
+        metadata={"help": "Licence of the trained models, as on the Hub (apache-2.0). Default: the base model's."},
+    )
+    language: str = field(default="en", metadata={"help": "Language of the prompts, for the model cards."})
+
+    def __post_init__(self):
+        if self.hub_retries < 0:
+            raise ValueError(f"hub_retries must be >= 0, got {self.hub_retries}")
+        if not self.hub_timeout > 0:
+            raise ValueError(f"hub_timeout must be > 0, got {self.hub_timeout}")
 
 
 METHOD_ARGUMENTS = tuple(objective.arguments for objective in OBJECTIVES.values() if objective.arguments)
 
 
 @dataclass
-class MulKIConfig(MethodArguments, *METHOD_ARGUMENTS, TrainerArguments):
+class MulKIConfig(MethodArguments, *METHOD_ARGUMENTS, HubArguments, TrainerArguments):
     """Training arguments of one task of the stream: `transformers.TrainingArguments` and the methods' own.
 
     Fields of a method that is not selected are checked but have no effect.
@@ -247,6 +278,13 @@ class StreamConfig:
     resume: bool = field(
         default=False, metadata={"help": "Go on in output_dir at the first unfinished task, at its last checkpoint."}
     )
+    resume_from_hub: str | None = field(
+        default=None,
+        metadata={
+            "help": "Go on after a task's checkpoint on the Hub (`org/mulki-task3`, or `org/mulki-task3@REVISION`), in "
+            "an output_dir without a run. Without --config the recipe comes from there too."
+        },
+    )
     overwrite: bool = field(
         default=False, metadata={"help": "Delete the results and checkpoints of an earlier run in output_dir."}
     )
@@ -271,6 +309,19 @@ class StreamConfig:
     def task_configs(self) -> list[TaskConfig]:
         """The entries of `tasks`, checked one by one."""
         return [TaskConfig.from_dict(spec, position) for position, spec in enumerate(self.tasks, start=1)]
+
+
+RUN_FIELDS = {"resume", "resume_from_hub", "overwrite", "dataset_num_proc"}
+"""Fields of [`StreamConfig`] that say how one run goes, not what the stream is."""
+
+CONSTANT_FIELDS = {
+    *(f.name for cls in (StreamConfig, MethodArguments, *METHOD_ARGUMENTS) for f in dataclasses.fields(cls)),
+    *("num_train_epochs", "max_steps", "seed", "data_seed", "per_device_train_batch_size"),
+    *("gradient_accumulation_steps", "dataloader_drop_last", "max_grad_norm", "label_smoothing_factor"),
+    *("optim", "optim_args", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "bf16", "fp16"),
+    *("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps"),
+} - RUN_FIELDS
+"""What must not change between a run and its resumption: everything that the result depends on."""
 
 
 def check_keys(given: dict, known: set[str], where: str) -> None:

@@ -1,50 +1,269 @@
-"""The model card of a task's checkpoint."""
+"""The model card of a task's checkpoint, from its results alone."""
 
+import dataclasses
+from enum import Enum
 from pathlib import Path
+from statistics import mean
 
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData
 
-from .config import MulKIConfig, StreamConfig
-from .results import StreamResults, markdown_table
-from .tasks import Task
+from .config import CONSTANT_FIELDS, MulKIConfig, StreamConfig
+from .embedded import EMBEDDED_MODELS
+from .hub import licence_of
+from .metrics import continual_metrics
+from .objectives import OBJECTIVES
+from .results import BaseModel, StreamResults, markdown_table, percent
 
 
 PACKAGE = Path(__file__).parent
+PROTOCOLS = {
+    "til": "each among the classes of its own task (task-incremental)",
+    "cil": "each among the classes of all tasks seen so far and its own (class-incremental)",
+    "xtail": "each among the classes of every task of the stream (cross-domain task-agnostic)",
+}
+TOWERS = {"both": "both towers", "vision": "the vision tower", "text": "the text tower"}
+CLIP_BIBTEX = """@inproceedings{radford2021clip,
+  title = {Learning Transferable Visual Models From Natural Language Supervision},
+  author = {Radford, Alec and Kim, Jong Wook and Hallacy, Chris and Ramesh, Aditya and Goh, Gabriel and
+            Agarwal, Sandhini and Sastry, Girish and Askell, Amanda and Mishkin, Pamela and Clark, Jack and
+            Krueger, Gretchen and Sutskever, Ilya},
+  booktitle = {International Conference on Machine Learning},
+  year = {2021}
+}"""
 
 
-def template_path() -> Path:
-    """The card's Jinja template: inside an installed wheel, or beside the package in a clone."""
-    installed, clone = (folder / "model_cards" / "task_card.md.jinja" for folder in (PACKAGE, PACKAGE.parent))
+def save_card(results: StreamResults, folder: Path, repo_id: str | None) -> None:
+    """Write `README.md` into a checkpoint's folder, for the Hub repository `repo_id` or, without one, for local use."""
+    (folder / "README.md").write_text(task_card(results, folder.name, repo_id), encoding="utf-8")
+
+
+def task_card(results: StreamResults, folder: str, repo_id: str | None = None) -> str:
+    """Card of the checkpoint after the last finished task of `results`: metadata and text.
+
+    Args:
+        results ([`StreamResults`]): as they were after that task.
+        folder: name of the checkpoint's folder, which the usage snippet loads if there is no repository.
+        repo_id (*optional*): the Hub repository that the card is for.
+    """
+    config, base, number = results.config, results.base, results.finished
+    objective = OBJECTIVES[results.method]
+    so_far = metrics_so_far(results)
+    base_name = f"[{base.name}](https://huggingface.co/{base.hub_id})" if base.hub_id else f"`{base.name}`"
+    data = ModelCardData(
+        language=config["language"],
+        license=base.license,
+        library_name="transformers",
+        pipeline_tag="zero-shot-image-classification",
+        tags=["clip", "continual-learning", "mulki-hf", results.method],
+        base_model=base.hub_id,
+        base_model_relation="finetune" if base.hub_id else None,
+        datasets=hub_datasets(results) or None,
+        metrics=["accuracy"],
+        model_name=(repo_id or folder).rpartition("/")[2],
+        eval_results=eval_results(results, so_far),
+    )
+    card = ModelCard.from_template(
+        data,
+        template_path=str(card_path("task_card.md.jinja")),
+        model_name=data.model_name,
+        model_id=repo_id or folder,
+        published=repo_id is not None,
+        base=base_name,
+        method=results.method,
+        method_summary=objective.summary,
+        bibtex="\n\n".join(filter(None, (objective.bibtex, CLIP_BIBTEX))),
+        task=results.tasks[number - 1],
+        number=number,
+        total=len(results.tasks),
+        towers=TOWERS[config["train_towers"]],
+        stream_table=stream_table(results),
+        protocol=PROTOCOLS[results.protocol],
+        results_table=results.matrix_table(),
+        changes_text=changes_text(results),
+        changes_table=changes_table(results),
+        stream_metrics=markdown_table([[*so_far], [*map(percent, so_far.values())]]) if number > 1 else None,
+        settings_table=settings_table(config),
+        data_table=data_table(results),
+        license=base.license,
+        provenance=results.provenance,
+        wall_time=wall_time(results),
+        versions=", ".join(f"{name} {number}" for name, number in results.versions.items()),
+        seed=config["seed"],
+    )
+    return str(card)
+
+
+def card_path(name: str) -> Path:
+    """A file of `model_cards/`: inside an installed wheel, or beside the package in a clone."""
+    installed, clone = (folder / "model_cards" / name for folder in (PACKAGE, PACKAGE.parent))
     return installed if installed.is_file() else clone
 
 
-def task_card(
-    results: StreamResults, tasks: list[Task], position: int, stream: StreamConfig, config: MulKIConfig
-) -> str:
-    """Card of the checkpoint after the task at `position`: what it is, how to use it, the stream and the results."""
-    local = Path(stream.model_name_or_path).exists()
-    base = Path(stream.model_name_or_path).name if local else stream.model_name_or_path
-    data = ModelCardData(
-        library_name="transformers",
-        pipeline_tag="zero-shot-image-classification",
-        tags=["clip", "continual-learning", "mulki-hf", config.method],
-    )
-    stream_table = [["#", "task", "dataset", "classes", "training images", "evaluation images", "prompt"]]
-    for number, t in enumerate(tasks, start=1):
-        source = "local files" if t.dataset is None or Path(t.dataset).exists() else t.dataset
-        counts = [str(len(part)) for part in (t.class_names, t.train, t.evaluation)]
-        stream_table.append([str(number), t.name, source, *counts, t.templates[0]])
-    task = tasks[position]
-    card = ModelCard.from_template(
-        data,
-        template_path=str(template_path()),
-        base=base,
-        method=config.method,
-        task=task,
-        number=position + 1,
-        total=len(tasks),
-        stream_table=markdown_table(stream_table),
-        results=results,
-        towers=config.train_towers,
-    )
-    return str(card)
+# What only the Hub, or a folder of the machine, knows
+
+
+def describe_base(name_or_path: str, revision: str, license: str | None) -> BaseModel:
+    """The model that a stream starts from; without `license` that of the model's own card, where there is one."""
+    path = Path(name_or_path)
+    if name_or_path in EMBEDDED_MODELS or path.exists():
+        card = card_path(f"{name_or_path}.md") if name_or_path in EMBEDDED_MODELS else path / "README.md"
+        own = ModelCard.load(card).data.license if card.is_file() else None
+        return BaseModel(path.resolve().name if path.exists() else name_or_path, license=license or own)
+    return BaseModel(name_or_path, name_or_path, revision, license)
+
+
+def look_up_licences(results: StreamResults) -> None:
+    """Fill in what licences the Hub's cards of model and datasets name."""
+    if results.base.license is None and results.base.hub_id is not None:
+        results.base.license = licence_of(ModelCard, results.base.hub_id)
+    for data in (*results.tasks, results.reference):
+        if data is not None and data.license is None and "/" in data.dataset:
+            data.license = licence_of(DatasetCard, data.dataset)
+
+
+# Parts of the card
+
+
+def hub_datasets(results: StreamResults) -> list[str]:
+    """Hub ids of the data that the model was trained with so far."""
+    names = [task.dataset for task in results.tasks[: results.finished]]
+    if results.reference is not None:
+        names.append(results.reference.dataset)
+    return list(dict.fromkeys(name for name in names if "/" in name))
+
+
+def metrics_so_far(results: StreamResults) -> dict[str, float | None]:
+    """The stream's metrics as if it ended with the last finished task."""
+    count = results.finished
+    return continual_metrics([row[:count] for row in results.accuracy], results.zero_shot[:count])
+
+
+def eval_results(results: StreamResults, so_far: dict[str, float | None]) -> list[EvalResult]:
+    """The `model-index`: accuracy on each task, and Transfer, Avg and Last of the stream; shares of one."""
+    kind = "zero-shot-image-classification"
+    entries = [
+        EvalResult(
+            task_type=kind,
+            dataset_type=task.dataset if "/" in task.dataset else task.name,
+            dataset_name=f"{task.name}, {'learned' if position < results.finished else 'not learned'}",
+            metric_type="accuracy",
+            metric_name=f"Accuracy ({results.protocol})",
+            metric_value=round(value / 100, 4),
+        )
+        for position, (task, value) in enumerate(zip(results.tasks, results.accuracy[-1], strict=True))
+    ]
+    entries += [
+        EvalResult(
+            task_type=kind,
+            dataset_type="stream",
+            dataset_name=f"stream of {results.finished} tasks: {', '.join(results.names[: results.finished])}",
+            metric_type=name,
+            metric_name=name.capitalize(),
+            metric_value=round(so_far[name] / 100, 4),
+        )
+        for name in ("transfer", "avg", "last")
+        if so_far[name] is not None
+    ]
+    return entries
+
+
+def stream_table(results: StreamResults) -> str:
+    rows = [["#", "task", "dataset", "classes", "training images", "evaluation images", "prompts", "learned in"]]
+    for position, task in enumerate(results.tasks):
+        counts = [str(n) for n in (len(task.class_names), task.training_images, task.evaluation_images)]
+        learned = "-" if position >= results.finished else duration(task.seconds)
+        rows.append([str(position + 1), task.name, link(task.dataset), *counts, "; ".join(task.templates), learned])
+    return markdown_table(rows)
+
+
+def data_table(results: StreamResults) -> str:
+    rows = [["task", "dataset", "licence"]]
+    for task in results.tasks[: results.finished]:
+        rows.append([task.name, link(task.dataset), task.license or "not known"])
+    if results.reference is not None:
+        data = results.reference
+        rows.append([f"{data.images} unlabelled reference images", link(data.dataset), data.license or "not known"])
+    return markdown_table(rows)
+
+
+def changes_table(results: StreamResults) -> str:
+    rows = [["task", "", "zero-shot", "when learned", "now", "change against zero-shot"]]
+    for position, (task, before, now) in enumerate(_before_and_now(results)):
+        learned = position < results.finished
+        best = percent(results.accuracy[position][position]) if learned else "-"
+        rows.append(
+            [task, "learned" if learned else "not learned", percent(before), best, percent(now), signed(now - before)]
+        )
+    return markdown_table(rows)
+
+
+def changes_text(results: StreamResults) -> str:
+    """Gains and losses against zero-shot in words."""
+    changes = [(task, now - before) for task, before, now in _before_and_now(results)]
+    learned, ahead = changes[: results.finished], changes[results.finished :]
+    lines = [_about("task that was learned", "tasks that were learned", learned)]
+    if ahead:
+        lines.append(_about("task that is still to come", "tasks that are still to come", ahead))
+    return "\n".join(lines)
+
+
+def _before_and_now(results: StreamResults) -> list[tuple[str, float, float]]:
+    return list(zip(results.names, results.zero_shot, results.accuracy[-1], strict=True))
+
+
+def _about(one: str, many: str, changes: list[tuple[str, float]]) -> str:
+    gained = [f"{name} {signed(change)}" for name, change in changes if change > 0.05]
+    lost = [f"{name} {signed(change)}" for name, change in changes if change < -0.05]
+    subject = f"On the {one}" if len(changes) == 1 else f"On the {len(changes)} {many}"
+    line = f"- {subject} accuracy changed by **{signed(mean(change for _, change in changes))} points** on average. "
+    line += f"Gained: {', '.join(gained)}. " if gained else "Nothing was gained. "
+    return line + (f"Lost: {', '.join(lost)}." if lost else "Nothing was lost.")
+
+
+def settings_table(config: dict) -> str:
+    """The settings that the result depends on and that are not the defaults; tasks and model stand elsewhere."""
+    rows = [["setting", "value"]]
+    elsewhere = {
+        "tasks",
+        "model_name_or_path",
+        "model_revision",
+        "method",
+        "protocol",
+        "templates",
+        "reference_dataset",
+    }
+    for f in (*dataclasses.fields(StreamConfig), *dataclasses.fields(MulKIConfig)):
+        if f.name in CONSTANT_FIELDS - elsewhere and config[f.name] != _default(f, config):
+            rows.append([f"`{f.name}`", str(config[f.name])])
+    return markdown_table(rows) if len(rows) > 1 else "None."
+
+
+def _default(field: dataclasses.Field, config: dict):
+    if field.name == "train_towers":
+        return OBJECTIVES[config["method"]].towers
+    value = field.default_factory() if field.default is dataclasses.MISSING else field.default
+    return value.value if isinstance(value, Enum) else value
+
+
+def wall_time(results: StreamResults) -> str:
+    seconds = [task.seconds for task in results.tasks[: results.finished]]
+    if None in seconds:
+        return "not recorded"
+    return f"{duration(sum(seconds))} for the {len(seconds)} tasks so far, evaluation on every task included"
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def signed(value: float) -> str:
+    """`+3.2`, `−0.4`, `0.0`: with a real minus sign."""
+    return f"{value:+.1f}".replace("-", "−") if abs(value) >= 0.05 else "0.0"
+
+
+def link(dataset: str) -> str:
+    return f"[{dataset}](https://huggingface.co/datasets/{dataset})" if "/" in dataset else dataset

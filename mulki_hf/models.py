@@ -60,10 +60,8 @@ def _unusable(name_or_path: str, error: Exception) -> ConfigurationError:
     return ConfigurationError(f"model_name_or_path: can't load {name_or_path!r} as a CLIP: {error}")
 
 
-def save_checkpoint(
-    folder: str | Path, model: CLIPModel, processor: CLIPProcessor, prototypes: Prototypes, card: str
-) -> None:
-    """Write a task's final checkpoint: a plain `CLIPModel` folder with processor, prototypes and model card.
+def save_checkpoint(folder: str | Path, model: CLIPModel, processor: CLIPProcessor, prototypes: Prototypes) -> None:
+    """Write a task's final checkpoint: a plain `CLIPModel` folder with processor and prototypes.
 
     The image processor is also written by itself (`preprocessor_config.json`), for libraries that look for it there.
     """
@@ -72,4 +70,3 @@ def save_checkpoint(
     processor.save_pretrained(folder)
     processor.image_processor.save_pretrained(folder)
     save_prototypes(prototypes, folder / PROTOTYPES_FILE)
-    (folder / "README.md").write_text(card, encoding="utf-8")

@@ -11,11 +11,11 @@ from .results import StreamResults
 def plot_accuracy_matrix(results: StreamResults, path: str | Path) -> None:
     """Heat map: a row for zero-shot and each finished task, a column for each task; learned cells are framed."""
     rows = [results.zero_shot, *results.accuracy]
-    names = ["zero-shot", *(f"after {name}" for name in results.tasks[: results.finished])]
+    names = ["zero-shot", *(f"after {name}" for name in results.names[: results.finished])]
     figure = Figure(figsize=(2.2 + 0.9 * len(results.tasks), 1.6 + 0.55 * len(rows)), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(rows, vmin=0, vmax=100, cmap="viridis", aspect="auto")
-    axes.set_xticks(range(len(results.tasks)), results.tasks, rotation=30, ha="right")
+    axes.set_xticks(range(len(results.tasks)), results.names, rotation=30, ha="right")
     axes.set_yticks(range(len(rows)), names)
     axes.set_title(f"{results.method}: accuracy in %")
     for i, row in enumerate(rows):
@@ -34,7 +34,7 @@ def plot_curves(results: StreamResults, path: str | Path) -> None:
     figure = Figure(figsize=(2.6 * min(count, 5) + 0.4, 2.5 * -(-count // 5) + 0.4), layout="constrained")
     panels = figure.subplots(-(-count // 5), min(count, 5), sharex=True, sharey=True, squeeze=False).ravel()
     steps = range(results.finished + 1)
-    for j, (name, axes) in enumerate(zip(results.tasks, panels, strict=False)):
+    for j, (name, axes) in enumerate(zip(results.names, panels, strict=False)):
         axes.axvspan(j + 0.5, j + 1.5, color="0.92")
         axes.axhline(results.zero_shot[j], color="0.5", linestyle="--", linewidth=1, label="zero-shot")
         axes.plot(steps, [results.zero_shot[j], *(row[j] for row in results.accuracy)], marker="o", label="accuracy")

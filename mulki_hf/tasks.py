@@ -11,6 +11,7 @@ from datasets import ClassLabel, Dataset, load_dataset, load_from_disk
 from .config import StreamConfig, TaskConfig, check_templates
 from .embedded import load_embedded_dataset
 from .errors import ConfigurationError
+from .results import TaskRecord
 
 
 logger = logging.getLogger(__name__)
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 EMBEDDED_PREFIX = "embedded:"
 _FILE_BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv", ".json": "json", ".jsonl": "json"}
 _FILE_BUILDERS |= {".tar": "webdataset"}
+_LOCAL_BUILDERS = {*_FILE_BUILDERS.values(), "text", "xml", "imagefolder", "folder"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,18 @@ class Task:
             if len(rows) == 0:
                 raise ConfigurationError(f"{where}: {split} data are empty")
             _check_labels(np.asarray(rows.with_format("numpy")["label"]), self.class_names, f"{where}, {split} data")
+
+    def record(self) -> TaskRecord:
+        """What the results say of the task."""
+        return TaskRecord(
+            self.name,
+            dataset_name(self.dataset),
+            self.class_names,
+            self.templates,
+            len(self.train),
+            len(self.evaluation),
+            self.train.info.license or None,
+        )
 
     def classes_without_training_images(self) -> list[str]:
         """Names of the classes that no training image shows; they get no visual prototype."""
@@ -124,6 +138,12 @@ def load_task(task: TaskConfig, config: StreamConfig) -> list[Task]:
         )
         for number, labels in enumerate(_split_classes(task, len(class_names)), start=1)
     ]
+
+
+def dataset_name(dataset: str | None) -> str:
+    """What may be said of a `dataset` outside this machine: its Hub id or embedded name, else `local files`."""
+    local = dataset is None or Path(dataset).exists() or dataset in _LOCAL_BUILDERS
+    return "local files" if local else dataset
 
 
 def load_reference(config: StreamConfig) -> Dataset:

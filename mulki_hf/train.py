@@ -1,13 +1,11 @@
 """Train a CLIP on a stream of tasks: `accelerate launch -m mulki_hf.train --config quickstart`."""
 
 import copy
-import dataclasses
 import gc
 import logging
-import platform
 import shutil
 import sys
-from importlib.metadata import version
+import time
 from pathlib import Path
 
 import datasets
@@ -16,74 +14,87 @@ from accelerate import Accelerator
 from transformers import CLIPProcessor
 from transformers.integrations import get_reporting_integration_callbacks
 
-from . import __version__
 from .command_line import parse
 from .config import MulKIConfig, StreamConfig
 from .errors import ConfigurationError
 from .evaluation import StreamEvaluator
-from .model_card import task_card
+from .hub import Outbox, PushError
+from .model_card import look_up_licences
 from .models import load_model, load_processor, save_checkpoint
-from .plots import plot_accuracy_matrix, plot_curves
+from .provenance import provenance
 from .results import StreamResults
+from .run_folder import (
+    UNFINISHED,
+    describe_checkpoint,
+    earlier_results,
+    keep_logs,
+    last_checkpoint,
+    on_main_process,
+    prepare_folder,
+    save_results,
+    start_results,
+    task_folder,
+)
 from .tasks import Task, load_reference, load_stream
 from .text import tokenize_prompts
 from .trainer import MulKITrainer, check_reference
 
 
-LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "huggingface_hub", "safetensors")
-UNFINISHED = "unfinished"
-# What must not change between a run and its resumption, beside the methods' own fields.
-CONSTANT_FIELDS = {f.name for f in dataclasses.fields(StreamConfig)} - {"resume", "overwrite", "dataset_num_proc"}
-CONSTANT_FIELDS |= {"num_train_epochs", "max_steps", "seed", "data_seed", "per_device_train_batch_size"}
-CONSTANT_FIELDS |= {"gradient_accumulation_steps", "dataloader_drop_last", "max_grad_norm", "label_smoothing_factor"}
-CONSTANT_FIELDS |= {"optim", "optim_args", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "bf16", "fp16"}
-CONSTANT_FIELDS |= {"learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps"}
-
-
 def main(argv: list[str] | None = None) -> None:
-    """The command: input that a person can mend ends with one line on stderr and status 1."""
+    """The command: what a person can mend, and pushes left pending, end with one line on stderr and status 1."""
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        run(*parse(argv))
-    except ConfigurationError as error:
+        run(*parse(argv), argv)
+    except (ConfigurationError, PushError) as error:
         sys.exit(f"error: {error}")
 
 
-def run(stream: StreamConfig, config: MulKIConfig) -> StreamResults:
+def run(stream: StreamConfig, config: MulKIConfig, argv: list[str] | None = None) -> StreamResults:
     """Learn the stream's tasks one after another, evaluating on all of them after each.
 
     Args:
         stream ([`StreamConfig`]): model, tasks and evaluation.
         config ([`MulKIConfig`]): how each task is trained; `output_dir` receives results, pictures and checkpoints.
+        argv (*optional*): options of the command, for the model cards.
 
     Returns:
         [`StreamResults`], as in `output_dir/results.json`.
 
     Raises:
         ConfigurationError: before any training, if something the user gave can't be used.
+        PushError: after all of it, on the main process, if checkpoints did not reach the Hub.
     """
     output = Path(config.output_dir)
     check_reference(config.method, stream.reference_dataset is not None)
     if config.resume_from_checkpoint is not None:
         raise ConfigurationError("resume_from_checkpoint: a stream goes on with --resume, which finds the checkpoint")
     accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=config.use_cpu)
-    if config.disable_tqdm or not accelerator.is_main_process:
+    main_process = accelerator.is_main_process
+    if config.disable_tqdm or not main_process:
         datasets.disable_progress_bars()
         transformers.logging.disable_progress_bar()
-    if not accelerator.is_main_process:
+    if not main_process:
         logging.getLogger("mulki_hf").setLevel(logging.ERROR)
     check_trackers(config)
-    previous_run = open_output(output, stream)
+    earlier = earlier_results(output, stream, config.hub_token)
     processor = load_processor(stream.model_name_or_path, stream.model_revision)
     with config.main_process_first(desc="building datasets"):
         tasks = load_stream(stream)
         reference = load_reference(stream) if stream.reference_dataset is not None else None
     for task in tasks:
         check_task(task, processor, config)
-    results = start_results(previous_run, stream, config, tasks)
+    results = start_results(earlier, stream, config, tasks, reference)
+    results.provenance = provenance(accelerator, argv)
     original = load_model(stream.model_name_or_path, stream.model_revision)
     accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        prepare_output(output, stream)
+    outbox = None
+    if config.push_to_hub:
+        outbox = on_main_process(accelerator, lambda: open_outbox(output, stream, config, results))
+    on_main_process(accelerator, lambda: prepare_folder(output, stream, results, config.hub_token))
+    if main_process:
+        look_up_licences(results)
+    if outbox is not None:
+        outbox.send_pending_in_background()
     evaluate = StreamEvaluator(
         tasks,
         processor,
@@ -92,16 +103,10 @@ def run(stream: StreamConfig, config: MulKIConfig) -> StreamResults:
         num_workers=config.dataloader_num_workers,
         protocol=stream.protocol,
     )
-
-    def publish() -> None:
-        if accelerator.is_main_process:
-            results.save(output)
-            plot_accuracy_matrix(results, output / "accuracy_matrix.png")
-            plot_curves(results, output / "curves.png")
-
     if not results.zero_shot:
         results.zero_shot = evaluate(original, 0, "zero-shot evaluation")
-        publish()
+        if main_process:
+            save_results(results, output)
     accelerator.print(
         f"{config.method} on {accelerator.num_processes} process(es), {accelerator.device.type}; "
         f"zero-shot {sum(results.zero_shot) / len(tasks):.1f} % on average over {len(tasks)} tasks"
@@ -109,12 +114,13 @@ def run(stream: StreamConfig, config: MulKIConfig) -> StreamResults:
 
     for position in range(results.finished, len(tasks)):
         task = tasks[position]
-        folder = task_folder(output, tasks, position)
-        previous = load_model(task_folder(output, tasks, position - 1)) if position else None
-        training = copy.copy(config)
-        training.output_dir = str(output / UNFINISHED / folder.name)
+        began = time.monotonic()
+        training = task_arguments(config, output / UNFINISHED / f"task{position + 1}-{task.name}")
+        folder = task_folder(output, results.names, position)
+        before = task_folder(output, results.names, position - 1) if position else None
+        previous = load_model(before) if before else None
         trainer = MulKITrainer(
-            model=load_model(task_folder(output, tasks, position - 1)) if position else copy.deepcopy(original),
+            model=load_model(before) if before else copy.deepcopy(original),
             args=training,
             task=task,
             processing_class=processor,
@@ -125,22 +131,30 @@ def run(stream: StreamConfig, config: MulKIConfig) -> StreamResults:
         )
         trainer.train(resume_from_checkpoint=last_checkpoint(training.output_dir) if stream.resume else None)
         student = trainer.accelerator.unwrap_model(trainer.model)
-        results.add(evaluate(student, position + 1, f"{task.name}: evaluation on every task"))
+        row = evaluate(student, position + 1, f"{task.name}: evaluation on every task")
         prototypes = trainer.prototypes_of(student, "student")
-        if accelerator.is_main_process:
-            save_checkpoint(folder, student, processor, prototypes, task_card(results, tasks, position, stream, config))
-        accelerator.wait_for_everyone()
-        publish()
-        if accelerator.is_main_process:
+        results.add(row, time.monotonic() - began)
+        if main_process:
+            save_checkpoint(folder, student, processor, prototypes)
+            describe_checkpoint(folder, results, outbox and outbox.planned[folder.name].repo_id)
+            if outbox is not None:
+                outbox.send_in_background(outbox.planned[folder.name])
+            save_results(results, output)
             keep_logs(Path(training.output_dir), output / "runs" / folder.name)
+        accelerator.wait_for_everyone()
         accelerator.print(progress_line(results, position))
         del trainer, student, previous
         gc.collect()
 
-    if accelerator.is_main_process:
+    if main_process:
         shutil.rmtree(output / UNFINISHED, ignore_errors=True)
     accelerator.print(f"\n{results.table()}\n\nResults, pictures and checkpoints: {output}")
+    if outbox is not None:
+        outbox.wait()
+        accelerator.print(f"\n{outbox.report()}")
     accelerator.end_training()
+    if outbox is not None:
+        outbox.raise_for_pending()
     return results
 
 
@@ -170,82 +184,38 @@ def check_task(task: Task, processor: CLIPProcessor, config: MulKIConfig) -> Non
         )
 
 
-# The output folder
-
-
-def open_output(output: Path, stream: StreamConfig) -> StreamResults | None:
-    """The results to resume from, if any; refuses a folder in use unless told to resume or overwrite."""
-    if output.exists() and not output.is_dir():
-        raise ConfigurationError(f"output_dir {str(output)!r} is a file, not a folder")
-    holds_run = (output / StreamResults.FILE).exists() or (output / UNFINISHED).exists()
-    if stream.resume:
-        if not holds_run:
-            raise ConfigurationError(f"resume: output_dir {str(output)!r} holds no run to go on with")
-        return StreamResults.load(output) if (output / StreamResults.FILE).exists() else None
-    if holds_run and not stream.overwrite:
-        raise ConfigurationError(
-            f"output_dir {str(output)!r} holds the results of a run: choose another, go on with --resume, "
-            "or delete them with --overwrite"
-        )
-    return None
-
-
-def prepare_output(output: Path, stream: StreamConfig) -> None:
-    """Make the folder, without what an earlier run left in it when told to overwrite."""
-    output.mkdir(parents=True, exist_ok=True)
+def open_outbox(output: Path, stream: StreamConfig, config: MulKIConfig, results: StreamResults) -> Outbox:
+    """What sends the tasks still to be learned to the Hub, after checking that it can."""
+    outbox = Outbox(output, config.hub_token, config.hub_retries, config.hub_timeout)
     if stream.overwrite:
-        folders = [path.parent for path in output.glob("task*-*/config.json")]
-        for folder in [*folders, output / UNFINISHED, output / "runs"]:
-            shutil.rmtree(folder, ignore_errors=True)
-        for name in (StreamResults.FILE, "accuracy_matrix.png", "curves.png"):
-            (output / name).unlink(missing_ok=True)
-
-
-def start_results(
-    previous_run: StreamResults | None, stream: StreamConfig, config: MulKIConfig, tasks: list[Task]
-) -> StreamResults:
-    """New results, or the previous run's after checking that it was configured the same."""
-    settings = dataclasses.asdict(stream) | config.to_dict()
-    names = [task.name for task in tasks]
-    if previous_run is not None:
-        kept = {f.name for cls in MulKIConfig.__bases__[:-1] for f in dataclasses.fields(cls)} | CONSTANT_FIELDS
-        for name in sorted(kept):
-            if previous_run.config.get(name) != settings[name]:
-                raise ConfigurationError(
-                    f"resume: {name} was {previous_run.config.get(name)!r} and is now {settings[name]!r}; "
-                    "a stream can only go on as it began"
-                )
-        return previous_run
-    versions = {"python": platform.python_version(), "mulki-hf": __version__}
-    versions |= {library: version(library) for library in LIBRARIES}
-    return StreamResults(config.method, stream.protocol, names, config=settings, versions=versions)
-
-
-def task_folder(output: Path, tasks: list[Task], position: int) -> Path:
-    """Folder of a task's checkpoint, `task3-greek` for position 2."""
-    return output / f"task{position + 1}-{tasks[position].name}"
-
-
-def last_checkpoint(folder: str) -> str | None:
-    """The newest complete Trainer checkpoint; one whose writing was interrupted has no trainer state yet."""
-    complete = sorted(
-        (int(path.parent.name.rpartition("-")[2]), str(path.parent))
-        for path in Path(folder).glob("checkpoint-*/trainer_state.json")
+        outbox.pushes.clear()
+    ahead = range(results.finished, len(results.tasks))
+    outbox.prepare(
+        config.hub_model_id,
+        [task_folder(output, results.names, position).name for position in ahead],
+        config.hub_private_repo,
+        config.hub_revision,
+        config.hub_collection,
     )
-    return complete[-1][1] if complete else None
+    return outbox
 
 
-def keep_logs(training_dir: Path, logs: Path) -> None:
-    """Delete a finished task's training state but for what `report_to` wrote there."""
-    if (training_dir / "runs").is_dir():
-        shutil.copytree(training_dir / "runs", logs, dirs_exist_ok=True)
-    shutil.rmtree(training_dir, ignore_errors=True)
+# A task
+
+
+def task_arguments(config: MulKIConfig, folder: Path) -> MulKIConfig:
+    """The Trainer's arguments for one task: it works in `folder` and leaves the Hub, and the token, to the stream."""
+    arguments = copy.copy(config)
+    arguments.output_dir = str(folder)
+    arguments.push_to_hub = False
+    arguments.hub_token = None
+    return arguments
 
 
 def progress_line(results: StreamResults, position: int) -> str:
     """One line about the task just finished."""
     row, zero_shot = results.accuracy[position], results.zero_shot
-    line = f"task {position + 1}/{len(row)} {results.tasks[position]}: {row[position]:.1f} % "
+    line = f"task {position + 1}/{len(row)} {results.names[position]}: {row[position]:.1f} % "
     line += f"(zero-shot {zero_shot[position]:.1f} %)"
     if position:
         line += f"; earlier tasks {sum(row[:position]) / position:.1f} %"

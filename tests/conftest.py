@@ -1,6 +1,7 @@
 """A tiny CLIP and tiny tasks, made in code."""
 
 import os
+from contextlib import contextmanager
 
 
 # Before any Hugging Face import: the tests must not reach for a hub, and tiny models are fastest on one core.
@@ -12,6 +13,7 @@ import pytest
 import torch
 import yaml
 from datasets import ClassLabel, Dataset, Features, Image
+from hub_server import HubServer
 from PIL import Image as PILImage
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPTokenizer
 from transformers.models.clip import CLIPImageProcessorPil
@@ -126,7 +128,10 @@ def make_args(tmp_path):
 @pytest.fixture
 def tiny_folder(tmp_path):
     """A tiny CLIP and its processor on disk."""
-    folder = tmp_path / "tiny-clip"
+    return save_tiny(tmp_path / "tiny-clip")
+
+
+def save_tiny(folder):
     tiny_model().save_pretrained(folder)
     tiny_processor().save_pretrained(folder)
     return folder
@@ -135,21 +140,26 @@ def tiny_folder(tmp_path):
 @pytest.fixture
 def stream_yaml(tmp_path, tiny_folder):
     """A YAML of two tasks from parquet files; keyword arguments add or replace keys, `None` removes one."""
+    return stream_writer(tmp_path, str(tmp_path))
+
+
+def stream_writer(folder, data: str):
+    """Makes the tasks' files in `folder`, and returns what writes a YAML that calls the folder `data`."""
     for name, names in (("colours", list(COLOURS)), ("shapes", list(SHAPES))):
         for split, per_class, seed in (("train", 8, 0), ("test", 3, 1)):
-            rows(names, per_class, seed).to_parquet(tmp_path / f"{name}-{split}.parquet")
+            rows(names, per_class, seed).to_parquet(folder / f"{name}-{split}.parquet")
 
     def files(name: str) -> dict[str, str]:
-        return {split: str(tmp_path / f"{name}-{split}.parquet") for split in ("train", "test")}
+        return {split: f"{data}/{name}-{split}.parquet" for split in ("train", "test")}
 
     def write(**overrides):
         recipe = {
-            "model_name_or_path": str(tiny_folder),
+            "model_name_or_path": f"{data}/tiny-clip",
             "tasks": [
                 {"name": "colours", "dataset": "parquet", "data_files": files("colours"), "templates": ["a {}."]},
                 {"name": "shapes", "dataset": "parquet", "data_files": files("shapes")},
             ],
-            "output_dir": str(tmp_path / "out"),
+            "output_dir": f"{data}/out",
             "max_steps": 4,
             "per_device_train_batch_size": 8,
             "learning_rate": "1e-3",
@@ -160,8 +170,43 @@ def stream_yaml(tmp_path, tiny_folder):
             "disable_tqdm": True,
         }
         recipe = {key: value for key, value in (recipe | overrides).items() if value is not None}
-        path = tmp_path / "stream.yaml"
+        path = folder / "stream.yaml"
         path.write_text(yaml.safe_dump(recipe))
         return path
 
     return write
+
+
+SECRET = "hf_SecretOfTheTestsThatMustNotLeak"
+
+
+@contextmanager
+def tiny_hub():
+    """A hub on loopback: `ann` writes to `ann` and `org`, `bob` has a token that only reads, `eve` is somebody else."""
+    users = {
+        SECRET: {"name": "ann", "writes": ["ann", "org"]},
+        "hf_reader": {"name": "bob", "writes": ["bob"], "role": "read"},
+        "hf_stranger": {"name": "eve", "writes": ["eve"]},
+    }
+    with HubServer(users) as server:
+        yield server
+
+
+@pytest.fixture
+def hub():
+    with tiny_hub() as server:
+        yield server
+
+
+def hub_environment(hub: HubServer, home, **variables) -> dict[str, str]:
+    """Of a subprocess that knows this hub alone, has the token and starts with an empty cache."""
+    gone = {"HF_HUB_OFFLINE", "HF_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
+    env = {name: value for name, value in os.environ.items() if name.upper() not in gone}
+    # Xet is a protocol of its own; without it files go the LFS way.
+    env |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_TOKEN": SECRET, "HF_HUB_DISABLE_XET": "1"}
+    return env | {"NO_PROXY": "127.0.0.1,localhost"} | variables
+
+
+@pytest.fixture
+def hub_env(hub, tmp_path):
+    return hub_environment(hub, tmp_path / "hf-home")

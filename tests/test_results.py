@@ -8,18 +8,24 @@ from PIL import Image
 from mulki_hf.errors import ConfigurationError
 from mulki_hf.metrics import continual_metrics
 from mulki_hf.plots import plot_accuracy_matrix, plot_curves
-from mulki_hf.results import StreamResults, markdown_table
+from mulki_hf.results import BaseModel, ReferenceRecord, StreamResults, TaskRecord, markdown_table
 
 
 ROWS = [[80.25, 30.5], [70.75, 90.125]]
 
 
+def empty_results(*names: str, method: str = "mulki", protocol: str = "til", **fields) -> StreamResults:
+    tasks = [TaskRecord(name, "local files", ["a", "b"], ["{}"], 10, 5) for name in names]
+    return StreamResults(method, protocol, tasks, BaseModel("tiny"), **fields)
+
+
 def make_results(finished: int = 2) -> StreamResults:
-    results = StreamResults(
-        "mulki", "til", ["digits", "Straßenschilder"], [50.0, 40.0], config={"seed": 3}, versions={"torch": "2"}
+    results = empty_results(
+        "digits", "Straßenschilder", zero_shot=[50.0, 40.0], config={"seed": 3}, versions={"torch": "2"}
     )
+    results.reference = ReferenceRecord("org/pictures", 100, "mit")
     for row in ROWS[:finished]:
-        results.add(row)
+        results.add(row, seconds=1.5)
     return results
 
 
@@ -38,7 +44,7 @@ class TestFile:
         assert "Straßenschilder" in text and text.endswith("}\n")
 
     def test_undefined_metrics_are_null(self, tmp_path):
-        results = StreamResults("snd", "cil", ["only"], zero_shot=[10.0])
+        results = empty_results("only", method="snd", protocol="cil", zero_shot=[10.0])
         results.add([60.0])
         results.save(tmp_path)
         assert "NaN" not in (tmp_path / "results.json").read_text()
@@ -111,7 +117,7 @@ class TestTable:
         assert [row[0] for row in self.check(make_results(1).table())] == ["after", "zero-shot", "digits"]
 
     def test_undefined_metrics_are_dashes(self):
-        results = StreamResults("mulki", "til", ["only"], zero_shot=[10.0])
+        results = empty_results("only", zero_shot=[10.0])
         results.add([60.0])
         metrics = self.check(results.table().split("\n\n")[1])
         assert metrics[1] == ["-", "60.0", "60.0", "-", "-", "-"]
@@ -120,18 +126,18 @@ class TestTable:
         assert self.check(markdown_table([["a", "b"], ["1", "2"]])) == [["a", "b"], ["1", "2"]]
 
     def test_before_anything_was_measured(self):
-        header, *body = self.check(StreamResults("mulki", "til", ["digits", "letters"]).table())
+        header, *body = self.check(empty_results("digits", "letters").table())
         assert header == ["after", "digits", "letters"]
 
     def test_names_with_a_bar_stay_in_their_cell(self):
-        results = StreamResults("mulki", "til", ["a|b"], zero_shot=[10.0])
+        results = empty_results("a|b", zero_shot=[10.0])
         assert results.table().splitlines()[0].replace(r"\|", "").count("|") == 3
 
 
 @pytest.mark.parametrize("draw", [plot_accuracy_matrix, plot_curves])
 @pytest.mark.parametrize(("tasks", "finished"), [(1, 0), (1, 1), (2, 1), (6, 6)])
 def test_pictures(tmp_path, draw, tasks, finished):
-    results = StreamResults("mulki", "til", [f"task {j}" for j in range(tasks)], zero_shot=[40.0] * tasks)
+    results = empty_results(*(f"task {j}" for j in range(tasks)), zero_shot=[40.0] * tasks)
     for i in range(finished):
         results.add([float(10 * i + j) for j in range(tasks)])
     draw(results, tmp_path / "picture.png")

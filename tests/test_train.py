@@ -35,9 +35,10 @@ class TestRun:
         assert names == {"results.json", "accuracy_matrix.png", "curves.png", "task1-colours", "task2-shapes"}
         results = json.loads((finished / "results.json").read_text())
         assert list(results) == [
-            "method", "protocol", "tasks", "zero_shot", "accuracy", "metrics", "config", "versions",
+            "method", "protocol", "tasks", "base", "reference", "zero_shot", "accuracy", "metrics", "config",
+            "provenance", "versions",
         ]  # fmt: skip
-        assert results["tasks"] == ["colours", "shapes"]
+        assert [task["name"] for task in results["tasks"]] == ["colours", "shapes"]
         assert len(results["zero_shot"]) == 2
         assert [len(row) for row in results["accuracy"]] == [2, 2]
         assert results["metrics"]["transfer"] == pytest.approx(results["accuracy"][0][1])

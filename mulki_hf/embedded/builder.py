@@ -18,6 +18,7 @@ class EmbeddedBuilder(GeneratorBasedBuilder):
     Attributes:
         short_name (`str`): the name behind `embedded:`.
         packages (`tuple[str, ...]`): the distributions, by their pip names, that the data are made from.
+        license (`str`): of the pictures; becomes part of the dataset's `info`.
         splits (`tuple[str, ...]`): names of the splits, the order in which they are built.
 
     Args:
@@ -27,10 +28,11 @@ class EmbeddedBuilder(GeneratorBasedBuilder):
         ImportError: one of the packages is not installed.
     """
 
-    VERSION = Version("1.1.0")
+    VERSION = Version("1.1.1")
 
     short_name: str
     packages: tuple[str, ...]
+    license: str
     splits: tuple[str, ...] = ("train", "validation", "test")
 
     def __init__(self, cache_dir: str | None = None):

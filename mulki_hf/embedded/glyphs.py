@@ -63,11 +63,14 @@ class _Glyphs(EmbeddedBuilder):
     """Characters in random colours: per class 24 train, 6 validation and 12 test pictures."""
 
     packages = ("matplotlib",)
+    license = "Bitstream Vera and STIX font licences"
     characters: tuple[str, ...]
     class_names: list[str]
 
     def _info(self):
-        return DatasetInfo(features=Features(image=Image(), label=ClassLabel(names=self.class_names)))
+        return DatasetInfo(
+            license=self.license, features=Features(image=Image(), label=ClassLabel(names=self.class_names))
+        )
 
     def _examples(self, split):
         faces = TEST_FACES if split == "test" else TRAIN_FACES

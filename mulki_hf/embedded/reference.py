@@ -41,10 +41,11 @@ class Reference(EmbeddedBuilder):
 
     short_name = "reference"
     packages = ("fontawesomefree", "matplotlib")
+    license = "CC BY 4.0, and the Bitstream Vera font licence"
     splits = ("train",)
 
     def _info(self):
-        return DatasetInfo(features=Features(image=Image(), text=Value("string")))
+        return DatasetInfo(license=self.license, features=Features(image=Image(), text=Value("string")))
 
     def _examples(self, split):
         with as_file(files("fontawesomefree") / "static" / "fontawesomefree") as folder:

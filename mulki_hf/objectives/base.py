@@ -80,12 +80,16 @@ class Objective(ABC):
         teacher_inputs: what it reads of them, out of `"image"`, `"reference"` and `"prototypes"`.
         towers: the towers that the method trains when `--train_towers` is not given.
         arguments: dataclass of the method's own fields; they become part of `MulKIConfig` and a group of options.
+        summary: the method and the source of its equations, as Markdown for the model card.
+        bibtex: the paper, for the model card; empty if there is none.
     """
 
     teachers: ClassVar[frozenset[str]] = frozenset()
     teacher_inputs: ClassVar[frozenset[str]] = frozenset()
     towers: ClassVar[str] = "both"
     arguments: ClassVar[type | None] = None
+    summary: ClassVar[str]
+    bibtex: ClassVar[str] = ""
 
     def __init__(self, args):
         self.args = args

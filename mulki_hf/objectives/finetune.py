@@ -8,5 +8,10 @@ from .base import FeatureBatch, Objective
 class Finetune(Objective):
     """`L = L_task`; no teacher, no averaging."""
 
+    summary = (
+        "Plain fine-tuning: cross-entropy of the zero-shot classifier over the task's classes, and nothing that keeps "
+        "what the model knew. It is the baseline that forgets."
+    )
+
     def retention(self, batch: FeatureBatch) -> dict[str, Tensor]:
         return {}

@@ -92,6 +92,21 @@ class MulKI(Objective):
     teachers = frozenset({"original", "previous"})
     teacher_inputs = frozenset({"image", "prototypes"})
     arguments = MulKIArguments
+    summary = (
+        "MulKI ([arXiv 2411.06764](https://arxiv.org/abs/2411.06764)): two frozen teachers, the original CLIP and the "
+        "student after the previous task; prototypes of the task's classes; four stages (eliciting ideas, adding new "
+        "ideas, distinguishing ideas, making connections); no data beyond the task's own.\n\n"
+        "This is a **reconstruction** from the paper's description; where the equations differ, they are mulki-hf's:"
+        "\n\n"
+        "`L = L_task + λ_e L_elicit + Σ_m mean_x w_m(x) [λ_r L_add,m(x) + λ_f ‖v_S(x) − v_m(x)‖²]`, then a running "
+        "average of the weights within the task and a merge with the previous task's weights."
+    )
+    bibtex = """@article{zhang2024mulki,
+  title = {Multi-Stage Knowledge Integration of Vision-Language Models for Continual Learning},
+  author = {Zhang, Hongsheng and Ji, Zhong and Liu, Jingren and Pang, Yanwei and Han, Jungong},
+  journal = {arXiv preprint arXiv:2411.06764},
+  year = {2024}
+}"""
 
     @property
     def average_every(self) -> int:

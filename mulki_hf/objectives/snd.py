@@ -43,6 +43,21 @@ class SelectAndDistill(Objective):
     teacher_inputs = frozenset({"reference"})
     towers = "vision"
     arguments = SnDArguments
+    summary = (
+        "Select-and-Distill ([arXiv 2403.09296](https://arxiv.org/abs/2403.09296)), with the equations of its official "
+        "code: two frozen teachers, the original CLIP and the student after the previous task, chosen for each "
+        "unlabelled reference image by how far their features disagree.\n\n"
+        "`L = L_task + 9 mean(g ‖v_S − v_P‖²) + 0.5 mean((1 − g) ‖v_S − v_O‖²)`, `g = sigmoid(6 (‖v_O − v_P‖ − 0.2))` "
+        "with the default strengths 9 and 0.5."
+    )
+    bibtex = """@inproceedings{yu2024select,
+  title = {Select and Distill: Selective Dual-Teacher Knowledge Transfer for Continual Learning on Vision-Language
+           Models},
+  author = {Yu, Yu-Chu and Huang, Chi-Pin and Chen, Jr-Jen and Chang, Kai-Po and Lai, Yung-Hsuan and Yang, Fu-En and
+            Wang, Yu-Chiang Frank},
+  booktitle = {European Conference on Computer Vision},
+  year = {2024}
+}"""
 
     def retention(self, batch: FeatureBatch) -> dict[str, Tensor]:
         previous, original = select_and_distill(batch.reference, batch.original, batch.previous)

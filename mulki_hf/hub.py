@@ -1,0 +1,350 @@
+"""Publishing a stream on the Hub, a repository a task, and taking one up from there."""
+
+import json
+import logging
+import os
+import re
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import httpx2
+from huggingface_hub import (
+    CommitOperationAdd,
+    DatasetCard,
+    HfApi,
+    ModelCard,
+    constants,
+    get_session,
+    hf_hub_download,
+    snapshot_download,
+)
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+)
+from huggingface_hub.utils import disable_progress_bars, validate_repo_id
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+
+from .errors import ConfigurationError
+
+
+logger = logging.getLogger(__name__)
+
+_TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
+
+
+class PushError(RuntimeError):
+    """Checkpoints that did not reach the Hub: complete on disk, recorded as pending; nothing else went wrong."""
+
+
+@dataclass
+class Push:
+    """A finished task's folder on its way to the Hub.
+
+    Attributes:
+        folder: the checkpoint's folder, relative to the run's `output_dir`.
+        repo_id: repository that receives it.
+        revision (*optional*): branch; the repository's main one by default.
+        collection (*optional*): slug of the collection that the repository joins.
+        commit (*optional*): the commit that holds the folder; None while the push is pending.
+        tag (*optional*): its tag.
+        error (*optional*): why the last try failed.
+    """
+
+    folder: str
+    repo_id: str
+    revision: str | None = None
+    collection: str | None = None
+    commit: str | None = None
+    tag: str | None = None
+    error: str | None = None
+
+
+class Outbox:
+    """The pushes of one run: sent one after another in the background, recorded on disk until they have arrived.
+
+    A push is recorded before it is tried, so that neither a fault of the Hub nor a crash loses it;
+    `python -m mulki_hf.push OUT` sends what is pending.
+
+    `planned` holds, by folder, the pushes that `prepare` has made possible.
+
+    Args:
+        output_dir: the run's folder; its `pushes.json` is read if there is one.
+        token (`str`, *optional*): default: the one of `hf auth login` or HF_TOKEN.
+        retries (`int`): tries after the first, for faults that pass: connection errors, time-outs, 429 and 5xx.
+        timeout (`float`): seconds without an answer after which a request has failed.
+    """
+
+    FILE = "pushes.json"
+
+    def __init__(self, output_dir: str | Path, token: str | None = None, retries: int = 6, timeout: float = 60.0):
+        self.output_dir = Path(output_dir)
+        self.retries = retries
+        self.timeout = timeout
+        self.api = HfApi(token=token)
+        path = self.output_dir / self.FILE
+        try:
+            self.pushes = [Push(**push) for push in json.loads(path.read_text(encoding="utf-8"))]
+        except FileNotFoundError:
+            self.pushes = []
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigurationError(f"can't read the record of pushes {path}: {error}") from error
+        self.planned: dict[str, Push] = {}
+        self._sending: list[Future] = []
+        self._writing = Lock()
+        # Bars of uploads in the background would run through those of the training.
+        disable_progress_bars()
+
+    @property
+    def pending(self) -> list[Push]:
+        """The pushes that have not arrived."""
+        return [push for push in self.pushes if push.commit is None]
+
+    # Before training
+
+    def prepare(
+        self,
+        model_id: str | None,
+        names: list[str],
+        private: bool | None = None,
+        revision: str | None = None,
+        collection: str | None = None,
+    ) -> None:
+        """Plan pushes, and make sure that they will work: token, namespace, names, repositories.
+
+        Args:
+            model_id: `org/mulki`; without a namespace the user's own, None: the name of `output_dir`.
+            names: of the checkpoints' folders, `task3-greek`: the repository is `org/mulki-task3`.
+            private: visibility of repositories and collection that have to be created.
+            revision: branch to push to, created where it is missing.
+            collection: title of a collection, created if it is missing.
+
+        Raises:
+            ConfigurationError: what is wrong, and what to do.
+        """
+        model_id = model_id or self.output_dir.absolute().name
+        if constants.is_offline_mode():
+            raise ConfigurationError("push_to_hub: HF_HUB_OFFLINE is set, so nothing can be pushed; unset it")
+        repo_ids = [f"{model_id}-{name.partition('-')[0]}" for name in names]
+        for repo_id in repo_ids:
+            try:
+                validate_repo_id(repo_id)
+            except HFValidationError as error:
+                raise ConfigurationError(
+                    f"hub_model_id {model_id!r} makes no legal repository name: {error}"
+                ) from error
+        try:
+            user = self._retried(self.api.whoami)
+            if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
+                raise ConfigurationError(
+                    f"push_to_hub: the token of {user['name']!r} only allows to read; make one with write permission"
+                )
+            if "/" not in model_id:
+                repo_ids = [f"{user['name']}/{repo_id}" for repo_id in repo_ids]
+            for repo_id in repo_ids:
+                self._retried(self._make_repository, repo_id, private, revision)
+            slug = None
+            if collection is not None and repo_ids:
+                namespace = repo_ids[0].partition("/")[0]
+                options = {"namespace": namespace, "private": bool(private), "exists_ok": True}
+                slug = self._retried(self.api.create_collection, collection, **options).slug
+        except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as error:
+            if isinstance(error, ConfigurationError):
+                raise
+            raise ConfigurationError(f"push_to_hub: {explain(error, 'hub_model_id ' + repr(model_id))}") from error
+        self.planned = {
+            name: Push(name, repo_id, revision, slug) for name, repo_id in zip(names, repo_ids, strict=True)
+        }
+        # A record of one of them is of a run that ended between the push and the results: it is made again.
+        self.pushes = [push for push in self.pushes if push.folder not in self.planned]
+
+    def _make_repository(self, repo_id: str, private: bool | None, revision: str | None) -> None:
+        self.api.create_repo(repo_id, private=private, exist_ok=True)
+        # A repository of somebody else "exists" too.
+        self.api.auth_check(repo_id, write=True)
+        if revision is not None:
+            self.api.create_branch(repo_id, branch=revision, exist_ok=True)
+
+    # After a task
+
+    def send_in_background(self, push: Push) -> None:
+        """Record `push` as pending, and send it once those before it are done."""
+        self._record(push)
+        self._sending.append(self.api.run_as_future(self.send, push))
+
+    def send_pending_in_background(self) -> None:
+        """Send what an earlier run left."""
+        for push in self.pending:
+            self.send_in_background(push)
+
+    def wait(self) -> None:
+        """Return when every push under way has arrived or been given up."""
+        for future in self._sending:
+            future.result()
+        self._sending.clear()
+
+    def send(self, push: Push) -> None:
+        """Upload the folder in one commit, tag it, add it to its collection; a failure is recorded, not raised."""
+        self._record(push)
+        try:
+            push.commit, push.tag = self._retried(self._upload, push)
+            push.error = None
+        except Exception as error:  # whatever it is, the training beside it must go on
+            push.error = explain(error, push.repo_id)
+            logger.warning(f"{push.repo_id}: not pushed: {push.error}")
+        self._record(push)
+
+    def _upload(self, push: Push) -> tuple[str, str]:
+        folder = self.output_dir / push.folder
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        if not files:
+            raise FileNotFoundError(f"no files in {push.folder}")
+        commit = self.api.create_commit(
+            push.repo_id,
+            [CommitOperationAdd(path.relative_to(folder).as_posix(), path) for path in files],
+            commit_message=f"Model after {push.folder}",
+            revision=push.revision,
+        ).oid
+        tag = self._tag(push.repo_id, commit)
+        if push.collection is not None:
+            self.api.add_collection_item(push.collection, push.repo_id, "model", exists_ok=True)
+        return commit, tag
+
+    def _tag(self, repo_id: str, commit: str) -> str:
+        """The next of v1, v2, ...; the one that the commit has, if an earlier try came as far as this."""
+        tags = {ref.name: ref.target_commit for ref in self.api.list_repo_refs(repo_id).tags}
+        numbers = {int(name[1:]): name for name in tags if re.fullmatch(r"v\d+", name)}
+        for name in numbers.values():
+            if tags[name] == commit:
+                return name
+        tag = f"v{max(numbers, default=0) + 1}"
+        self.api.create_tag(repo_id, tag=tag, revision=commit)
+        return tag
+
+    def _retried(self, call: Callable, *args, **kwargs) -> Any:
+        """`call(...)`, again after a fault that may pass. Every call here can be repeated without harm."""
+
+        def attempt():
+            # The library's client waits for ever; it is made anew after some errors.
+            get_session().timeout = self.timeout
+            return call(*args, **kwargs)
+
+        return Retrying(
+            stop=stop_after_attempt(self.retries + 1),
+            wait=_pause,
+            retry=retry_if_exception(_may_pass),
+            before_sleep=lambda state: logger.info(
+                f"Hub: {explain(state.outcome.exception(), 'a request')}; next try in {state.next_action.sleep:.0f} s"
+            ),
+            reraise=True,
+        )(attempt)
+
+    def _record(self, push: Push) -> None:
+        path = self.output_dir / self.FILE
+        temporary = path.with_suffix(".json.tmp")
+        with self._writing:
+            if push not in self.pushes:
+                self.pushes.append(push)
+            temporary.write_text(json.dumps([asdict(push) for push in self.pushes], indent=2) + "\n", encoding="utf-8")
+            os.replace(temporary, path)
+
+    def report(self) -> str:
+        """What arrived where and, last, what is pending and how to send it."""
+        lines = [
+            f"{push.folder}: {self.api.endpoint}/{push.repo_id} ({push.tag})" for push in self.pushes if push.commit
+        ]
+        lines += [f"{push.folder}: pending, {push.repo_id}: {push.error or 'not tried'}" for push in self.pending]
+        return "\n".join(lines)
+
+    def raise_for_pending(self) -> None:
+        """Raise [`PushError`] if a push is pending."""
+        if self.pending:
+            raise PushError(
+                f"{len(self.pending)} of {len(self.pushes)} pushes are pending (checkpoints and results are complete); "
+                f"send them with: python -m mulki_hf.push {self.output_dir}"
+            )
+
+
+def root_of(error: BaseException) -> BaseException:
+    """What went wrong with the request: the library wraps it for uploads."""
+    while not isinstance(error, HfHubHTTPError | httpx2.HTTPError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _may_pass(error: BaseException) -> bool:
+    error = root_of(error)
+    if isinstance(error, HfHubHTTPError):
+        return error.response is not None and error.response.status_code in _TRANSIENT_STATUS
+    return isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError)
+
+
+def _pause(state: RetryCallState) -> float:
+    """What the server asks for with Retry-After, else 1, 2, 4, ... up to 60 seconds."""
+    response = getattr(root_of(state.outcome.exception()), "response", None)
+    asked = response.headers.get("retry-after", "") if response is not None else ""
+    return float(asked) if asked.isdigit() else wait_exponential(max=60)(state)
+
+
+def explain(error: BaseException, what: str) -> str:
+    """An error of the Hub or of the way there, in one line; without URL queries, which can hold signatures."""
+    error = root_of(error)
+    if isinstance(error, LocalTokenNotFoundError):
+        return "no token: run `hf auth login`, set HF_TOKEN or give hub_token"
+    if isinstance(error, OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE is set; unset it"
+    if isinstance(error, httpx2.TransportError):
+        return f"can't reach {constants.ENDPOINT}: {type(error).__name__} {error}".strip()
+    message = re.sub(r"\?\S+", "", " ".join(str(error).split()))
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status == 401:
+        return f"{what}: the token is not valid here (401): {message}"
+    if status == 403:
+        return f"{what}: the token does not allow this (403): {message}"
+    return f"{what}: {type(error).__name__}: {message}"
+
+
+# Reading
+
+
+def fetch_file(source: str, name: str, token: str | None = None) -> Path:
+    """`results.json` or `recipe.yaml` of the checkpoint `org/mulki-task3[@REVISION]`, from the Hub or its cache.
+
+    Raises:
+        ConfigurationError: there is no such repository, or it holds no checkpoint of a stream.
+    """
+    return _fetch(source, lambda repo: hf_hub_download(**repo, filename=name, token=token))
+
+
+def fetch_checkpoint(source: str, token: str | None = None) -> Path:
+    """The checkpoint `org/mulki-task3[@REVISION]` as a folder in the cache."""
+    return _fetch(source, lambda repo: snapshot_download(**repo, token=token))
+
+
+def _fetch(source: str, download: Callable[[dict], str]) -> Path:
+    repo_id, _, revision = source.partition("@")
+    try:
+        return Path(download({"repo_id": repo_id, "revision": revision or None}))
+    except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as error:
+        # A file that is absent from a repository that is there.
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, OSError):
+            reason = "it holds no checkpoint of a stream, as `mulki_hf.train --push_to_hub` makes them"
+        else:
+            reason = explain(error, "it can't be read")
+        raise ConfigurationError(f"resume_from_hub {source!r}: {reason}") from error
+
+
+def licence_of(card: type[ModelCard] | type[DatasetCard], repo_id: str) -> str | None:
+    """The licence that the card of a model or dataset on the Hub names, if it can be read."""
+    try:
+        licence = card.load(repo_id).data.license
+    except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError):
+        return None
+    return licence if isinstance(licence, str) else None

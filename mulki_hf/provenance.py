@@ -1,0 +1,100 @@
+"""Where a result comes from (command, commit, hardware, versions), and what of its settings may leave the machine."""
+
+import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from . import __version__
+
+
+PACKAGE = Path(__file__).parent
+LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "huggingface_hub", "safetensors")
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python, this package and the libraries that a result depends on."""
+    versions = {"python": platform.python_version(), "mulki-hf": __version__}
+    return versions | {library: version(library) for library in LIBRARIES}
+
+
+def provenance(accelerator: Accelerator, argv: list[str] | None) -> dict[str, str | None]:
+    """The command of `mulki_hf.train` (None when called from Python), this package's git commit, and the hardware."""
+    return {
+        "command": argv and command_line(argv, accelerator),
+        "git_commit": git_commit(),
+        "hardware": hardware(accelerator),
+    }
+
+
+def command_line(argv: list[str], accelerator: Accelerator) -> str:
+    """The command that was given, without token and without this machine's folders."""
+    words = ["python"]
+    # What `accelerate launch` sets for the processes it starts.
+    if "ACCELERATE_MIXED_PRECISION" in os.environ:
+        words = ["accelerate", "launch"]
+        if accelerator.num_processes > 1:
+            words += ["--num_processes", str(accelerator.num_processes)]
+    given, hidden = [], False
+    for word in argv:
+        name, equals, value = word.partition("=")
+        if hidden:
+            word, hidden = "...", False
+        elif name == "--hub_token":
+            word, hidden = f"{name}{equals}{'...' if equals else ''}", not equals
+        elif equals:
+            word = f"{name}={shareable(value)}"
+        given.append(_FOLDERS.sub("", shareable(word)))
+    return shlex.join([*words, "-m", "mulki_hf.train", *given])
+
+
+def git_commit() -> str | None:
+    """Commit of this package: of the clone it runs from, else the one that pip installed it from."""
+    clone = PACKAGE.parent
+    if (clone / ".git").exists():
+        try:
+            git = ["git", "-C", str(clone)]
+            commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+            changed = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True).returncode
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return commit.strip() + (" with local changes" if changed else "")
+    try:
+        origin = distribution("mulki-hf").read_text("direct_url.json")
+    except PackageNotFoundError:
+        return None
+    return json.loads(origin).get("vcs_info", {}).get("commit_id") if origin else None
+
+
+def hardware(accelerator: Accelerator) -> str:
+    """What the run computes on, in words: `2 processes, each on NVIDIA H100 80GB HBM3`, `1 process on 2 CPU cores`."""
+    processes = accelerator.num_processes
+    if accelerator.device.type == "cuda":
+        name = torch.cuda.get_device_name(accelerator.device)
+    else:
+        name = f"{os.cpu_count()} CPU cores" if accelerator.device.type == "cpu" else accelerator.device.type
+    return f"1 process on {name}" if processes == 1 else f"{processes} processes on {name}"
+
+
+# The folders of an absolute path in the middle of a word, such as a task given as YAML.
+_FOLDERS = re.compile(r"(?<![\w:/.}])(?:[A-Za-z]:)?[/~][^\s,'\"]*/")
+_ABSOLUTE = re.compile(r"(?:[A-Za-z]:)?[/\\]|~|file://")
+
+
+def shareable(value: Any) -> Any:
+    """`value` with every absolute path in it, however deep, cut to its last part: folders name people and machines."""
+    if isinstance(value, dict):
+        return {key: shareable(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [shareable(part) for part in value]
+    if isinstance(value, str) and _ABSOLUTE.match(value):
+        return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+    return value

@@ -1,0 +1,469 @@
+"""A model hub on loopback that speaks the Hub's HTTP protocol, as far as publishing and loading models goes.
+
+Repositories with commits, branches and tags, LFS storage, tokens, private repositories and collections, all in memory;
+every request is recorded, and faults can be ordered.
+"""
+
+import base64
+import hashlib
+import json
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, unquote, urlsplit
+
+
+LFS_NAMES = (".safetensors", ".bin", ".png", ".parquet")
+
+
+@dataclass
+class Fault:
+    """What happens to the next `times` requests that match.
+
+    Attributes:
+        method, path: the request's method, and a regular expression searched for in its path.
+        status, headers: answer with this instead of doing anything.
+        delay: seconds to wait before the request is served.
+        reset_after: cut the connection after so many bytes of the request's body.
+        lose_answer: do what is asked, then cut the connection.
+    """
+
+    method: str
+    path: str
+    times: int = 1
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    reset_after: int | None = None
+    lose_answer: bool = False
+
+
+@dataclass
+class Request:
+    """One request as it came in."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    began: float
+    status: int | None = None
+
+
+@dataclass
+class Commit:
+    oid: str
+    message: str
+    files: dict[str, bytes]
+
+
+@dataclass
+class Repository:
+    private: bool
+    commits: dict[str, Commit] = field(default_factory=dict)
+    branches: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def commit(self, branch: str, message: str, files: dict[str, bytes]) -> Commit:
+        content = json.dumps([branch, message, len(self.commits), sorted(map(digest, files.values()))])
+        commit = Commit(hashlib.sha1(content.encode()).hexdigest(), message, files)
+        self.commits[commit.oid] = commit
+        self.branches[branch] = commit.oid
+        return commit
+
+    def resolve(self, revision: str) -> Commit | None:
+        oid = self.branches.get(revision) or self.tags.get(revision) or revision
+        return self.commits.get(oid)
+
+    def made(self) -> list[str]:
+        """Messages of the commits that clients made."""
+        return [commit.message for commit in list(self.commits.values())[1:]]
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def git_oid(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def is_lfs(path: str) -> bool:
+    return path.endswith(LFS_NAMES)
+
+
+class HubServer:
+    """The hub: `url` is its endpoint; use it as a context manager.
+
+    Args:
+        tokens: by token the user, as `whoami` tells it; `writes` names the namespaces that the user may write to.
+    """
+
+    def __init__(self, tokens: dict[str, dict]):
+        self.tokens = tokens
+        self.repositories: dict[str, Repository] = {}
+        self.collections: dict[str, dict] = {}
+        self.lfs: dict[str, bytes] = {}
+        self.requests: list[Request] = []
+        self.faults: list[Fault] = []
+        self.lock = threading.RLock()
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"hub": self}))
+        self.http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+        # Another host, as on the Hub: clients read headers before they follow there, and leave the token behind.
+        self.storage = f"http://localhost:{self.http.server_port}/lfs-storage"
+
+    def __enter__(self):
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.http.shutdown()
+        self.http.server_close()
+
+    def files(self, repo_id: str, revision: str = "main") -> dict[str, bytes]:
+        return self.repositories[repo_id].resolve(revision).files
+
+    def seen(self, method: str, path: str) -> list[Request]:
+        return [r for r in self.requests if r.method == method and re.search(path, r.path)]
+
+
+class Answer(Exception):
+    """Ends the handling of a request."""
+
+    def __init__(self, status: int, body: bytes | dict | list = b"", **headers: str):
+        self.status = status
+        self.body = body
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def not_found(code: str) -> Answer:
+    return Answer(404, {"error": code}, X_Error_Code=code)
+
+
+ROUTES = []
+
+
+def route(method: str, pattern: str):
+    """Serve requests whose path matches: groups of the pattern become arguments."""
+
+    def register(function):
+        ROUTES.append((method, re.compile(pattern + r"\Z"), function))
+        return function
+
+    return register
+
+
+REPO = r"(?P<repo>[^/]+/[^/]+)"
+
+
+class Handler(BaseHTTPRequestHandler):
+    hub: HubServer
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def handle_any(self):
+        fault = self.pick_fault()
+        if fault and fault.delay:
+            time.sleep(fault.delay)
+        body = self.read_body(fault.reset_after if fault else None)
+        url = urlsplit(self.path)
+        request = Request(self.command, self.path, dict(self.headers), body or b"", time.monotonic())
+        self.hub.requests.append(request)
+        if body is None:
+            return self.cut()
+        self.query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        self.body = body
+        try:
+            if fault and fault.status:
+                raise Answer(fault.status, {"error": f"ordered fault {fault.status}"}, **fault.headers)
+            path = url.path
+            for method, pattern, function in ROUTES:
+                match = pattern.match(path) if method == self.command.replace("HEAD", "GET") else None
+                if match:
+                    with self.hub.lock:
+                        function(self, **{name: unquote(part) for name, part in match.groupdict().items() if part})
+            # Names without a namespace are repositories too, none of which is here.
+            raise not_found("RepoNotFound") if "/resolve/" in path else Answer(404, {"error": f"no route to {path}"})
+        except Answer as answer:
+            request.status = answer.status
+            if fault and fault.lose_answer:
+                return self.cut()
+            self.send(answer)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any
+
+    def pick_fault(self) -> Fault | None:
+        with self.hub.lock:
+            for fault in self.hub.faults:
+                if fault.times > 0 and fault.method == self.command and re.search(fault.path, self.path):
+                    fault.times -= 1
+                    return fault
+        return None
+
+    def read_body(self, reset_after: int | None) -> bytes | None:
+        if reset_after is not None:
+            self.rfile.read(reset_after)
+            return None
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            parts = []
+            while size := int(self.rfile.readline(), 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(parts)
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def cut(self):
+        self.close_connection = True
+        self.connection.close()
+
+    def send(self, answer: Answer):
+        body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+        self.send_response(answer.status)
+        headers = {"Content-Length": str(len(body))} | answer.headers
+        if not isinstance(answer.body, bytes):
+            headers["Content-Type"] = "application/json"
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    # Who asks, and for what
+
+    @property
+    def user(self) -> dict | None:
+        """The user of the token; 401 for a token that nobody has."""
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token and token not in self.hub.tokens:
+            raise Answer(401, {"error": "Invalid credentials in Authorization header"})
+        return self.hub.tokens.get(token)
+
+    def may_write(self, namespace: str) -> None:
+        if self.user is None:
+            raise Answer(401, {"error": "Unauthorized"})
+        if namespace not in self.user["writes"]:
+            raise Answer(403, {"error": f"You don't have the rights to write to the namespace {namespace}"})
+
+    def repository(self, repo: str, write: bool = False) -> Repository:
+        found = self.hub.repositories.get(repo)
+        hidden = found is not None and found.private and repo.split("/")[0] not in (self.user or {}).get("writes", ())
+        if found is None or hidden:
+            code = 404 if self.user else 401
+            raise Answer(code, {"error": "Repository not found"}, X_Error_Code="RepoNotFound")
+        if write:
+            self.may_write(repo.split("/")[0])
+        return found
+
+    def commit_of(self, repo: str, revision: str) -> Commit:
+        commit = self.repository(repo).resolve(revision)
+        if commit is None:
+            raise not_found("RevisionNotFound")
+        return commit
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    # Users and repositories
+
+    @route("GET", "/api/whoami-v2")
+    def whoami(self):
+        if self.user is None:
+            raise Answer(401, {"error": "Unauthorized"})
+        role = {"accessToken": {"displayName": "test", "role": self.user.get("role", "write")}}
+        orgs = [{"name": name} for name in self.user["writes"] if name != self.user["name"]]
+        raise Answer(200, {"type": "user", "name": self.user["name"], "orgs": orgs, "auth": role})
+
+    @route("POST", "/api/repos/create")
+    def create(self):
+        namespace = self.json.get("organization") or (self.user or {}).get("name")
+        self.may_write(namespace)
+        repo_id = f"{namespace}/{self.json['name']}"
+        answer = {"url": f"{self.hub.url}/{repo_id}", "name": repo_id, "id": repo_id}
+        if repo_id in self.hub.repositories:
+            raise Answer(409, answer | {"error": "You already created this model repo"})
+        repository = Repository(private=self.json.get("visibility") == "private" or bool(self.json.get("private")))
+        repository.commit("main", "initial commit", {".gitattributes": b"*.safetensors filter=lfs\n"})
+        self.hub.repositories[repo_id] = repository
+        raise Answer(200, answer)
+
+    @route("GET", f"/api/models/{REPO}/auth-check(?P<write>/write)?")
+    def auth_check(self, repo, write=None):
+        self.repository(repo, write=bool(write))
+        raise Answer(200, {})
+
+    @route("GET", f"/api/models/{REPO}/refs")
+    def refs(self, repo):
+        repository = self.repository(repo)
+        kinds = {"branches": ("heads", repository.branches), "tags": ("tags", repository.tags)}
+        answer = {
+            kind: [{"name": n, "ref": f"refs/{folder}/{n}", "targetCommit": oid} for n, oid in refs.items()]
+            for kind, (folder, refs) in kinds.items()
+        }
+        raise Answer(200, answer | {"converts": []})
+
+    @route("POST", f"/api/models/{REPO}/branch/(?P<branch>[^/]+)")
+    def branch(self, repo, branch):
+        repository = self.repository(repo, write=True)
+        if branch in repository.branches:
+            raise Answer(409, {"error": "Reference already exists"})
+        repository.branches[branch] = repository.branches["main"]
+        raise Answer(200, {})
+
+    @route("POST", f"/api/models/{REPO}/tag/(?P<revision>[^/]+)")
+    def tag(self, repo, revision):
+        repository = self.repository(repo, write=True)
+        if self.json["tag"] in repository.tags:
+            raise Answer(409, {"error": "Tag reference exists already"})
+        repository.tags[self.json["tag"]] = self.commit_of(repo, revision).oid
+        raise Answer(200, {})
+
+    # Collections
+
+    @route("POST", "/api/collections")
+    def create_collection(self):
+        self.may_write(self.json["namespace"])
+        slug = f"{self.json['namespace']}/{self.json['title'].lower().replace(' ', '-')}-{'0' * 24}"
+        if slug in self.hub.collections:
+            raise Answer(409, {"error": "Collection exists", "slug": slug})
+        self.hub.collections[slug] = {
+            **{"slug": slug, "title": self.json["title"], "owner": {"name": self.json["namespace"]}, "items": []},
+            **{"lastUpdated": "2026-01-01T00:00:00.000Z", "private": self.json["private"], "theme": "blue"},
+            **{"position": 0, "upvotes": 0},
+        }
+        raise Answer(200, self.hub.collections[slug])
+
+    @route("GET", "/api/collections/(?P<slug>.+)")
+    def get_collection(self, slug):
+        if slug not in self.hub.collections:
+            raise Answer(404, {"error": "Not found"})
+        raise Answer(200, self.hub.collections[slug])
+
+    @route("POST", "/api/collections/(?P<slug>.+)/items")
+    def add_item(self, slug):
+        collection, item = self.hub.collections[slug], self.json["item"]
+        self.may_write(collection["owner"]["name"])
+        if any(other["id"] == item["id"] for other in collection["items"]):
+            raise Answer(409, {"error": "Item already in the collection"})
+        identity = {
+            "_id": str(len(collection["items"])),
+            "position": len(collection["items"]),
+            "repoType": item["type"],
+        }
+        collection["items"].append({"id": item["id"], "type": item["type"], **identity})
+        raise Answer(200, collection)
+
+    # Writing
+
+    @route("POST", "/api/validate-yaml")
+    def validate_yaml(self):
+        head = re.match(r"---\n(.*?)\n---\n", self.json["content"], re.DOTALL)
+        errors = [] if head else [{"message": "no metadata"}]
+        raise Answer(200 if head else 400, {"errors": errors, "warnings": []})
+
+    @route("POST", f"/api/models/{REPO}/preupload/(?P<revision>[^/]+)")
+    def preupload(self, repo, revision):
+        self.repository(repo, write=True)
+        present = self.commit_of(repo, revision).files
+        answer = []
+        for file in self.json["files"]:
+            content, lfs = present.get(file["path"]), is_lfs(file["path"])
+            oid = None if content is None else digest(content) if lfs else git_oid(content)
+            mode = "lfs" if lfs else "regular"
+            answer.append({"path": file["path"], "uploadMode": mode, "shouldIgnore": False, "oid": oid})
+        raise Answer(200, {"files": answer})
+
+    @route("POST", f"/{REPO}.git/info/lfs/objects/batch")
+    def lfs_batch(self, repo):
+        self.repository(repo, write=True)
+        objects = []
+        for entry in self.json["objects"]:
+            if entry["oid"] not in self.hub.lfs:
+                upload = {"href": f"{self.hub.storage}/{entry['oid']}?X-Amz-Signature=signed"}
+                entry = entry | {"actions": {"upload": upload}}
+            objects.append(entry)
+        raise Answer(200, {"transfer": "basic", "objects": objects})
+
+    @route("PUT", "/lfs-storage/(?P<oid>[0-9a-f]+)")
+    def lfs_put(self, oid):
+        if digest(self.body) != oid:
+            raise Answer(400, {"error": "content does not match its hash"})
+        self.hub.lfs[oid] = self.body
+        raise Answer(200)
+
+    @route("POST", f"/api/models/{REPO}/commit/(?P<revision>[^/]+)")
+    def make_commit(self, repo, revision):
+        repository = self.repository(repo, write=True)
+        if revision not in repository.branches:
+            raise not_found("RevisionNotFound")
+        files, message = dict(repository.resolve(revision).files), ""
+        for line in self.body.decode().splitlines():
+            entry = json.loads(line)
+            value = entry["value"]
+            if entry["key"] == "header":
+                message = value["summary"]
+            elif entry["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif entry["key"] == "lfsFile":
+                if value["oid"] not in self.hub.lfs:
+                    raise Answer(400, {"error": f"LFS object of {value['path']} was not uploaded"})
+                files[value["path"]] = self.hub.lfs[value["oid"]]
+            elif entry["key"] == "deletedFile":
+                del files[value["path"]]
+        commit = repository.commit(revision, message, files)
+        url = f"{self.hub.url}/{repo}/commit/{commit.oid}"
+        raise Answer(200, {"commitUrl": url, "commitOid": commit.oid, "success": True})
+
+    # Reading
+
+    @route("GET", f"/api/models/{REPO}(/revision/(?P<revision>[^/]+))?")
+    def info(self, repo, revision=None):
+        commit = self.commit_of(repo, revision or "main")
+        siblings = [{"rfilename": path} for path in sorted(commit.files)]
+        private = self.repository(repo).private
+        raise Answer(200, {"id": repo, "modelId": repo, "sha": commit.oid, "private": private, "siblings": siblings})
+
+    @route("GET", f"/api/models/{REPO}/tree/(?P<revision>[^/]+)(/(?P<folder>.*))?")
+    def tree(self, repo, revision, folder=None):
+        files = self.commit_of(repo, revision).files
+        entries = []
+        for path, content in sorted(files.items()):
+            if folder and not path.startswith(f"{folder}/"):
+                continue
+            entry = {"type": "file", "path": path, "size": len(content), "oid": git_oid(content)}
+            if is_lfs(path):
+                entry["lfs"] = {"oid": digest(content), "size": len(content), "pointerSize": 134}
+            entries.append(entry)
+        if folder and not entries:
+            raise not_found("EntryNotFound")
+        raise Answer(200, entries)
+
+    @route("GET", f"/{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
+    def resolve(self, repo, revision, path):
+        commit = self.commit_of(repo, revision)
+        if path not in commit.files:
+            raise Answer(404, {"error": "Entry not found"}, X_Error_Code="EntryNotFound", X_Repo_Commit=commit.oid)
+        content = commit.files[path]
+        if is_lfs(path):
+            # As the Hub: the headers here, the content from a storage that takes no token.
+            raise Answer(
+                302,
+                Location=f"{self.hub.storage}/{digest(content)}",
+                ETag=f'"{git_oid(content)}"',
+                X_Repo_Commit=commit.oid,
+                X_Linked_Etag=f'"{digest(content)}"',
+                X_Linked_Size=str(len(content)),
+            )
+        raise Answer(200, content, ETag=f'"{git_oid(content)}"', X_Repo_Commit=commit.oid)
+
+    @route("GET", "/lfs-storage/(?P<oid>[0-9a-f]+)")
+    def lfs_get(self, oid):
+        if oid not in self.hub.lfs:
+            raise Answer(404, {"error": "no such object"})
+        raise Answer(200, self.hub.lfs[oid], ETag=f'"{oid}"')
