@@ -144,6 +144,10 @@ class MulKIConfig(MethodArguments, *METHOD_ARGUMENTS, HubArguments, TrainerArgum
                 "pairing of task and reference images"
             )
 
+    def __getstate__(self):
+        # Trainer pickles its arguments beside every checkpoint; a token must not get there.
+        return self.__dict__ | {"hub_token": None}
+
 
 @dataclass
 class TaskConfig:

@@ -204,11 +204,10 @@ def open_outbox(output: Path, stream: StreamConfig, config: MulKIConfig, results
 
 
 def task_arguments(config: MulKIConfig, folder: Path) -> MulKIConfig:
-    """The Trainer's arguments for one task: it works in `folder` and leaves the Hub, and the token, to the stream."""
+    """The Trainer's arguments for one task: it works in `folder` and leaves the Hub to the stream."""
     arguments = copy.copy(config)
     arguments.output_dir = str(folder)
     arguments.push_to_hub = False
-    arguments.hub_token = None
     return arguments
 
 

@@ -102,6 +102,8 @@ class MulKITrainer(Trainer):
             compute_metrics=kwargs.pop("compute_metrics", accuracy),
             **kwargs,
         )
+        # For the card of a user who calls `push_to_hub`; a stream writes its own.
+        model.add_model_tags(["clip", "continual-learning", "mulki-hf", args.method])
         # CLIPModel.forward has no `labels`; Trainer concludes that evaluation has no loss.
         self.can_return_loss = True
         self.label_names = ["labels"]
