@@ -49,6 +49,8 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None) -
     objective = OBJECTIVES[results.method]
     so_far = metrics_so_far(results)
     base_name = f"[{base.name}](https://huggingface.co/{base.hub_id})" if base.hub_id else f"`{base.name}`"
+    if base.name in EMBEDDED_MODELS:
+        base_name += ", the small CLIP that ships with mulki-hf,"
     data = ModelCardData(
         language=config["language"],
         license=base.license,
@@ -77,6 +79,7 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None) -
         total=len(results.tasks),
         towers=TOWERS[config["train_towers"]],
         stream_table=stream_table(results),
+        embedded=any(task.dataset.startswith("embedded:") for task in results.tasks),
         protocol=PROTOCOLS[results.protocol],
         results_table=results.matrix_table(),
         changes_text=changes_text(results),

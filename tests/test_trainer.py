@@ -2,11 +2,12 @@
 
 import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
 import torch
-from conftest import rows, tiny_model, tiny_task
+from conftest import SECRET, rows, tiny_model, tiny_task
 from transformers import BertConfig, BertModel, CLIPModel
 
 from mulki_hf import ConfigurationError, MulKITrainer
@@ -61,7 +62,7 @@ class TestTraining:
     def test_saved_model_gives_the_same_logits(self, make_args, processor, tmp_path):
         trainer = make_trainer(make_args(), processor, previous_model=tiny_model(1))
         trainer.train()
-        save_checkpoint(tmp_path / "saved", trainer.model, processor, trainer.prototypes["original"], "card")
+        save_checkpoint(tmp_path / "saved", trainer.model, processor, trainer.prototypes["original"])
         batch = torch.stack([torch.as_tensor(trainer.eval_dataset[row]["pixel_values"]) for row in range(4)])
         student, reloaded = trainer.model.eval(), CLIPModel.from_pretrained(tmp_path / "saved").eval()
         with torch.no_grad():
@@ -237,7 +238,14 @@ class TestBadInput:
         with pytest.raises(ValueError, match=rf"{field} must be .*{value}"):
             make_args(**{field: value})
 
-    @pytest.mark.parametrize("field", ["push_to_hub", "remove_unused_columns"])
-    def test_unsupported_trainer_features_are_refused(self, make_args, field):
+    @pytest.mark.parametrize(("field", "value"), [("remove_unused_columns", True), ("hub_strategy", "all_checkpoints")])
+    def test_unsupported_trainer_features_are_refused(self, make_args, field, value):
         with pytest.raises(ValueError, match=field):
-            make_args(**{field: True})
+            make_args(**{field: value})
+
+
+def test_pickled_arguments_hold_no_token(make_args, tmp_path):
+    args = make_args(hub_token=SECRET)
+    torch.save(args, tmp_path / "training_args.bin")
+    assert SECRET.encode() not in (tmp_path / "training_args.bin").read_bytes()
+    assert (args.hub_token, pickle.loads(pickle.dumps(args)).learning_rate) == (SECRET, args.learning_rate)

@@ -101,11 +101,14 @@ class MulKI(Objective):
         "`L = L_task + λ_e L_elicit + Σ_m mean_x w_m(x) [λ_r L_add,m(x) + λ_f ‖v_S(x) − v_m(x)‖²]`, then a running "
         "average of the weights within the task and a merge with the previous task's weights."
     )
-    bibtex = """@article{zhang2024mulki,
+    bibtex = """@article{zhang2026mulki,
   title = {Multi-Stage Knowledge Integration of Vision-Language Models for Continual Learning},
   author = {Zhang, Hongsheng and Ji, Zhong and Liu, Jingren and Pang, Yanwei and Han, Jungong},
-  journal = {arXiv preprint arXiv:2411.06764},
-  year = {2024}
+  journal = {IEEE Transactions on Image Processing},
+  volume = {35},
+  pages = {615--628},
+  year = {2026},
+  note = {arXiv:2411.06764}
 }"""
 
     @property

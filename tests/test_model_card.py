@@ -1,0 +1,178 @@
+"""The card as a function of results: metadata that the Hub reads, and what the text says."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import pytest
+from huggingface_hub import EvalResult, ModelCard
+
+from mulki_hf import MulKIConfig, StreamConfig, model_card
+from mulki_hf.model_card import changes_text, describe_base, duration, look_up_licences, signed, task_card
+from mulki_hf.results import BaseModel, ReferenceRecord, StreamResults, TaskRecord
+
+
+DATASETS = ["timm/oxford-iiit-pet", "embedded:digits", "local files"]
+ROWS = [[80.0, 41.0, 30.0], [78.0, 90.0, 25.0], [70.0, 88.0, 60.0]]
+
+
+def make_results(finished: int = 2, method: str = "mulki", **config) -> StreamResults:
+    tasks = [
+        TaskRecord(
+            name, dataset, ["cat", "dog"], ["a {}.", "one {}"], 100, 20, "cc-by-sa-4.0" if "/" in dataset else None
+        )
+        for name, dataset in zip(("pets", "digits", "own"), DATASETS, strict=True)
+    ]
+    stream = StreamConfig(tasks=[{"name": "pets", "dataset": "x"}], protocol="cil")
+    settings = MulKIConfig(output_dir="out", use_cpu=True, method=method, **config).to_dict()
+    results = StreamResults(
+        method,
+        "cil",
+        tasks,
+        BaseModel("openai/clip-vit-base-patch16", "openai/clip-vit-base-patch16", "main", "mit"),
+        zero_shot=[50.0, 40.0, 30.0],
+        config=dataclasses.asdict(stream) | settings,
+        provenance={"command": "python -m mulki_hf.train", "git_commit": None, "hardware": "1 process on 2 CPU cores"},
+        versions={"torch": "2.13.0"},
+    )
+    for row in ROWS[:finished]:
+        results.add(row, seconds=90.0)
+    return results
+
+
+def card_of(*args, repo_id="org/mulki-task2", **kwargs) -> ModelCard:
+    return ModelCard(task_card(make_results(*args, **kwargs), "task2-digits", repo_id))
+
+
+class TestMetadata:
+    def test_what_the_hub_reads(self):
+        data = card_of().data
+        assert data.license == "mit"
+        assert (data.base_model, data.base_model_relation) == ("openai/clip-vit-base-patch16", "finetune")
+        assert data.datasets == ["timm/oxford-iiit-pet"]
+        assert data.pipeline_tag == "zero-shot-image-classification"
+        assert (data.library_name, data.language, data.metrics) == ("transformers", "en", ["accuracy"])
+        assert set(data.tags) == {"clip", "continual-learning", "mulki-hf", "mulki"}
+
+    def test_model_index_has_every_task_and_the_stream(self):
+        results = card_of().data.eval_results
+        assert all(isinstance(result, EvalResult) for result in results)
+        tasks = {r.dataset_name: r.metric_value for r in results if r.metric_type == "accuracy"}
+        assert tasks == {"pets, learned": 0.78, "digits, learned": 0.9, "own, not learned": 0.25}
+        # Of the first two tasks: transfer 41; avg (80 + 41 + 78 + 90) / 4; last (78 + 90) / 2.
+        stream = {r.metric_type: r.metric_value for r in results if r.dataset_type == "stream"}
+        assert stream == pytest.approx({"transfer": 0.41, "avg": 0.7225, "last": 0.84}, abs=1e-4)
+
+    def test_first_task_has_no_transfer(self):
+        assert {r.metric_type for r in card_of(1).data.eval_results} == {"accuracy", "avg", "last"}
+
+    def test_survives_a_round_trip(self, tmp_path):
+        (tmp_path / "README.md").write_text(str(card_of()), encoding="utf-8")
+        card = ModelCard.load(tmp_path / "README.md")
+        card.save(tmp_path / "again.md")
+        again = ModelCard.load(tmp_path / "again.md")
+        assert again.data.to_dict() == card.data.to_dict() == card_of().data.to_dict()
+        assert again.text.strip() == card.text.strip()
+        assert again.data.eval_results == card.data.eval_results
+
+    def test_local_base_and_data_name_nothing_on_the_hub(self):
+        results = make_results()
+        results.base = BaseModel("my-clip")
+        results.tasks[0].dataset = "local files"
+        data = ModelCard(task_card(results, "task2-digits")).data.to_dict()
+        assert not {"base_model", "base_model_relation", "datasets", "license"} & set(data)
+
+
+class TestText:
+    def test_says_reconstruction_of_mulki_alone(self):
+        assert "**reconstruction**" in card_of().text
+        assert "reconstruction" not in card_of(method="finetune").text
+
+    @pytest.mark.parametrize(("method", "paper"), [("mulki", "2411.06764"), ("snd", "2403.09296")])
+    def test_cites_the_method_and_clip(self, method, paper):
+        text = card_of(method=method).text
+        assert paper in text
+        assert text.count("@") >= 2 and "radford2021clip" in text
+
+    def test_settings_that_differ_from_defaults(self):
+        text = card_of(elicit_weight=2.5, learning_rate=3e-4, logging_steps=7, train_towers="both").text
+        assert re.search(r"\| `elicit_weight` +\| 2.5 +\|", text) and "`learning_rate`" in text
+        assert "relation_weight" not in text and "logging_steps" not in text and "train_towers" not in text
+        assert "None." in card_of().text
+
+    def test_gains_and_losses_in_words(self):
+        assert changes_text(make_results()).splitlines() == [
+            "- On the 2 tasks that were learned accuracy changed by **+39.0 points** on average. "
+            "Gained: pets +28.0, digits +50.0. Nothing was lost.",
+            "- On the task that is still to come accuracy changed by **−5.0 points** on average. "
+            "Nothing was gained. Lost: own −5.0.",
+        ]
+
+    def test_says_where_to_load_it_from(self):
+        assert card_of().text.count('"org/mulki-task2"') == 3
+        local = task_card(make_results(), "task2-digits")
+        assert local.count('"task2-digits"') == 3 and "is the folder that this card lies in" in local
+
+    def test_how_to_go_on(self):
+        assert "--resume_from_hub org/mulki-task2" in card_of().text
+        assert "resume_from_hub" not in card_of(3).text
+        assert "resume_from_hub" not in task_card(make_results(), "task2-digits")
+
+    def test_times_licences_and_reference(self):
+        results = make_results(method="snd")
+        results.reference = ReferenceRecord("org/pictures", 1000, "cc0-1.0")
+        card = ModelCard(task_card(results, "task2-digits", "org/x"))
+        assert "3 min 0 s for the 2 tasks" in card.text
+        assert re.search(r"1000 unlabelled reference images \| \[org/pictures\].* cc0-1.0", card.text)
+        assert card.data.datasets == ["timm/oxford-iiit-pet", "org/pictures"]
+
+    @pytest.mark.parametrize("nasty", ['a "quoted" name', "back\\slash", "pipe | name", "ключ", "new\nline"])
+    def test_class_names_of_any_kind(self, nasty):
+        results = make_results()
+        results.tasks[1].class_names = [nasty, "b"]
+        snippet = re.search(r"labels = (\[.*\])  #", task_card(results, "task2-digits")).group(1)
+        assert json.loads(snippet) == eval(snippet) == [nasty, "b"]
+
+    def test_same_results_same_card(self, tmp_path):
+        results = make_results()
+        results.save(tmp_path)
+        again = StreamResults.load(tmp_path)
+        assert task_card(again, "task2-digits", "org/x") == task_card(results, "task2-digits", "org/x")
+
+
+class TestLicences:
+    def test_base(self, tmp_path):
+        (tmp_path / "README.md").write_text("---\nlicense: bsd\n---\n# Mine\n")
+        assert describe_base(str(tmp_path), "main", None) == BaseModel(tmp_path.name, license="bsd")
+        assert describe_base(str(tmp_path), "main", "mit").license == "mit"
+        assert describe_base("clip-nano", "main", None) == BaseModel("clip-nano", license="apache-2.0")
+        assert describe_base("org/clip", "v1", None) == BaseModel("org/clip", "org/clip", "v1")
+
+    def test_are_looked_up_on_the_hub(self, monkeypatch):
+        results = make_results()
+        results.base.license = results.tasks[0].license = None
+        known = {"openai/clip-vit-base-patch16": "mit", "timm/oxford-iiit-pet": "cc-by-sa-4.0"}
+        monkeypatch.setattr(model_card, "licence_of", lambda kind, repo_id: known[repo_id])
+        look_up_licences(results)
+        assert (results.base.license, results.tasks[0].license, results.tasks[1].license) == (
+            "mit",
+            "cc-by-sa-4.0",
+            None,
+        )
+
+    def test_no_hub_no_licence(self):
+        results = make_results()
+        results.base.license = results.tasks[0].license = None
+        look_up_licences(results)
+        assert results.base.license is None and results.tasks[0].license is None
+
+
+def test_numbers():
+    assert [signed(value) for value in (3.24, -0.44, 0.04, -0.04)] == ["+3.2", "−0.4", "0.0", "0.0"]
+    assert [duration(value) for value in (None, 12, 90, 3700)] == ["-", "12 s", "1 min 30 s", "1 h 1 min"]
+
+
+def test_the_example_is_what_its_results_make():
+    folder = Path(__file__).parents[1] / "model_cards" / "example"
+    assert (folder / "README.md").read_text() == task_card(StreamResults.load(folder), "task5-mnist")

@@ -1,0 +1,62 @@
+"""What the results say of where they come from, and what they don't."""
+
+import re
+
+import pytest
+import torch
+from accelerate import Accelerator
+from conftest import SECRET
+
+from mulki_hf.provenance import command_line, git_commit, hardware, library_versions, shareable
+
+
+@pytest.fixture
+def accelerator():
+    return Accelerator(cpu=True)
+
+
+class TestCommand:
+    @pytest.mark.parametrize("option", [["--hub_token", SECRET], [f"--hub_token={SECRET}"]])
+    def test_no_token(self, accelerator, option):
+        command = command_line(["--config", "quickstart", *option, "--seed", "3"], accelerator)
+        assert SECRET not in command
+        assert command.startswith("python -m mulki_hf.train --config quickstart --hub_token")
+        assert command.endswith("--seed 3")
+
+    def test_no_folders(self, accelerator):
+        argv = ["--config", "/home/ann/my stream.yaml", "--output_dir=/data/ann/out", "--tasks"]
+        argv.append("{name: a, dataset: /home/ann/pets, templates: ['cat and/or {}', 'a / b']}")
+        command = command_line(argv, accelerator)
+        assert "ann" not in command
+        for kept in ("'my stream.yaml'", "--output_dir=out", "dataset: pets", "and/or {}", "a / b"):
+            assert kept in command.replace("'\"'\"'", "'")
+
+    def test_accelerate(self, accelerator, monkeypatch):
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+        assert command_line([], accelerator) == "accelerate launch -m mulki_hf.train"
+
+
+def test_shareable_cuts_absolute_paths_however_deep():
+    config = {
+        "tasks": [{"dataset": "/home/ann/pets", "data_files": {"train": ["C:\\data\\a.tar", "rel/b.tar"]}}],
+        "model": "~/models/clip/",
+        "hub": "org/clip",
+        "template": "a {}/ {}",
+        "rate": 0.1,
+    }
+    assert shareable(config) == {
+        "tasks": [{"dataset": "pets", "data_files": {"train": ["a.tar", "rel/b.tar"]}}],
+        "model": "clip",
+        "hub": "org/clip",
+        "template": "a {}/ {}",
+        "rate": 0.1,
+    }
+
+
+def test_git_commit():
+    assert git_commit() is None or re.fullmatch(r"[0-9a-f]{40}( with local changes)?", git_commit())
+
+
+def test_hardware_and_versions(accelerator):
+    assert re.fullmatch(r"1 process on \d+ CPU cores", hardware(accelerator))
+    assert library_versions()["torch"] == torch.__version__

@@ -1,0 +1,61 @@
+"""Going on with a stream that began on another machine."""
+
+import json
+
+import pytest
+
+from mulki_hf import load_stream, run_folder
+from mulki_hf.command_line import parse, write_recipe
+from mulki_hf.errors import ConfigurationError
+from mulki_hf.provenance import shareable
+from mulki_hf.run_folder import earlier_results, start_results
+
+
+@pytest.fixture
+def elsewhere(stream_yaml, tmp_path, monkeypatch):
+    """After its first task a stream was put on the Hub from a machine with other folders; returns the files there."""
+    stream, config = parse(["--config", str(stream_yaml())])
+    results = start_results(None, stream, config, load_stream(stream), None)
+    results.zero_shot = [10.0, 20.0]
+    results.add([90.0, 30.0])
+    text = json.dumps(results.config).replace(str(tmp_path), "/elsewhere/deep/down")
+    results.config = shareable(json.loads(text))
+    folder = tmp_path / "on-the-hub"
+    folder.mkdir()
+    results.save(folder)
+    write_recipe(results.config, folder / "recipe.yaml")
+    monkeypatch.setattr(run_folder, "fetch_file", lambda source, name, token: folder / name)
+    return folder
+
+
+def resumed(stream_yaml, *options):
+    stream, config = parse(["--config", str(stream_yaml()), "--resume_from_hub", "org/mulki-task1", *options])
+    earlier = earlier_results(run_folder.Path(config.output_dir), stream, None)
+    return start_results(earlier, stream, config, load_stream(stream), None), config
+
+
+def test_own_recipe_with_own_folders_goes_on(elsewhere, stream_yaml):
+    results, config = resumed(stream_yaml)
+    assert (results.finished, results.zero_shot) == (1, [10.0, 20.0])
+    # From here on it is this machine's configuration.
+    assert results.config["output_dir"] == config.output_dir
+
+
+def test_another_configuration_is_refused(elsewhere, stream_yaml):
+    with pytest.raises(ConfigurationError, match="resume_from_hub: seed was 42 and is now 7"):
+        resumed(stream_yaml, "--seed", "7")
+
+
+def test_the_recipe_alone_can_not_find_a_local_model(elsewhere, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path / "on-the-hub")
+    stream, config = parse(["--config", str(elsewhere / "recipe.yaml"), "--resume_from_hub", "org/mulki-task1"])
+    with pytest.raises(ConfigurationError, match="started from 'tiny-clip', a folder on another machine; give it with"):
+        earlier_results(tmp_path / "out", stream, None)
+
+
+def test_results_of_other_tasks_are_refused(elsewhere, stream_yaml):
+    content = json.loads((elsewhere / "results.json").read_text())
+    content["tasks"][1]["name"] = "../../shapes"
+    (elsewhere / "results.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigurationError, match="the results are of the tasks"):
+        resumed(stream_yaml)
