@@ -146,7 +146,7 @@ class TestTraining:
         states = []
         for checkpointing in (False, True):
             student = tiny_model()
-            args = make_args(max_steps=1, gradient_checkpointing=checkpointing, optim="sgd", connecting=False)
+            args = make_args(max_steps=1, activation_checkpointing=checkpointing, optim="sgd", connecting=False)
             make_trainer(args, processor, student).train()
             states.append(student.state_dict())
         for name, value in states[0].items():
