@@ -59,6 +59,10 @@ class TrainerArguments(TrainingArguments):
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Must stay off: images become pixel values only as batches are made."}
     )
+    logging_nan_inf_filter: bool = field(
+        default=False,
+        metadata={"help": "Leave losses that are not finite out of the log; looks at the loss every step."},
+    )
     ddp_find_unused_parameters: bool | None = field(
         default=False, metadata={"help": "Every trainable parameter takes part in each step, so there is none to find."}
     )
@@ -88,6 +92,39 @@ class TrainerArguments(TrainingArguments):
                 f"hub_strategy must be every_save or end, got {self.hub_strategy.value!r}: each task is pushed once, "
                 "when it is finished"
             )
+
+
+@dataclass
+class SpeedArguments:
+    """What is computed once instead of in every step. None of it changes the result."""
+
+    _argument_group_name = "Speed"
+
+    cache_teachers: bool = field(
+        default=True,
+        metadata={
+            "help": "Compute the teachers' image features once per task, to disk, and let the teachers go. Off, and "
+            "with random_resized_crop, where every step sees other pixels: the teachers run in every step."
+        },
+    )
+    cache_images: bool = field(
+        default=False,
+        metadata={
+            "help": "Decode and resize every image once, to disk as bytes (3 * height * width each). Training images "
+            "only without random_resized_crop."
+        },
+    )
+    text_chunk: int = field(
+        default=256,
+        metadata={
+            "help": "Prompts that a trained text tower reads at a time; with more, each part is computed again in the "
+            "backward pass, so that memory stays bounded."
+        },
+    )
+
+    def __post_init__(self):
+        if self.text_chunk < 1:
+            raise ValueError(f"text_chunk must be >= 1, got {self.text_chunk}")
 
 
 @dataclass
@@ -123,7 +160,7 @@ METHOD_ARGUMENTS = tuple(objective.arguments for objective in OBJECTIVES.values(
 
 
 @dataclass
-class MulKIConfig(MethodArguments, *METHOD_ARGUMENTS, HubArguments, TrainerArguments):
+class MulKIConfig(MethodArguments, *METHOD_ARGUMENTS, SpeedArguments, HubArguments, TrainerArguments):
     """Training arguments of one task of the stream: `transformers.TrainingArguments` and the methods' own.
 
     Fields of a method that is not selected are checked but have no effect.

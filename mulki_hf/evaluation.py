@@ -1,33 +1,25 @@
 """Accuracy on every task of the stream."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import CLIPModel, CLIPProcessor
 from transformers.utils.logging import tqdm
 
-from .images import encode_images, image_transform
+from .cache import ArrayCache
+from .images import cached_images, encode_images, image_transform
 from .tasks import Task
 from .text import encode_classes, tokenize_prompts
 
 
-@dataclass(frozen=True)
-class Competitors:
-    """The classes among which an image of a task is classified.
-
-    Attributes:
-        features (`(N, d)`): class features of the competing tasks, one after another.
-        names (`(N,)`, long): number of each class's name; equal names, in different tasks, have equal numbers.
-    """
-
-    features: torch.Tensor
-    names: torch.Tensor
-
-
 class StreamEvaluator:
     """Evaluates a model on all tasks of a stream, those not yet learned included.
+
+    Each image is encoded once, however many protocols are asked for; what a frozen tower says is encoded once for all
+    calls.
 
     Args:
         tasks: the stream, in order.
@@ -38,6 +30,9 @@ class StreamEvaluator:
         num_workers (`int`): data loader workers.
         protocol: which classes compete. `til`: the task's own; `cil`: those of all tasks seen so far and its own;
             `xtail`: those of every task. Classes of equal name count as one class.
+        trained_towers: `both`, `vision` or `text`: what differs between the models of two calls. The features of the
+            other tower are kept from the first call.
+        image_cache ([`ArrayCache`], *optional*): keep the images decoded there.
     """
 
     def __init__(
@@ -48,57 +43,94 @@ class StreamEvaluator:
         batch_size: int = 64,
         num_workers: int = 0,
         protocol: str = "til",
+        trained_towers: str = "both",
+        image_cache: ArrayCache | None = None,
     ):
         self.tasks = tasks
         self.accelerator = accelerator
         self.protocol = protocol
-        transform = image_transform(processor.image_processor)
-        self.loaders = [
-            accelerator.prepare_data_loader(
-                DataLoader(task.evaluation.with_transform(transform), batch_size=batch_size, num_workers=num_workers)
-            )
-            for task in tasks
-        ]
+        self.trained_towers = trained_towers
+        self._kept_texts: list[Tensor] | None = None
+        self._kept_images: list[list[Tensor]] = [[] for _ in tasks]
+        self.loaders = []
+        for position, task in enumerate(tasks):
+            if image_cache is None:
+                samples = task.evaluation.with_transform(image_transform(processor.image_processor))
+            else:
+                name = f"evaluation-{position}"
+                samples = cached_images(task.evaluation, processor.image_processor, image_cache, name)
+            loader = DataLoader(samples, batch_size=batch_size, num_workers=num_workers, generator=torch.Generator())
+            self.loaders.append(accelerator.prepare_data_loader(loader))
         self.prompts = [tokenize_prompts(processor.tokenizer, task.class_names, task.templates) for task in tasks]
         numbers = {name: number for number, name in enumerate(dict.fromkeys(n for t in tasks for n in t.class_names))}
         self.names = [torch.tensor([numbers[n] for n in t.class_names], device=accelerator.device) for t in tasks]
 
     def __call__(self, model: CLIPModel, learned: int, description: str) -> list[float]:
-        """Accuracy in percent on every task.
+        """Accuracy in percent on every task, by the evaluator's protocol.
 
         Args:
             model ([`CLIPModel`]): moved to the accelerator's device and put into eval mode.
             learned (`int`): how many tasks the model has learned; matters for `cil` only.
             description (`str`): shown beside the progress bar.
         """
+        return self.by_protocol(model, learned, description, [self.protocol])[self.protocol]
+
+    @torch.no_grad()
+    def by_protocol(
+        self, model: CLIPModel, learned: int, description: str, protocols: Sequence[str]
+    ) -> dict[str, list[float]]:
+        """Accuracy in percent on every task, by several protocols in one pass."""
         model = model.to(self.accelerator.device).eval()
+        texts = self._texts(model)
+        total = sum(len(loader) for loader in self.loaders)
+        accuracies = {protocol: [] for protocol in protocols}
+        with tqdm(total=total, desc=description, leave=False) as progress:
+            for position in range(len(self.tasks)):
+                rivals = {protocol: self._rivals(texts, protocol, position, learned) for protocol in protocols}
+                correct = dict.fromkeys(protocols, 0)
+                count = 0
+                for features, labels in self._images(model, position):
+                    own = self.names[position][labels]
+                    hits = {
+                        protocol: names[(features @ classes.T).argmax(dim=-1)] == own
+                        for protocol, (classes, names) in rivals.items()
+                    }
+                    hits = self.accelerator.gather_for_metrics(hits)
+                    correct = {protocol: correct[protocol] + hits[protocol].sum() for protocol in protocols}
+                    count += len(hits[protocols[0]])
+                    progress.update()
+                for protocol in protocols:
+                    accuracies[protocol].append(100.0 * int(correct[protocol]) / count)
+        return accuracies
+
+    def _texts(self, model: CLIPModel) -> list[Tensor]:
+        if self._kept_texts is not None:
+            return self._kept_texts
         with self.accelerator.autocast():
             texts = [
                 encode_classes(model, prompts, len(task.class_names))
                 for task, prompts in zip(self.tasks, self.prompts, strict=True)
             ]
-        total = sum(len(loader) for loader in self.loaders)
-        with tqdm(total=total, desc=description, leave=False) as progress:
-            return [
-                self._accuracy(model, position, self._competitors(texts, position, learned), progress)
-                for position in range(len(self.tasks))
-            ]
+        if self.trained_towers == "vision":
+            self._kept_texts = texts
+        return texts
 
-    def _competitors(self, texts: list[torch.Tensor], position: int, learned: int) -> Competitors:
-        rivals = {"til": {position}, "cil": {*range(learned), position}, "xtail": {*range(len(self.tasks))}}
-        chosen = sorted(rivals[self.protocol])
-        return Competitors(torch.cat([texts[i] for i in chosen]), torch.cat([self.names[i] for i in chosen]))
-
-    @torch.no_grad()
-    def _accuracy(self, model: CLIPModel, position: int, rivals: Competitors, progress) -> float:
-        correct = torch.zeros((), dtype=torch.long, device=self.accelerator.device)
-        count = 0
-        for batch in self.loaders[position]:
+    def _images(self, model: CLIPModel, position: int):
+        """Features and labels of a task's images, batch by batch."""
+        # The loader runs even where the features are kept: it knows which rows of the last batch are there to fill up.
+        kept = self._kept_images[position]
+        for number, batch in enumerate(self.loaders[position]):
+            if number < len(kept):
+                yield kept[number], batch["labels"]
+                continue
             with self.accelerator.autocast():
                 features = encode_images(model, batch["pixel_values"])
-            predicted = rivals.names[(features @ rivals.features.T).argmax(dim=-1)]
-            hits = self.accelerator.gather_for_metrics(predicted == self.names[position][batch["labels"]])
-            correct += hits.sum()
-            count += len(hits)
-            progress.update()
-        return 100.0 * correct.item() / count
+            if self.trained_towers == "text":
+                kept.append(features)
+            yield features, batch["labels"]
+
+    def _rivals(self, texts: list[Tensor], protocol: str, position: int, learned: int) -> tuple[Tensor, Tensor]:
+        """Features `(N, d)` of the classes that compete, and the number of each one's name `(N,)`."""
+        rivals = {"til": {position}, "cil": {*range(learned), position}, "xtail": {*range(len(self.tasks))}}
+        chosen = sorted(rivals[protocol])
+        return torch.cat([texts[i] for i in chosen]), torch.cat([self.names[i] for i in chosen])

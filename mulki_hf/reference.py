@@ -1,6 +1,7 @@
 """Reference images beside the task's own, tied to each training sample."""
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
 
@@ -11,11 +12,12 @@ class WithReference(Dataset):
     over ranks. Every epoch pairs anew, and runs through the whole reference set before repeating an image.
 
     Args:
-        train, reference: sequences of samples with `pixel_values`; `reference` of any length.
+        train, reference: map-style datasets of samples with `pixel_values`; `reference` of any length.
         per_sample (`int`): reference images to each training sample.
         seed (`int`): of the pairing.
 
-    Samples have `reference_pixel_values` of shape `(per_sample, 3, H, W)` in addition.
+    Samples have `reference_pixel_values` of shape `(per_sample, 3, H, W)` in addition, and likewise whatever else the
+    samples of `reference` hold.
     """
 
     def __init__(self, train, reference, per_sample: int, seed: int):
@@ -42,7 +44,8 @@ class WithReference(Dataset):
         images = self.reference.__getitems__(drawn.ravel().tolist())
         for position, sample in enumerate(samples):
             own = images[position * self.per_sample : (position + 1) * self.per_sample]
-            sample["reference_pixel_values"] = np.stack([image["pixel_values"] for image in own])
+            for name in own[0]:
+                sample[f"reference_{name}"] = torch.stack([torch.as_tensor(image[name]) for image in own])
         return samples
 
     def __getitem__(self, index: int) -> dict:

@@ -1,9 +1,14 @@
 """Class names to prompts to class features."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedTokenizerBase
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from .errors import ConfigurationError
 
@@ -53,3 +58,29 @@ def encode_classes(model, prompts: dict[str, Tensor], num_classes: int, chunk: i
         for ids, mask in zip(prompts["input_ids"].split(chunk), prompts["attention_mask"].split(chunk), strict=True)
     ]
     return class_features(torch.cat(embeds), num_classes)
+
+
+@contextmanager
+def chunked_text_tower(text_model: nn.Module, chunk: int) -> Iterator[None]:
+    """While training, let a text tower read more than `chunk` prompts in chunks, computed again in the backward pass.
+
+    The memory of a step is then that of one chunk, however many classes there are; the gradients stay the same.
+    """
+    forward = text_model.forward
+
+    def in_chunks(input_ids: Tensor, attention_mask: Tensor, **kwargs) -> BaseModelOutputWithPooling:
+        def pooled(ids: Tensor, mask: Tensor) -> Tensor:
+            return forward(input_ids=ids, attention_mask=mask, **kwargs).pooler_output
+
+        if len(input_ids) <= chunk or not torch.is_grad_enabled():
+            return forward(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+        parts = zip(input_ids.split(chunk), attention_mask.split(chunk), strict=True)
+        return BaseModelOutputWithPooling(
+            pooler_output=torch.cat([checkpoint(pooled, *part, use_reentrant=False) for part in parts])
+        )
+
+    text_model.forward = in_chunks
+    try:
+        yield
+    finally:
+        del text_model.forward

@@ -6,6 +6,7 @@ import logging
 import shutil
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -14,6 +15,7 @@ from accelerate import Accelerator
 from transformers import CLIPProcessor
 from transformers.integrations import get_reporting_integration_callbacks
 
+from .cache import ArrayCache
 from .command_line import parse
 from .config import MulKIConfig, StreamConfig
 from .errors import ConfigurationError
@@ -95,6 +97,9 @@ def run(stream: StreamConfig, config: MulKIConfig, argv: list[str] | None = None
         look_up_licences(results)
     if outbox is not None:
         outbox.send_pending_in_background()
+    image_cache = ArrayCache(
+        output / UNFINISHED / "cache", accelerator, config.per_device_eval_batch_size, config.dataloader_num_workers
+    )
     evaluate = StreamEvaluator(
         tasks,
         processor,
@@ -102,11 +107,16 @@ def run(stream: StreamConfig, config: MulKIConfig, argv: list[str] | None = None
         batch_size=config.per_device_eval_batch_size,
         num_workers=config.dataloader_num_workers,
         protocol=stream.protocol,
+        trained_towers=config.train_towers,
+        image_cache=image_cache if config.cache_images else None,
     )
     if not results.zero_shot:
         results.zero_shot = evaluate(original, 0, "zero-shot evaluation")
         if main_process:
             save_results(results, output)
+    # Each task loads what it needs, when it needs it.
+    del original
+    load_original = partial(load_model, stream.model_name_or_path, stream.model_revision)
     accelerator.print(
         f"{config.method} on {accelerator.num_processes} process(es), {accelerator.device.type}; "
         f"zero-shot {sum(results.zero_shot) / len(tasks):.1f} % on average over {len(tasks)} tasks"
@@ -118,21 +128,22 @@ def run(stream: StreamConfig, config: MulKIConfig, argv: list[str] | None = None
         training = task_arguments(config, output / UNFINISHED / f"task{position + 1}-{task.name}")
         folder = task_folder(output, results.names, position)
         before = task_folder(output, results.names, position - 1) if position else None
-        previous = load_model(before) if before else None
+        load_previous = partial(load_model, before) if before else None
         trainer = MulKITrainer(
-            model=load_model(before) if before else copy.deepcopy(original),
+            model=(load_previous or load_original)(),
             args=training,
             task=task,
             processing_class=processor,
-            original_model=original,
-            previous_model=previous,
+            original_model=load_original,
+            previous_model=load_previous,
             reference_dataset=reference,
             random_resized_crop=stream.random_resized_crop,
+            cache_dir=output / UNFINISHED / "cache",
         )
         trainer.train(resume_from_checkpoint=last_checkpoint(training.output_dir) if stream.resume else None)
         student = trainer.accelerator.unwrap_model(trainer.model)
         row = evaluate(student, position + 1, f"{task.name}: evaluation on every task")
-        prototypes = trainer.prototypes_of(student, "student")
+        prototypes = trainer.prototypes_of(student)
         results.add(row, time.monotonic() - began)
         if main_process:
             save_checkpoint(folder, student, processor, prototypes)
@@ -143,7 +154,7 @@ def run(stream: StreamConfig, config: MulKIConfig, argv: list[str] | None = None
             keep_logs(Path(training.output_dir), output / "runs" / folder.name)
         accelerator.wait_for_everyone()
         accelerator.print(progress_line(results, position))
-        del trainer, student, previous
+        del trainer, student
         gc.collect()
 
     if main_process:

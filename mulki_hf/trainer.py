@@ -2,27 +2,31 @@
 
 import copy
 from collections import defaultdict
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as Samples
 from transformers import CLIPModel, CLIPProcessor, Trainer, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
 from .averaging import AveragingCallback, WeightAverage, merge_weights
+from .cache import ArrayCache, Table, WithTables, weights_fingerprint
 from .config import MulKIConfig
 from .errors import ConfigurationError
-from .images import encode_images, image_transform
+from .images import cached_images, encode_images, image_transform
 from .objectives import OBJECTIVES, FeatureBatch, Prototypes, TeacherFeatures
 from .objectives.base import class_logits, task_loss
 from .prototypes import compute_prototypes
 from .reference import WithReference
 from .tasks import Task
-from .text import class_features, encode_classes, tokenize_prompts
+from .teachers import Teacher
+from .text import chunked_text_tower, class_features, encode_classes, tokenize_prompts
 
 
 TRAINED_PARTS = {
@@ -35,19 +39,25 @@ TRAINED_PARTS = {
 class MulKITrainer(Trainer):
     """Trains a `CLIPModel` on one task, keeping what two frozen teachers know.
 
-    `compute_loss` encodes the batch through the (wrapped) student in one forward, asks the teachers, and sums the named
-    parts of the selected objective, every one of which is logged. Everything else is `Trainer`'s.
+    `compute_loss` encodes the batch through the (wrapped) student in one forward, adds what the teachers say, and sums
+    the named parts of the selected objective, every one of which is logged. Everything else is `Trainer`'s.
+
+    The teachers' features of every training image are computed before the first step and come with the batch from a
+    table on disk; with `--no_cache_teachers` and with random crops the teachers run in every step.
 
     Args:
         model ([`CLIPModel`]): the student, trained in place. `config.train_towers` decides which parameters move.
         args ([`MulKIConfig`]): training arguments and the method's own.
         task ([`Task`]): the task to learn.
         processing_class ([`CLIPProcessor`]): the model's processor; saved with every checkpoint.
-        original_model ([`CLIPModel`], *optional*): teacher O, the pre-trained model. Default: the student as given.
-        previous_model ([`CLIPModel`], *optional*): teacher P, the student after the previous task. Default: teacher O.
+        original_model ([`CLIPModel`] or a function that loads it, *optional*): teacher O, the pre-trained model.
+            Default: the student as given. A function saves memory: the model is there only while it is needed.
+        previous_model ([`CLIPModel`] or a function that loads it, *optional*): teacher P, the student after the
+            previous task. Default: teacher O.
         reference_dataset ([`datasets.Dataset`], *optional*): column `image`; for methods that need it, refused by
             the others.
         random_resized_crop (`float`, *optional*): train on random crops of at least this share of the image's area.
+        cache_dir (`str`, *optional*): folder of what is computed once. Default: `cache` in `args.output_dir`.
         kwargs: passed on to `Trainer` (callbacks, optimizers, ...).
 
     Raises:
@@ -69,35 +79,29 @@ class MulKITrainer(Trainer):
         args: MulKIConfig,
         task: Task,
         processing_class: CLIPProcessor,
-        original_model: CLIPModel | None = None,
-        previous_model: CLIPModel | None = None,
+        original_model: CLIPModel | Callable[[], CLIPModel] | None = None,
+        previous_model: CLIPModel | Callable[[], CLIPModel] | None = None,
         reference_dataset: Dataset | None = None,
         random_resized_crop: float | None = None,
+        cache_dir: str | Path | None = None,
         **kwargs,
     ):
         if not isinstance(model, CLIPModel):
             raise ConfigurationError(f"model must be a CLIPModel, got {type(model).__name__}")
         self.task = task
+        self.reference_dataset = reference_dataset
+        self.random_resized_crop = random_resized_crop
         self.objective = OBJECTIVES[args.method](args)
         check_reference(args.method, reference_dataset is not None)
         train_towers(model, args.train_towers)
 
-        evaluation_transform = image_transform(processing_class.image_processor)
-        train_dataset = task.train.with_transform(
-            image_transform(processing_class.image_processor, random_resized_crop)
-        )
-        if reference_dataset is not None:
-            train_dataset = WithReference(
-                train_dataset,
-                reference_dataset.with_transform(evaluation_transform),
-                args.reference_per_sample,
-                args.seed,
-            )
+        transform = image_transform(processing_class.image_processor)
         super().__init__(
             model=model,
             args=args,
-            train_dataset=train_dataset,
-            eval_dataset=task.evaluation.with_transform(evaluation_transform),
+            # `train` puts the samples with all that belongs to them in its place.
+            train_dataset=task.train.with_transform(transform),
+            eval_dataset=task.evaluation.with_transform(transform),
             processing_class=processing_class,
             compute_metrics=kwargs.pop("compute_metrics", accuracy),
             **kwargs,
@@ -112,11 +116,17 @@ class MulKITrainer(Trainer):
         self.prompts = {name: ids.to(self.args.device) for name, ids in prompts.items()}
         self.trains_text = args.train_towers != "vision"
         # A teacher that is the student itself would freeze it: teach with a copy.
-        original_model = snapshot(model) if original_model in (None, model) else original_model
-        previous_model = snapshot(model) if previous_model is model else previous_model or original_model
-        self.original = frozen(original_model).to(self.args.device)
-        self.previous = frozen(previous_model).to(self.args.device)
-        self.logit_scale = self.original.logit_scale.exp().item()
+        original_model = snapshot(model) if original_model is None or original_model is model else original_model
+        previous_model = snapshot(model) if previous_model is model else previous_model
+        self.original = Teacher("original", original_model)
+        self.previous = self.original if previous_model is None else Teacher("previous", previous_model)
+        self.logit_scale = model.logit_scale.exp().item()
+        self.cache = ArrayCache(
+            cache_dir or Path(args.output_dir) / "cache",
+            self.accelerator,
+            args.eval_batch_size,
+            args.dataloader_num_workers,
+        )
 
         self.weight_average = None
         if self.objective.average_every:
@@ -127,27 +137,85 @@ class MulKITrainer(Trainer):
 
     # What is constant over the task
 
-    @cached_property
-    def prototypes(self) -> dict[str, Prototypes]:
-        """Prototypes of the task's classes under the teachers that the objective asks, by teacher."""
-        prototypes = {}
-        if "prototypes" in self.objective.teacher_inputs:
-            for name, model in self._teachers().items():
-                shared = name == "previous" and self.previous is self.original
-                prototypes[name] = prototypes["original"] if shared else self.prototypes_of(model, f"{name} teacher")
-        return prototypes
+    @property
+    def teachers(self) -> dict[str, Teacher]:
+        """The teachers that the objective asks; in the first task both are the same."""
+        return {name: getattr(self, name) for name in ("original", "previous") if name in self.objective.teachers}
 
-    def prototypes_of(self, model: CLIPModel, whose: str) -> Prototypes:
-        """Prototypes of the task's classes under `model`; one pass over the training images."""
-        rows = self.task.train.with_transform(image_transform(self.processing_class.image_processor))
-        loader = DataLoader(rows, batch_size=self.args.eval_batch_size, num_workers=self.args.dataloader_num_workers)
-        return compute_prototypes(
-            model,
-            self.accelerator.prepare_data_loader(loader),
-            self._classes_under(model),
-            self.accelerator,
-            f"{self.task.name}: prototypes, {whose}",
+    @cached_property
+    def training_images(self) -> Samples:
+        """The training images without crops: `pixel_values` and `labels`."""
+        return self._samples(self.task.train, "train")
+
+    @cached_property
+    def reference_images(self) -> Samples:
+        """The reference images: `pixel_values`."""
+        return self._samples(self.reference_dataset, "reference")
+
+    def _samples(self, rows: Dataset, name: str) -> Samples:
+        image_processor = self.processing_class.image_processor
+        if self.args.cache_images:
+            return cached_images(rows, image_processor, self.cache, name)
+        return rows.with_transform(image_transform(image_processor))
+
+    def _features(self, model: CLIPModel, rows: Dataset, samples: Samples, name: str) -> Table:
+        """The model's image features of `rows`, a table of `(N, d)`."""
+        processor = self.processing_class.image_processor.to_json_string()
+        precision = self.accelerator.mixed_precision
+        return self.cache.table(
+            name,
+            ["image features", weights_fingerprint(model), processor, rows._fingerprint, precision],
+            samples,
+            lambda batch: encode_images(model, batch["pixel_values"]),
+            f"{self.task.name}: {name} features",
         )
+
+    def prepare_teachers(self) -> None:
+        """Compute what the teachers say of the task, unless that was done: prototypes and, when cached, features."""
+        reads = self.objective.teacher_inputs
+        cached = self.args.cache_teachers and self.random_resized_crop is None
+        for teacher in {id(teacher): teacher for teacher in self.teachers.values()}.values():
+            if teacher.prototypes is not None or teacher.tables:
+                continue
+            model = teacher.model.to(self.args.device)
+            tables = {}
+            if "prototypes" in reads or (cached and "image" in reads):
+                tables["image"] = self._features(model, self.task.train, self.training_images, f"train-{teacher.name}")
+            if "prototypes" in reads:
+                teacher.prototypes = self._prototypes(model, tables["image"])
+            if cached and "reference" in reads:
+                tables["reference"] = self._features(
+                    model, self.reference_dataset, self.reference_images, f"reference-{teacher.name}"
+                )
+            if cached:
+                teacher.tables = tables
+                teacher.release()
+
+    def prototypes_of(self, model: CLIPModel) -> Prototypes:
+        """Prototypes of the task's classes under `model`; one pass over the training images."""
+        table = self._features(model, self.task.train, self.training_images, "train-student")
+        return self._prototypes(model, table)
+
+    def _prototypes(self, model: CLIPModel, features: Table) -> Prototypes:
+        labels = torch.tensor(self.task.train.with_format("numpy")["label"])
+        return compute_prototypes(features, labels, self._classes_under(model))
+
+    def _training_samples(self) -> Samples:
+        """What a step is made of: images, the teachers' features of them where cached, reference images likewise."""
+        samples = self.training_images
+        if self.random_resized_crop is not None:
+            image_processor = self.processing_class.image_processor
+            samples = self.task.train.with_transform(image_transform(image_processor, self.random_resized_crop))
+        samples = self._with_features(samples, "image")
+        if self.reference_dataset is None:
+            return samples
+        reference = self._with_features(self.reference_images, "reference")
+        return WithReference(samples, reference, self.args.reference_per_sample, self.args.seed)
+
+    def _with_features(self, samples: Samples, which: str) -> Samples:
+        teachers = {teacher.name: teacher for teacher in self.teachers.values()}
+        tables = {name: teacher.tables[which] for name, teacher in teachers.items() if which in teacher.tables}
+        return WithTables(samples, tables) if tables else samples
 
     @cached_property
     def frozen_text(self) -> Tensor:
@@ -157,9 +225,6 @@ class MulKITrainer(Trainer):
     def _classes_under(self, model: CLIPModel) -> Tensor:
         with self.accelerator.autocast():
             return encode_classes(model, self.prompts, len(self.task.class_names))
-
-    def _teachers(self) -> dict[str, CLIPModel]:
-        return {name: getattr(self, name) for name in ("original", "previous") if name in self.objective.teachers}
 
     # The step
 
@@ -195,9 +260,11 @@ class MulKITrainer(Trainer):
 
         teachers = {}
         if model.training:
-            for name, teacher in self._teachers().items():
-                shared = name == "previous" and self.previous is self.original and "original" in teachers
-                teachers[name] = teachers["original"] if shared else self._ask(name, teacher, pixel_values, reference)
+            said = {}
+            for name, teacher in self.teachers.items():
+                if teacher.name not in said:
+                    said[teacher.name] = self._ask(teacher, inputs, reference)
+                teachers[name] = said[teacher.name]
         return FeatureBatch(
             labels=inputs["labels"],
             logit_scale=self.logit_scale,
@@ -207,13 +274,17 @@ class MulKITrainer(Trainer):
             **teachers,
         )
 
-    def _ask(self, name: str, teacher: CLIPModel, images: Tensor, reference: Tensor | None) -> TeacherFeatures:
+    def _ask(self, teacher: Teacher, inputs: dict[str, Tensor], reference: Tensor | None) -> TeacherFeatures:
         reads = self.objective.teacher_inputs
+        if teacher.tables:
+            image = inputs.get(teacher.name)
+            told = inputs.get(f"reference_{teacher.name}")
+            return TeacherFeatures(image, None if told is None else told.flatten(0, 1), teacher.prototypes)
         with self.accelerator.autocast():
             return TeacherFeatures(
-                image=encode_images(teacher, images) if "image" in reads else None,
-                reference=encode_images(teacher, reference) if "reference" in reads else None,
-                prototypes=self.prototypes[name] if "prototypes" in reads else None,
+                image=encode_images(teacher.model, inputs["pixel_values"]) if "image" in reads else None,
+                reference=encode_images(teacher.model, reference) if "reference" in reads else None,
+                prototypes=teacher.prototypes,
             )
 
     # Logging: parts stay on the device until the Trainer logs, so that no step waits for them
@@ -238,8 +309,8 @@ class MulKITrainer(Trainer):
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs) -> TrainOutput:
         """`Trainer.train`, followed by the objective's merge with a teacher's weights."""
-        # Now rather than in the first step, where the pass over the data would draw from the generator in between.
-        _ = self.prototypes
+        self.prepare_teachers()
+        self.train_dataset = self._training_samples()
         checkpoint = resume_from_checkpoint
         if checkpoint is True:
             checkpoint = get_last_checkpoint(self.args.output_dir)
@@ -252,12 +323,15 @@ class MulKITrainer(Trainer):
                 self.weight_average.apply()
             output = TrainOutput(state.global_step, 0.0, {})
         else:
-            output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+            text_model, chunk = self.model.text_model, self.args.text_chunk
+            with chunked_text_tower(text_model, chunk) if self.trains_text else nullcontext():
+                output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
         if self.objective.merge is not None:
             teacher, alpha = self.objective.merge
             # The first task has no previous weights to merge with.
             if teacher == "original" or self.previous is not self.original:
-                merge_weights(self.model, getattr(self, teacher), alpha)
+                merge_weights(self.model, self.teachers[teacher].model, alpha)
+                self.teachers[teacher].release()
         return output
 
     def _save_checkpoint(self, model, trial):
@@ -296,11 +370,6 @@ def snapshot(model: CLIPModel) -> CLIPModel:
     twin = CLIPModel(copy.deepcopy(model.config))
     twin.load_state_dict(model.state_dict())
     return twin
-
-
-def frozen(model: CLIPModel) -> CLIPModel:
-    """`model` as a teacher: eval mode, no gradient."""
-    return model.eval().requires_grad_(False)
 
 
 def accuracy(prediction) -> dict[str, float]:

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
 from conftest import tiny_model, tiny_task, tiny_tokenizer
 from PIL import Image
-from torch.utils.data import DataLoader
 
 from mulki_hf.errors import ConfigurationError
 from mulki_hf.images import encode_images, image_transform, random_resized_crop
@@ -201,9 +199,9 @@ class TestPrototypes:
         dataset = task.train.select(kept).with_transform(image_transform(tiny_processor().image_processor))
         model = tiny_model().eval()
         texts = F.normalize(torch.randn(4, 24, generator=torch.Generator().manual_seed(0)), dim=-1)
-        accelerator = Accelerator(cpu=True)
-        loader = accelerator.prepare_data_loader(DataLoader(dataset, batch_size=4))
-        return compute_prototypes(model, loader, texts, accelerator, "test"), dataset, model, texts
+        features = encode_images(model, torch.stack([torch.as_tensor(sample["pixel_values"]) for sample in dataset]))
+        labels = torch.tensor([sample["labels"] for sample in dataset])
+        return compute_prototypes(features, labels, texts, chunk=4), dataset, model, texts
 
     def test_equal_a_computation_by_hand(self, by_library):
         prototypes, dataset, model, texts = by_library

@@ -1,0 +1,142 @@
+"""What is computed once for every sample and then read: teacher features, decoded images."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from transformers.utils.logging import tqdm
+
+
+class Table:
+    """An array on disk with a row for each sample of a dataset, mapped into memory by every process that reads it."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """The array; only the pages that are read take memory."""
+        return np.load(self.path, mmap_mode="r")
+
+    def __getstate__(self):
+        # A worker maps the file anew, where pickling would carry the array along.
+        return {"path": self.path}
+
+    def __getitem__(self, indices) -> Tensor:
+        """Copies of the rows `indices`."""
+        return torch.from_numpy(np.asarray(self.rows[indices]).copy())
+
+
+class ArrayCache:
+    """Tables in a folder, each computed once by all ranks together and dropped when what it depends on changes.
+
+    Args:
+        folder: where the tables lie; a run that is resumed finds them there.
+        accelerator ([`Accelerator`]): ranks share the work; one of each machine writes.
+        batch_size (`int`): samples a rank and step.
+        num_workers (`int`): data loader workers.
+    """
+
+    def __init__(self, folder: str | Path, accelerator: Accelerator, batch_size: int, num_workers: int = 0):
+        self.folder = Path(folder)
+        self.accelerator = accelerator
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+
+    def table(
+        self,
+        name: str,
+        depends_on: list,
+        samples: Dataset,
+        compute: Callable[[dict[str, Tensor]], Tensor],
+        description: str,
+    ) -> Table:
+        """The table `name`, from disk if it was computed from the same things.
+
+        Args:
+            name: there is one table of each name; another one takes its place when `depends_on` has changed.
+            depends_on: everything that the values depend on, as JSON takes it: fingerprints of weights, data, ....
+            samples: a map-style dataset.
+            compute: from a collated batch of samples to a tensor with a row for each of them.
+            description: shown beside the progress bar.
+        """
+        key = [hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:16]]
+        # Rank 0's, should a dataset's fingerprint be a random one.
+        broadcast_object_list(key)
+        path = self.folder / f"{name}-{key[0]}.npy"
+        there = torch.tensor([path.is_file()], device=self.accelerator.device)
+        if not self.accelerator.gather(there).all():
+            self._fill(path, name, samples, compute, description)
+        return Table(path)
+
+    def _fill(self, path: Path, name: str, samples: Dataset, compute: Callable, description: str) -> None:
+        # A generator of its own: drawing from the global one would make the training after it another.
+        loader = DataLoader(
+            samples, batch_size=self.batch_size, num_workers=self.num_workers, generator=torch.Generator()
+        )
+        loader = self.accelerator.prepare_data_loader(loader)
+        writes = self.accelerator.is_local_main_process
+        partial = path.with_suffix(f".{self.accelerator.process_index}.partial")
+        rows, done = None, 0
+        if writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        for batch in tqdm(loader, desc=description, leave=False):
+            with torch.no_grad(), self.accelerator.autocast():
+                values = self.accelerator.gather_for_metrics(compute(batch))
+            if writes:
+                values = values.cpu().numpy()
+                if rows is None:
+                    shape = (len(samples), *values.shape[1:])
+                    rows = np.lib.format.open_memmap(partial, mode="w+", dtype=values.dtype, shape=shape)
+                rows[done : done + len(values)] = values
+                done += len(values)
+        if writes:
+            rows.flush()
+            for stale in self.folder.glob(f"{name}-{'[0-9a-f]' * 16}.npy"):
+                stale.unlink()
+            os.replace(partial, path)
+        self.accelerator.wait_for_everyone()
+
+
+class WithTables(Dataset):
+    """A dataset whose every sample has its row of some tables in addition.
+
+    Args:
+        samples: a map-style dataset with `__getitems__`.
+        tables: by the name of the column that the rows become.
+    """
+
+    def __init__(self, samples: Dataset, tables: dict[str, Table]):
+        self.samples = samples
+        self.tables = tables
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitems__(self, indices: list[int]) -> list[dict]:
+        samples = self.samples.__getitems__(indices)
+        for name, table in self.tables.items():
+            for sample, row in zip(samples, table[indices], strict=True):
+                sample[name] = row
+        return samples
+
+    def __getitem__(self, index: int) -> dict:
+        return self.__getitems__([index])[0]
+
+
+def weights_fingerprint(model: nn.Module) -> str:
+    """Hash of a model's configuration and weights."""
+    digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True, default=str).encode())
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
