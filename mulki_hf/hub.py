@@ -99,8 +99,6 @@ class Outbox:
         self.planned: dict[str, Push] = {}
         self._sending: list[Future] = []
         self._writing = Lock()
-        # Bars of uploads in the background would run through those of the training.
-        disable_progress_bars()
 
     @property
     def pending(self) -> list[Push]:
@@ -177,6 +175,8 @@ class Outbox:
     def send_in_background(self, push: Push) -> None:
         """Record `push` as pending, and send it once those before it are done."""
         self._record(push)
+        # The upload's bars would run through those of the training.
+        disable_progress_bars()
         self._sending.append(self.api.run_as_future(self.send, push))
 
     def send_pending_in_background(self) -> None:

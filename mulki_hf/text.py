@@ -16,10 +16,11 @@ from .errors import ConfigurationError
 def tokenize_prompts(
     tokenizer: PreTrainedTokenizerBase, class_names: list[str], templates: list[str]
 ) -> dict[str, Tensor]:
-    """Token ids and mask of every class in every template, class after class: `(C * M, L)`.
+    """What the text tower reads of every class in every template, class after class: `input_ids` of `(C * M, L)`.
 
-    Prompts are padded to the longest, not to the model's maximum: the causal text tower pools at EOS, so what comes
-    behind it changes nothing. A prompt that would be cut is an error, since classes could become the same prompt.
+    Prompts are padded to the longest, not to the model's maximum, and come without a mask: the causal text tower pools
+    at EOS, so what comes behind it changes nothing. (To use a mask, transformers looks at its values in every step,
+    which an accelerator has to wait for.) A prompt that would be cut is an error, since classes could become the same.
 
     Raises:
         ConfigurationError: a prompt is longer than the text tower reads.
@@ -34,7 +35,7 @@ def tokenize_prompts(
             f"prompt {worst!r} has {longest} tokens, the model reads {tokenizer.model_max_length}: "
             "shorten the template or the class name"
         )
-    return {name: encoded[name] for name in ("input_ids", "attention_mask")}
+    return {"input_ids": encoded["input_ids"]}
 
 
 def class_features(text_embeds: Tensor, num_classes: int) -> Tensor:
@@ -49,13 +50,8 @@ def encode_classes(model, prompts: dict[str, Tensor], num_classes: int, chunk: i
     Mixed precision is the caller's: wrap the call in `accelerator.autocast()`.
     """
     embeds = [
-        F.normalize(
-            model.get_text_features(
-                input_ids=ids.to(model.device), attention_mask=mask.to(model.device)
-            ).pooler_output.float(),
-            dim=-1,
-        )
-        for ids, mask in zip(prompts["input_ids"].split(chunk), prompts["attention_mask"].split(chunk), strict=True)
+        F.normalize(model.get_text_features(input_ids=ids.to(model.device)).pooler_output.float(), dim=-1)
+        for ids in prompts["input_ids"].split(chunk)
     ]
     return class_features(torch.cat(embeds), num_classes)
 
@@ -64,20 +60,20 @@ def encode_classes(model, prompts: dict[str, Tensor], num_classes: int, chunk: i
 def chunked_text_tower(text_model: nn.Module, chunk: int) -> Iterator[None]:
     """While training, let a text tower read more than `chunk` prompts in chunks, computed again in the backward pass.
 
-    The memory of a step is then that of one chunk, however many classes there are; the gradients stay the same.
+    The memory of a step is then that of one chunk, however many classes there are; the gradients stay the same. Prompts
+    come without a mask, as [`tokenize_prompts`] makes them.
     """
     forward = text_model.forward
 
-    def in_chunks(input_ids: Tensor, attention_mask: Tensor, **kwargs) -> BaseModelOutputWithPooling:
-        def pooled(ids: Tensor, mask: Tensor) -> Tensor:
-            return forward(input_ids=ids, attention_mask=mask, **kwargs).pooler_output
-
+    def in_chunks(input_ids: Tensor, **kwargs) -> BaseModelOutputWithPooling:
         if len(input_ids) <= chunk or not torch.is_grad_enabled():
-            return forward(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
-        parts = zip(input_ids.split(chunk), attention_mask.split(chunk), strict=True)
-        return BaseModelOutputWithPooling(
-            pooler_output=torch.cat([checkpoint(pooled, *part, use_reentrant=False) for part in parts])
-        )
+            return forward(input_ids=input_ids, **kwargs)
+
+        def pooled(ids: Tensor) -> Tensor:
+            return forward(input_ids=ids, **kwargs).pooler_output
+
+        parts = [checkpoint(pooled, ids, use_reentrant=False) for ids in input_ids.split(chunk)]
+        return BaseModelOutputWithPooling(pooler_output=torch.cat(parts))
 
     text_model.forward = in_chunks
     try:

@@ -155,6 +155,30 @@ class TestTraining:
         for name, value in states[0].items():
             torch.testing.assert_close(value, states[1][name])
 
+    def test_compiled_learns_the_same(self, make_args, processor):
+        states = []
+        for compiled in ({}, {"torch_compile": True, "torch_compile_backend": "aot_eager"}):
+            student = tiny_model()
+            make_trainer(make_args(**compiled), processor, student, previous_model=tiny_model(1)).train()
+            states.append(student.state_dict())
+        for name, value in states[0].items():
+            torch.testing.assert_close(value, states[1][name], rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("method", ["mulki", "snd", "finetune"])
+    def test_the_loss_waits_for_no_value(self, make_args, processor, monkeypatch, method):
+        trainer = make_trainer(make_args(method=method), processor, previous_model=tiny_model(1))
+        trainer.train()
+        batch = next(iter(trainer.get_train_dataloader()))
+        trainer.model.train()
+        # On an accelerator each of these stops until everything before it is computed.
+        for name in ("item", "tolist", "numpy", "cpu", "__bool__", "__int__", "__float__"):
+            monkeypatch.setattr(torch.Tensor, name, lambda *_, name=name: pytest.fail(f"Tensor.{name} in a step"))
+        trainer.compute_loss(trainer.model, batch)
+
+    def test_fast_paths_are_the_defaults(self, make_args):
+        assert tiny_model().config._attn_implementation == "sdpa"
+        assert make_args().optim == "adamw_torch_fused" and not make_args().logging_nan_inf_filter
+
     def test_random_crops_change_what_is_seen(self, make_args, processor):
         seen = {}
         for crop in (0.5, None):

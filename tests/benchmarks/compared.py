@@ -29,7 +29,7 @@ class Shape:
     images: int
 
 
-SHAPES = {"vit-b-16": Shape(224, 8, 100, 64), "clip-nano": Shape(32, 64, 100, 1024)}
+SHAPES = {"vit-b-16": Shape(224, 8, 100, 32), "clip-nano": Shape(32, 64, 100, 1024)}
 
 
 def make_model(shape: str) -> CLIPModel:
@@ -105,7 +105,7 @@ class ResearchTrainer(MulKITrainer):
         super().__init__(*args, **kwargs)
         texts = [template.replace("{}", name) for name in self.task.class_names for template in self.task.templates]
         padded = self.processing_class.tokenizer(texts, padding="max_length", max_length=77, return_tensors="pt")
-        self.prompts = {name: padded[name].to(self.args.device) for name in ("input_ids", "attention_mask")}
+        self.prompts = {"input_ids": padded["input_ids"].to(self.args.device)}
 
     @property
     def frozen_text(self):
