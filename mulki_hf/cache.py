@@ -133,10 +133,10 @@ class WithTables(Dataset):
         return self.__getitems__([index])[0]
 
 
-def weights_fingerprint(model: nn.Module) -> str:
-    """Hash of a model's configuration and weights."""
+def weights_fingerprint(model: nn.Module, state: dict[str, Tensor] | None = None) -> str:
+    """Hash of a model's configuration and weights, or of those in `state`."""
     digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True, default=str).encode())
-    for name, value in sorted(model.state_dict().items()):
+    for name, value in sorted((state or model.state_dict()).items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()

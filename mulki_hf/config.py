@@ -13,6 +13,7 @@ from transformers.trainer_utils import HubStrategy
 from transformers.training_args import ParallelMode
 
 from .errors import ConfigurationError
+from .lora import LoraArguments
 from .objectives import OBJECTIVES
 
 
@@ -160,7 +161,7 @@ METHOD_ARGUMENTS = tuple(objective.arguments for objective in OBJECTIVES.values(
 
 
 @dataclass
-class MulKIConfig(MethodArguments, *METHOD_ARGUMENTS, SpeedArguments, HubArguments, TrainerArguments):
+class MulKIConfig(MethodArguments, *METHOD_ARGUMENTS, LoraArguments, SpeedArguments, HubArguments, TrainerArguments):
     """Training arguments of one task of the stream: `transformers.TrainingArguments` and the methods' own.
 
     Fields of a method that is not selected are checked but have no effect.
@@ -172,6 +173,9 @@ class MulKIConfig(MethodArguments, *METHOD_ARGUMENTS, SpeedArguments, HubArgumen
     def __post_init__(self):
         for arguments in MulKIConfig.__bases__:
             arguments.__post_init__(self)
+        if self.lora_r is not None:
+            # One field says which towers are trained, with adapters or without.
+            self.train_towers = self.lora_towers = self.lora_towers or self.train_towers
         objective = OBJECTIVES[self.method]
         if self.load_best_model_at_end and objective(self).average_every:
             raise ValueError("load_best_model_at_end must be False, got True: the averaged weights are the result")
@@ -356,7 +360,11 @@ RUN_FIELDS = {"resume", "resume_from_hub", "overwrite", "dataset_num_proc"}
 """Fields of [`StreamConfig`] that say how one run goes, not what the stream is."""
 
 CONSTANT_FIELDS = {
-    *(f.name for cls in (StreamConfig, MethodArguments, *METHOD_ARGUMENTS) for f in dataclasses.fields(cls)),
+    *(
+        f.name
+        for cls in (StreamConfig, MethodArguments, *METHOD_ARGUMENTS, LoraArguments)
+        for f in dataclasses.fields(cls)
+    ),
     *("num_train_epochs", "max_steps", "seed", "data_seed", "per_device_train_batch_size"),
     *("gradient_accumulation_steps", "dataloader_drop_last", "max_grad_norm", "label_smoothing_factor"),
     *("optim", "optim_args", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "bf16", "fp16"),

@@ -119,7 +119,8 @@ class Outbox:
 
         Args:
             model_id: `org/mulki`; without a namespace the user's own, None: the name of `output_dir`.
-            names: of the checkpoints' folders, `task3-greek`: the repository is `org/mulki-task3`.
+            names: of the checkpoints' folders, `task3-greek` or, of an adapter, `task3-greek/adapter`: the repositories
+                are `org/mulki-task3` and `org/mulki-task3-lora`.
             private: visibility of repositories and collection that have to be created.
             revision: branch to push to, created where it is missing.
             collection: title of a collection, created if it is missing.
@@ -130,7 +131,7 @@ class Outbox:
         model_id = model_id or self.output_dir.absolute().name
         if constants.is_offline_mode():
             raise ConfigurationError("push_to_hub: HF_HUB_OFFLINE is set, so nothing can be pushed; unset it")
-        repo_ids = [f"{model_id}-{name.partition('-')[0]}" for name in names]
+        repo_ids = [f"{model_id}-{name.partition('-')[0]}{'-lora' if '/' in name else ''}" for name in names]
         for repo_id in repo_ids:
             try:
                 validate_repo_id(repo_id)
@@ -171,6 +172,10 @@ class Outbox:
             self.api.create_branch(repo_id, branch=revision, exist_ok=True)
 
     # After a task
+
+    def planned_of(self, folder: str) -> list[Push]:
+        """The planned pushes of a checkpoint's folder: itself and the adapter in it."""
+        return [push for name, push in self.planned.items() if name.partition("/")[0] == folder]
 
     def send_in_background(self, push: Push) -> None:
         """Record `push` as pending, and send it once those before it are done."""

@@ -22,6 +22,13 @@ PROTOCOLS = {
     "xtail": "each among the classes of every task of the stream (cross-domain task-agnostic)",
 }
 TOWERS = {"both": "both towers", "vision": "the vision tower", "text": "the text tower"}
+LORA_BIBTEX = """@inproceedings{hu2022lora,
+  title = {{LoRA}: Low-Rank Adaptation of Large Language Models},
+  author = {Hu, Edward J. and Shen, Yelong and Wallis, Phillip and Allen-Zhu, Zeyuan and Li, Yuanzhi and Wang, Shean and
+            Wang, Lu and Chen, Weizhu},
+  booktitle = {International Conference on Learning Representations},
+  year = {2022}
+}"""
 CLIP_BIBTEX = """@inproceedings{radford2021clip,
   title = {Learning Transferable Visual Models From Natural Language Supervision},
   author = {Radford, Alec and Kim, Jong Wook and Hallacy, Chris and Ramesh, Aditya and Goh, Gabriel and
@@ -32,9 +39,18 @@ CLIP_BIBTEX = """@inproceedings{radford2021clip,
 }"""
 
 
+ADAPTER_FOLDER = "adapter"
+
+
 def save_card(results: StreamResults, folder: Path, repo_id: str | None) -> None:
-    """Write `README.md` into a checkpoint's folder, for the Hub repository `repo_id` or, without one, for local use."""
+    """Write `README.md` into a checkpoint's folder, for the Hub repository `repo_id` or, without one, for local use.
+
+    An adapter in it gets its own, for the repository of that name and `-lora`.
+    """
     (folder / "README.md").write_text(task_card(results, folder.name, repo_id), encoding="utf-8")
+    if (folder / ADAPTER_FOLDER).is_dir():
+        card = adapter_card(results, folder.name, repo_id)
+        (folder / ADAPTER_FOLDER / "README.md").write_text(card, encoding="utf-8")
 
 
 def task_card(results: StreamResults, folder: str, repo_id: str | None = None) -> str:
@@ -48,9 +64,6 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None) -
     config, base, number = results.config, results.base, results.finished
     objective = OBJECTIVES[results.method]
     so_far = metrics_so_far(results)
-    base_name = f"[{base.name}](https://huggingface.co/{base.hub_id})" if base.hub_id else f"`{base.name}`"
-    if base.name in EMBEDDED_MODELS:
-        base_name += ", the small CLIP that ships with mulki-hf,"
     data = ModelCardData(
         language=config["language"],
         license=base.license,
@@ -70,7 +83,7 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None) -
         model_name=data.model_name,
         model_id=repo_id or folder,
         published=repo_id is not None,
-        base=base_name,
+        base=base_text(base),
         method=results.method,
         method_summary=objective.summary,
         bibtex="\n\n".join(filter(None, (objective.bibtex, CLIP_BIBTEX))),
@@ -78,6 +91,8 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None) -
         number=number,
         total=len(results.tasks),
         towers=TOWERS[config["train_towers"]],
+        lora_r=config["lora_r"],
+        adapter=f"{repo_id}-lora" if repo_id else ADAPTER_FOLDER,
         stream_table=stream_table(results),
         embedded=any(task.dataset.startswith("embedded:") for task in results.tasks),
         protocol=PROTOCOLS[results.protocol],
@@ -94,6 +109,56 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None) -
         seed=config["seed"],
     )
     return str(card)
+
+
+def adapter_card(results: StreamResults, folder: str, repo_id: str | None = None) -> str:
+    """Card of the adapter alone; arguments as for [`task_card`], `repo_id` being the repository of the whole model."""
+    config, base = results.config, results.base
+    objective, task = OBJECTIVES[results.method], results.tasks[results.finished - 1]
+    model_id = f"{repo_id}-lora" if repo_id else f"{folder}/{ADAPTER_FOLDER}"
+    data = ModelCardData(
+        language=config["language"],
+        license=base.license,
+        library_name="peft",
+        pipeline_tag="zero-shot-image-classification",
+        tags=["clip", "continual-learning", "lora", "mulki-hf", results.method],
+        base_model=base.hub_id,
+        base_model_relation="adapter" if base.hub_id else None,
+        datasets=hub_datasets(results) or None,
+        metrics=["accuracy"],
+        model_name=f"{(repo_id or folder).rpartition('/')[2]}-lora",
+        eval_results=eval_results(results, metrics_so_far(results)),
+    )
+    card = ModelCard.from_template(
+        data,
+        template_path=str(card_path("adapter_card.md.jinja")),
+        model_name=data.model_name,
+        model_id=model_id,
+        merged=f"[{repo_id}](https://huggingface.co/{repo_id})" if repo_id else "The folder above this one",
+        base=base_text(base),
+        base_id=base.name,
+        embedded=base.name in EMBEDDED_MODELS,
+        method=results.method,
+        task=task,
+        number=results.finished,
+        total=len(results.tasks),
+        r=config["lora_r"],
+        alpha=config["lora_alpha"],
+        targets=config["lora_targets"],
+        towers=TOWERS[config["train_towers"]],
+        error=task.lora_error,
+        protocol=PROTOCOLS[results.protocol],
+        results_table=results.matrix_table(),
+        bibtex="\n\n".join(filter(None, (objective.bibtex, LORA_BIBTEX, CLIP_BIBTEX))),
+    )
+    return str(card)
+
+
+def base_text(base: BaseModel) -> str:
+    """The model that a stream started from, in a sentence."""
+    if base.name in EMBEDDED_MODELS:
+        return f"`{base.name}`, the small CLIP that ships with mulki-hf,"
+    return f"[{base.name}](https://huggingface.co/{base.hub_id})" if base.hub_id else f"`{base.name}`"
 
 
 def card_path(name: str) -> Path:

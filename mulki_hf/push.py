@@ -45,7 +45,9 @@ def push(args: argparse.Namespace) -> None:
     if args.hub_model_id is not None:
         folders = unpublished(args.output_dir, {push.folder for push in outbox.pushes})
         options = (args.hub_private_repo, args.hub_revision, args.hub_collection)
-        outbox.prepare(args.hub_model_id, [folder.name for folder in folders], *options)
+        adapters = [path.parent for folder in folders for path in folder.glob("*/adapter_config.json")]
+        names = [path.relative_to(args.output_dir).as_posix() for path in (*folders, *adapters)]
+        outbox.prepare(args.hub_model_id, names, *options)
         # Here, because it imports torch: pending pushes need no more than the Hub's client.
         from .model_card import save_card
 

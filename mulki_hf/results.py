@@ -20,6 +20,7 @@ class TaskRecord:
         training_images, evaluation_images: how many there are.
         license: of the data, where known.
         seconds: wall time from the task's start to its evaluation; unknown before.
+        lora_error: with LoRA, what cutting the averaged weight change to the adapter's rank lost (relative).
     """
 
     name: str
@@ -30,6 +31,7 @@ class TaskRecord:
     evaluation_images: int
     license: str | None = None
     seconds: float | None = None
+    lora_error: float | None = None
 
 
 @dataclass

@@ -1,10 +1,12 @@
 """The frozen teachers of a task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import torch
 from transformers import CLIPModel
 
-from .cache import Table
+from .cache import Table, weights_fingerprint
 from .objectives import Prototypes
 
 
@@ -36,6 +38,15 @@ class Teacher:
             source = self._source if isinstance(self._source, CLIPModel) else self._source()
             self._model = source.eval().requires_grad_(False)
         return self._model
+
+    @contextmanager
+    def active(self, device: torch.device) -> Iterator[CLIPModel]:
+        """The model on `device`, ready to compute with."""
+        yield self.model.to(device)
+
+    def fingerprint(self) -> str:
+        """Hash of the weights."""
+        return weights_fingerprint(self.model)
 
     def release(self) -> None:
         """Take the model off the accelerator and, if it can be made again, out of memory."""

@@ -21,7 +21,8 @@ from .config import MulKIConfig, StreamConfig
 from .errors import ConfigurationError
 from .evaluation import StreamEvaluator
 from .hub import Outbox, PushError
-from .model_card import look_up_licences
+from .lora import add_lora, check_lora, merge, save_adapter
+from .model_card import ADAPTER_FOLDER, look_up_licences
 from .models import load_model, load_processor, save_checkpoint
 from .provenance import provenance
 from .results import StreamResults
@@ -88,6 +89,8 @@ def run(stream: StreamConfig, config: MulKIConfig, argv: list[str] | None = None
     results = start_results(earlier, stream, config, tasks, reference)
     results.provenance = provenance(accelerator, argv)
     original = load_model(stream.model_name_or_path, stream.model_revision)
+    if config.lora_r is not None:
+        check_lora(original, config)
     accelerator.wait_for_everyone()
     outbox = None
     if config.push_to_hub:
@@ -129,27 +132,39 @@ def run(stream: StreamConfig, config: MulKIConfig, argv: list[str] | None = None
         folder = task_folder(output, results.names, position)
         before = task_folder(output, results.names, position - 1) if position else None
         load_previous = partial(load_model, before) if before else None
+        if config.lora_r is None:
+            student = (load_previous or load_original)()
+        else:
+            # Both teachers are the student's own backbone, with other adapters.
+            student = add_lora(load_original(), config, results.base.name, before and before / ADAPTER_FOLDER)
         trainer = MulKITrainer(
-            model=(load_previous or load_original)(),
+            model=student,
             args=training,
             task=task,
             processing_class=processor,
-            original_model=load_original,
-            previous_model=load_previous,
+            original_model=load_original if config.lora_r is None else None,
+            previous_model=load_previous if config.lora_r is None else None,
             reference_dataset=reference,
             random_resized_crop=stream.random_resized_crop,
             cache_dir=output / UNFINISHED / "cache",
         )
         trainer.train(resume_from_checkpoint=last_checkpoint(training.output_dir) if stream.resume else None)
         student = trainer.accelerator.unwrap_model(trainer.model)
+        if config.lora_r is not None:
+            if main_process:
+                save_adapter(student, folder / ADAPTER_FOLDER)
+            student = merge(student)
         row = evaluate(student, position + 1, f"{task.name}: evaluation on every task")
         prototypes = trainer.prototypes_of(student)
         results.add(row, time.monotonic() - began)
+        if config.lora_r is not None and trainer.weight_average is not None:
+            results.tasks[position].lora_error = trainer.weight_average.error
         if main_process:
             save_checkpoint(folder, student, processor, prototypes)
             describe_checkpoint(folder, results, outbox and outbox.planned[folder.name].repo_id)
             if outbox is not None:
-                outbox.send_in_background(outbox.planned[folder.name])
+                for push in outbox.planned_of(folder.name):
+                    outbox.send_in_background(push)
             save_results(results, output)
             keep_logs(Path(training.output_dir), output / "runs" / folder.name)
         accelerator.wait_for_everyone()
@@ -201,9 +216,12 @@ def open_outbox(output: Path, stream: StreamConfig, config: MulKIConfig, results
     if stream.overwrite:
         outbox.pushes.clear()
     ahead = range(results.finished, len(results.tasks))
+    folders = [task_folder(output, results.names, position).name for position in ahead]
+    if config.lora_r is not None:
+        folders += [f"{folder}/{ADAPTER_FOLDER}" for folder in folders]
     outbox.prepare(
         config.hub_model_id,
-        [task_folder(output, results.names, position).name for position in ahead],
+        folders,
         config.hub_private_repo,
         config.hub_revision,
         config.hub_collection,

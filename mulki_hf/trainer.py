@@ -20,6 +20,7 @@ from .cache import ArrayCache, Table, WithTables, weights_fingerprint
 from .config import MulKIConfig
 from .errors import ConfigurationError
 from .images import cached_images, encode_images, image_transform
+from .lora import PREVIOUS, AdapterAverage, AdapterTeacher, is_adapted, merge_adapters
 from .objectives import OBJECTIVES, FeatureBatch, Prototypes, TeacherFeatures
 from .objectives.base import class_logits, task_loss
 from .prototypes import compute_prototypes
@@ -46,7 +47,9 @@ class MulKITrainer(Trainer):
     table on disk; with `--no_cache_teachers` and with random crops the teachers run in every step.
 
     Args:
-        model ([`CLIPModel`]): the student, trained in place. `config.train_towers` decides which parameters move.
+        model ([`CLIPModel`] or [`peft.PeftModel`] of one): the student, trained in place. `config.train_towers` decides
+            which parameters move. Of a model with adapters only those do; it teaches itself, as teacher O with its
+            adapters off, as teacher P with the adapter named `previous`, if it has one.
         args ([`MulKIConfig`]): training arguments and the method's own.
         task ([`Task`]): the task to learn.
         processing_class ([`CLIPProcessor`]): the model's processor; saved with every checkpoint.
@@ -86,14 +89,16 @@ class MulKITrainer(Trainer):
         cache_dir: str | Path | None = None,
         **kwargs,
     ):
-        if not isinstance(model, CLIPModel):
-            raise ConfigurationError(f"model must be a CLIPModel, got {type(model).__name__}")
+        adapted = is_adapted(model)
+        if not isinstance(model.get_base_model() if adapted else model, CLIPModel):
+            raise ConfigurationError(f"model must be a CLIPModel, or one with adapters, got {type(model).__name__}")
         self.task = task
         self.reference_dataset = reference_dataset
         self.random_resized_crop = random_resized_crop
         self.objective = OBJECTIVES[args.method](args)
         check_reference(args.method, reference_dataset is not None)
-        train_towers(model, args.train_towers)
+        if not adapted:
+            train_towers(model, args.train_towers)
 
         transform = image_transform(processing_class.image_processor)
         super().__init__(
@@ -114,12 +119,16 @@ class MulKITrainer(Trainer):
 
         prompts = tokenize_prompts(processing_class.tokenizer, task.class_names, task.templates)
         self.prompts = {name: ids.to(self.args.device) for name, ids in prompts.items()}
-        self.trains_text = args.train_towers != "vision"
-        # A teacher that is the student itself would freeze it: teach with a copy.
-        original_model = snapshot(model) if original_model is None or original_model is model else original_model
-        previous_model = snapshot(model) if previous_model is model else previous_model
-        self.original = Teacher("original", original_model)
-        self.previous = self.original if previous_model is None else Teacher("previous", previous_model)
+        self.trains_text = any(p.requires_grad and "text_" in name for name, p in model.named_parameters())
+        if adapted and original_model is None:
+            self.original = AdapterTeacher("original", model)
+            self.previous = AdapterTeacher("previous", model) if PREVIOUS in model.peft_config else self.original
+        else:
+            # A teacher that is the student itself would freeze it: teach with a copy.
+            original_model = snapshot(model) if original_model is None or original_model is model else original_model
+            previous_model = snapshot(model) if previous_model is model else previous_model
+            self.original = Teacher("original", original_model)
+            self.previous = self.original if previous_model is None else Teacher("previous", previous_model)
         self.logit_scale = model.logit_scale.exp().item()
         self.cache = ArrayCache(
             cache_dir or Path(args.output_dir) / "cache",
@@ -130,7 +139,7 @@ class MulKITrainer(Trainer):
 
         self.weight_average = None
         if self.objective.average_every:
-            self.weight_average = WeightAverage(model, self.objective.average_every)
+            self.weight_average = (AdapterAverage if adapted else WeightAverage)(model, self.objective.average_every)
             self.add_callback(AveragingCallback(self.weight_average))
         self._parts: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.args.device))
         self._parts_steps = 0
@@ -158,13 +167,13 @@ class MulKITrainer(Trainer):
             return cached_images(rows, image_processor, self.cache, name)
         return rows.with_transform(image_transform(image_processor))
 
-    def _features(self, model: CLIPModel, rows: Dataset, samples: Samples, name: str) -> Table:
+    def _features(self, model: CLIPModel, fingerprint: str, rows: Dataset, samples: Samples, name: str) -> Table:
         """The model's image features of `rows`, a table of `(N, d)`."""
         processor = self.processing_class.image_processor.to_json_string()
         precision = self.accelerator.mixed_precision
         return self.cache.table(
             name,
-            ["image features", weights_fingerprint(model), processor, rows._fingerprint, precision],
+            ["image features", fingerprint, processor, rows._fingerprint, precision],
             samples,
             lambda batch: encode_images(model, batch["pixel_values"]),
             f"{self.task.name}: {name} features",
@@ -177,23 +186,27 @@ class MulKITrainer(Trainer):
         for teacher in {id(teacher): teacher for teacher in self.teachers.values()}.values():
             if teacher.prototypes is not None or teacher.tables:
                 continue
-            model = teacher.model.to(self.args.device)
-            tables = {}
-            if "prototypes" in reads or (cached and "image" in reads):
-                tables["image"] = self._features(model, self.task.train, self.training_images, f"train-{teacher.name}")
-            if "prototypes" in reads:
-                teacher.prototypes = self._prototypes(model, tables["image"])
-            if cached and "reference" in reads:
-                tables["reference"] = self._features(
-                    model, self.reference_dataset, self.reference_images, f"reference-{teacher.name}"
-                )
+            with teacher.active(self.args.device) as model:
+                fingerprint, tables = teacher.fingerprint(), {}
+                if "prototypes" in reads or (cached and "image" in reads):
+                    tables["image"] = self._features(
+                        model, fingerprint, self.task.train, self.training_images, f"train-{teacher.name}"
+                    )
+                if "prototypes" in reads:
+                    teacher.prototypes = self._prototypes(model, tables["image"])
+                if cached and "reference" in reads:
+                    tables["reference"] = self._features(
+                        model, fingerprint, self.reference_dataset, self.reference_images, f"reference-{teacher.name}"
+                    )
             if cached:
                 teacher.tables = tables
                 teacher.release()
 
     def prototypes_of(self, model: CLIPModel) -> Prototypes:
         """Prototypes of the task's classes under `model`; one pass over the training images."""
-        table = self._features(model, self.task.train, self.training_images, "train-student")
+        table = self._features(
+            model, weights_fingerprint(model), self.task.train, self.training_images, "train-student"
+        )
         return self._prototypes(model, table)
 
     def _prototypes(self, model: CLIPModel, features: Table) -> Prototypes:
@@ -280,10 +293,10 @@ class MulKITrainer(Trainer):
             image = inputs.get(teacher.name)
             told = inputs.get(f"reference_{teacher.name}")
             return TeacherFeatures(image, None if told is None else told.flatten(0, 1), teacher.prototypes)
-        with self.accelerator.autocast():
+        with self.accelerator.autocast(), teacher.active(self.args.device) as model:
             return TeacherFeatures(
-                image=encode_images(teacher.model, inputs["pixel_values"]) if "image" in reads else None,
-                reference=encode_images(teacher.model, reference) if "reference" in reads else None,
+                image=encode_images(model, inputs["pixel_values"]) if "image" in reads else None,
+                reference=encode_images(model, reference) if "reference" in reads else None,
                 prototypes=teacher.prototypes,
             )
 
@@ -330,8 +343,11 @@ class MulKITrainer(Trainer):
             teacher, alpha = self.objective.merge
             # The first task has no previous weights to merge with.
             if teacher == "original" or self.previous is not self.original:
-                merge_weights(self.model, self.teachers[teacher].model, alpha)
-                self.teachers[teacher].release()
+                if isinstance(self.teachers[teacher], AdapterTeacher):
+                    self.weight_average.error = max(self.weight_average.error, merge_adapters(self.model, alpha))
+                else:
+                    merge_weights(self.model, self.teachers[teacher].model, alpha)
+                    self.teachers[teacher].release()
         return output
 
     def _save_checkpoint(self, model, trial):

@@ -1,0 +1,385 @@
+"""Adapters: one backbone for student and teachers, stage 4 on the weight change, two artefacts a task."""
+
+import copy
+import gc
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import hub_environment, rows, save_tiny, stream_writer, tiny_hub, tiny_model, tiny_task
+from huggingface_hub import ModelCard
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
+from transformers import CLIPModel, TrainerCallback
+
+from mulki_hf import ConfigurationError, MulKITrainer
+from mulki_hf.lora import (
+    AdapterAverage,
+    adapter_layers,
+    add_lora,
+    combine,
+    compress,
+    merge,
+    merge_adapters,
+    save_adapter,
+    set_weight_change,
+    target_layers,
+    weight_change,
+)
+from mulki_hf.train import main
+
+
+DEVICE = torch.device("cpu")
+
+
+@pytest.fixture
+def lora_args(make_args):
+    def make(**overrides):
+        return make_args(**{"lora_r": 2, "learning_rate": 1e-2, "average_every": 2} | overrides)
+
+    return make
+
+
+def trainer_of(model, args, processor, task=None, **kwargs):
+    if args.method == "snd":
+        kwargs["reference_dataset"] = rows(["red", "blue"], 5, seed=9).select_columns(["image"])
+    return MulKITrainer(model, args, task or tiny_task(), processor, **kwargs)
+
+
+def features(model: CLIPModel) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        return model.get_image_features(pixel_values=torch.rand(3, 3, 16, 16, generator=generator)).pooler_output
+
+
+@pytest.fixture
+def trained(lora_args, processor, tmp_path):
+    """A model that learned a task, its adapter on disk and merged, and one that goes on from there."""
+    first = add_lora(tiny_model(), lora_args(), "tiny")
+    trainer_of(first, lora_args(), processor).train()
+    save_adapter(first, tmp_path / "adapter")
+    merged = merge(first)
+    return merged, add_lora(tiny_model(), lora_args(), "tiny", tmp_path / "adapter")
+
+
+class TestTraining:
+    @pytest.mark.parametrize("method", ["mulki", "snd", "finetune"])
+    def test_adapters_move_and_nothing_else(self, lora_args, processor, method):
+        args = lora_args(method=method)
+        model = add_lora(tiny_model(), args, "tiny")
+        before = copy.deepcopy(model.state_dict())
+        seen = []
+
+        class Gradients(TrainerCallback):
+            def on_pre_optimizer_step(self, *_, **kwargs):
+                seen.append({name for name, p in model.named_parameters() if p.grad is not None})
+
+        trainer_of(model, args, processor, callbacks=[Gradients()]).train()
+        adapters = {name for name in before if "lora_" in name}
+        moved = {name for name, value in model.state_dict().items() if not torch.equal(before[name], value)}
+        assert moved == adapters and len(adapters) == 2 * len(adapter_layers(model))
+        assert all(names == adapters for names in seen) and len(seen) == 4
+        vision_only = all("vision" in name or "visual" in name for name in adapters)
+        assert vision_only == (method == "snd")
+
+    def test_original_teacher_is_the_base_bit_for_bit(self, lora_args, processor):
+        expected = features(tiny_model().eval())
+        model = add_lora(tiny_model(), lora_args(), "tiny")
+        found = []
+
+        class Look(TrainerCallback):
+            def on_step_end(self, *_, **kwargs):
+                with trainer.original.active(DEVICE) as original:
+                    found.append(features(original))
+
+        trainer = trainer_of(model, lora_args(), processor, callbacks=[Look()])
+        trainer.train()
+        with trainer.original.active(DEVICE) as original:
+            found.append(features(original))
+        assert len(found) == 5 and all(torch.equal(one, expected) for one in found)
+        assert not torch.allclose(features(model.eval()), expected, atol=1e-3)
+        base = tiny_model().state_dict()
+        kept = {name.replace(".base_layer", ""): value for name, value in model.get_base_model().state_dict().items()}
+        assert all(torch.equal(kept[name], value) for name, value in base.items())
+
+    def test_previous_teacher_is_the_previous_checkpoint(self, trained, lora_args, processor):
+        merged, model = trained
+        trainer = trainer_of(model, lora_args(), processor, tiny_task("shapes", ["stripe", "frame"]))
+        found = []
+        for _ in range(2):
+            with trainer.previous.active(DEVICE) as previous:
+                found.append(features(previous))
+            trainer.train()
+        for one in found:
+            torch.testing.assert_close(one, features(merged.eval()), rtol=0, atol=1e-5)
+        assert torch.equal(*found)
+        assert {name for name, p in model.named_parameters() if p.requires_grad} == {
+            name for name, _ in model.named_parameters() if ".default." in name
+        }
+
+    def test_live_teachers_say_the_same_as_cached_ones(self, trained, lora_args, processor, tmp_path):
+        states = []
+        for cached in (True, False):
+            args = lora_args(cache_teachers=cached, output_dir=str(tmp_path / f"{cached}"))
+            model = add_lora(tiny_model(), args, "tiny", tmp_path / "adapter")
+            trainer_of(model, args, processor, tiny_task("shapes", ["stripe", "frame"])).train()
+            states.append({name: value for name, value in model.state_dict().items() if "default" in name})
+        for name, value in states[0].items():
+            torch.testing.assert_close(value, states[1][name], rtol=1e-3, atol=1e-4)
+
+    @pytest.mark.parametrize("settings", [{"bf16": True}, {"activation_checkpointing": True}, {"lora_dropout": 0.5}])
+    def test_settings_that_train(self, lora_args, processor, settings):
+        args = lora_args(**settings)
+        model = add_lora(tiny_model(), args, "tiny")
+        trainer = trainer_of(model, args, processor)
+        trainer.train()
+        assert torch.isfinite(torch.tensor(trainer.state.log_history[0]["loss"]))
+        assert any(p.abs().max() > 0 for name, p in model.named_parameters() if "lora_B" in name)
+
+    def test_a_peft_model_of_the_users_own(self, make_args, processor):
+        model = get_peft_model(tiny_model(), LoraConfig(r=2, target_modules=["q_proj", "v_proj"]))
+        trainer = trainer_of(model, make_args(), processor)
+        trainer.train()
+        with trainer.original.active(DEVICE) as original:
+            assert torch.equal(features(original), features(tiny_model().eval()))
+
+
+class TestTargets:
+    @pytest.mark.parametrize(
+        ("targets", "towers", "count"),
+        [("attention", "both", 16), ("mlp", "vision", 4), ("all", "text", 13), ("all", "both", 26)],
+    )
+    def test_by_name(self, targets, towers, count):
+        assert len(target_layers(tiny_model(), targets, towers)) == count
+
+    def test_regular_expression(self):
+        found = target_layers(tiny_model(), r".*layers\.1\.mlp\.fc[12]", "both")
+        assert len(found) == 4 and all(".layers.1.mlp" in name for name in found)
+
+    def test_nothing_matches_lists_what_could(self):
+        with pytest.raises(ConfigurationError, match=r"'qkv' matches no layer .* text_model\.\S*layers\.N\.mlp\.fc1"):
+            target_layers(tiny_model(), "qkv", "both")
+        with pytest.raises(ConfigurationError, match="no regular expression"):
+            target_layers(tiny_model(), "(", "both")
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [("lora_r", 0), ("lora_r", -4), ("lora_dropout", 1.0), ("lora_alpha", 0), ("lora_towers", "x")],
+    )
+    def test_out_of_range(self, make_args, field, value):
+        with pytest.raises(ValueError, match=f"{field} must be .*{value}"):
+            make_args(**{"lora_r": 4} | {field: value})
+
+    def test_model_already_adapted(self, lora_args):
+        model = add_lora(tiny_model(), lora_args(), "tiny")
+        for adapted in (model, model.get_base_model()):
+            with pytest.raises(ConfigurationError, match="has adapters already"):
+                add_lora(adapted, lora_args(), "tiny")
+
+    def test_peft_missing(self, lora_args, monkeypatch):
+        monkeypatch.setitem(sys.modules, "peft", None)
+        with pytest.raises(ConfigurationError, match=r"pip install \"mulki-hf\[lora\]\""):
+            add_lora(tiny_model(), lora_args(), "tiny")
+
+
+class TestWeightChange:
+    def test_compress_is_the_best_of_its_rank(self):
+        left, right = torch.randn(9, 6), torch.randn(6, 7)
+        u, sigma, v = torch.linalg.svd(left @ right, full_matrices=False)
+        for rank in (1, 3, 6, 8):
+            one, other, error = compress(left, right, rank)
+            assert (one.shape, other.shape) == ((9, rank), (rank, 7))
+            best = (u[:, :rank] * sigma[:rank]) @ v[:rank]
+            torch.testing.assert_close(one @ other, best, rtol=1e-4, atol=1e-4)
+            assert error == pytest.approx(float((left @ right - best).norm() / (left @ right).norm()), abs=1e-4)
+
+    def test_compress_of_nothing(self):
+        left, right, error = compress(torch.zeros(4, 2), torch.randn(2, 3), 2)
+        assert (left @ right).abs().max() == 0 and error == 0
+
+    def test_combine_is_the_weighted_sum_of_products(self):
+        parts = [(0.3, torch.randn(4, 2), torch.randn(2, 5)), (0.7, torch.randn(4, 3), torch.randn(3, 5))]
+        left, right = combine(parts)
+        torch.testing.assert_close(left @ right, sum(w * a @ b for w, a, b in parts))
+
+    def randomised(self, lora_args, rank=2):
+        model = add_lora(tiny_model(), lora_args(lora_r=rank), "tiny")
+        for layer in adapter_layers(model).values():
+            torch.nn.init.normal_(layer.lora_B["default"].weight, std=0.1)
+        return model
+
+    def test_average_is_that_of_the_products(self, lora_args):
+        """Three samples of rank 2 have a mean of rank 6: exact before the end, the best of rank 2 after it."""
+        model = self.randomised(lora_args)
+        average, dense = AdapterAverage(model, every=1), []
+        for step in range(3):
+            layers = adapter_layers(model)
+            dense.append({name: torch.mm(*weight_change(layer)) for name, layer in layers.items()})
+            if step:
+                average.step(step)
+            for layer in layers.values():
+                for factors in (layer.lora_A, layer.lora_B):
+                    torch.nn.init.normal_(factors["default"].weight, std=0.1)
+        for name, factors in average.average.items():
+            torch.testing.assert_close(torch.mm(*factors), (dense[0][name] + dense[1][name] + dense[2][name]) / 3)
+        average.apply()
+        for name, layer in adapter_layers(model).items():
+            exact = torch.mm(*average.average[name])
+            lost = (torch.mm(*weight_change(layer)) - exact).norm() / exact.norm()
+            assert lost <= average.error + 1e-5
+        assert 0 < average.error < 1
+
+    def test_rank_is_kept_in_bounds(self, lora_args):
+        model = self.randomised(lora_args)
+        average = AdapterAverage(model, every=1)
+        for step in range(1, 12):
+            average.step(step)
+        assert max(left.shape[1] for left, _ in average.average.values()) <= 16
+        for name, layer in adapter_layers(model).items():
+            torch.testing.assert_close(torch.mm(*average.average[name]), torch.mm(*weight_change(layer)))
+        assert average.error < 1e-5
+
+    def test_average_survives_its_file(self, lora_args, tmp_path):
+        model = self.randomised(lora_args)
+        average, other = AdapterAverage(model, 1), AdapterAverage(model, 1)
+        average.step(1)
+        average.save(tmp_path)
+        other.load(tmp_path)
+        for name, pair in average.average.items():
+            assert all(torch.equal(*sides) for sides in zip(pair, other.average[name], strict=True))
+
+    def test_merge_is_on_the_weight_change(self, trained):
+        _, model = trained
+        layers = adapter_layers(model)
+        for layer in layers.values():
+            set_weight_change(layer, *(3 * side for side in weight_change(layer)))
+        before = {name: torch.mm(*weight_change(layer)) for name, layer in layers.items()}
+        previous = {name: torch.mm(*weight_change(layer, "previous")) for name, layer in layers.items()}
+        # Nine times the previous change: the mixture has the same directions, so that rank r holds it exactly.
+        assert merge_adapters(model, 0.25) < 1e-3
+        for name, layer in layers.items():
+            expected = 0.75 * before[name] + 0.25 * previous[name]
+            torch.testing.assert_close(torch.mm(*weight_change(layer)), expected, rtol=1e-3, atol=1e-5)
+
+
+LORA = {"lora_r": 2, "average_every": 1, "merge_alpha": 0.2, "learning_rate": 1e-2}
+
+
+class TestRun:
+    def test_two_artefacts_a_task(self, stream_yaml, tmp_path):
+        alive = []
+
+        class Count(TrainerCallback):
+            def on_step_end(self, *_, **kwargs):
+                alive.append(sum(isinstance(thing, CLIPModel) for thing in gc.get_objects()))
+
+        from mulki_hf import trainer as module
+
+        original = module.MulKITrainer.__init__
+        gc.collect()
+        before = sum(isinstance(thing, CLIPModel) for thing in gc.get_objects())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                module.MulKITrainer, "__init__", lambda self, *a, **k: original(self, *a, callbacks=[Count()], **k)
+            )
+            main(["--config", str(stream_yaml(**LORA))])
+        # Student, teacher O and teacher P are one model.
+        assert set(alive) == {before + 1}
+        for task in ("task1-colours", "task2-shapes"):
+            folder = tmp_path / "out" / task
+            config = json.loads((folder / "adapter/adapter_config.json").read_text())
+            assert (config["base_model_name_or_path"], config["r"]) == ("tiny-clip", 2)
+            base = CLIPModel.from_pretrained(tmp_path / "tiny-clip")
+            adapted = PeftModel.from_pretrained(base, folder / "adapter").eval()
+            merged = CLIPModel.from_pretrained(folder).eval()
+            torch.testing.assert_close(features(adapted), features(merged), rtol=0, atol=1e-5)
+            assert not any("lora" in name for name in merged.state_dict())
+            assert {path.name for path in (folder / "adapter").iterdir()} == {
+                "README.md",
+                "adapter_config.json",
+                "adapter_model.safetensors",
+            }
+            card = ModelCard.load(folder / "adapter/README.md")
+            assert card.data.library_name == "peft" and "relative" in card.text
+            assert str(tmp_path) not in card.content + (folder / "README.md").read_text()
+        tasks = json.loads((tmp_path / "out/results.json").read_text())["tasks"]
+        assert all(0 <= task["lora_error"] < 1 for task in tasks)
+
+    @pytest.mark.parametrize("step", [3, 4])
+    def test_resumed_equals_uninterrupted(self, stream_yaml, tmp_path, monkeypatch, step):
+        from test_train import TestResume
+
+        config = stream_yaml(**LORA)
+        main(["--config", str(config), "--output_dir", str(tmp_path / "whole")])
+        TestResume().interrupted(config, step, monkeypatch)
+        main(["--config", str(config), "--resume"])
+        for name in ("model", "adapter/adapter_model"):
+            whole, resumed = (
+                load_file(tmp_path / run / f"task2-shapes/{name}.safetensors") for run in ("whole", "out")
+            )
+            for key, value in whole.items():
+                torch.testing.assert_close(value, resumed[key], rtol=0, atol=1e-5)
+
+    def test_changed_adapters_are_refused_on_resume(self, stream_yaml):
+        main(["--config", str(stream_yaml(**LORA))])
+        with pytest.raises(SystemExit, match="lora_alpha was 4.0 and is now 8.0"):
+            main(["--config", str(stream_yaml(**LORA)), "--resume", "--lora_r", "4"])
+
+    def test_bad_targets_end_before_training(self, stream_yaml, tmp_path):
+        with pytest.raises(SystemExit, match="lora_targets 'qkv' matches no layer"):
+            main(["--config", str(stream_yaml(**LORA)), "--lora_targets", "qkv"])
+        assert not (tmp_path / "out").exists()
+
+    def test_two_ranks_equal_one_process(self, stream_yaml, tmp_path):
+        from test_distributed import ONE_STEP, launch
+
+        config = stream_yaml(lora_r=2)
+        launch(config, tmp_path / "one", *ONE_STEP, "--per_device_train_batch_size", "8")
+        launch(config, tmp_path / "two", *ONE_STEP, "--per_device_train_batch_size", "4", processes=2)
+        for task in ("task1-colours", "task2-shapes"):
+            one, two = (load_file(tmp_path / run / task / "model.safetensors") for run in ("one", "two"))
+            for name, value in one.items():
+                torch.testing.assert_close(value, two[name], rtol=1e-4, atol=1e-4)
+
+
+def test_on_the_hub(tmp_path):
+    save_tiny(tmp_path / "tiny-clip")
+    stream_writer(tmp_path, ".")(**LORA)
+    with tiny_hub() as hub:
+        env = hub_environment(hub, tmp_path / "hf-home")
+
+        def run(*words):
+            done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=env, cwd=tmp_path)
+            assert done.returncode == 0, done.stdout + done.stderr
+            return done.stdout
+
+        options = ["-m", "mulki_hf.train", "--config", "stream.yaml"]
+        run(*options, "--push_to_hub", "--hub_model_id", "org/mulki")
+        assert sorted(hub.repositories) == [f"org/mulki-task{n}{kind}" for n in (1, 2) for kind in ("", "-lora")]
+        assert all(len(repository.made()) == 1 for repository in hub.repositories.values())
+        script = """
+from peft import PeftModel
+from transformers import CLIPModel
+import torch
+base = CLIPModel.from_pretrained("tiny-clip")
+adapted = PeftModel.from_pretrained(base, "org/mulki-task2-lora").eval()
+merged = CLIPModel.from_pretrained("org/mulki-task2").eval()
+pixels = torch.rand(2, 3, 16, 16)
+with torch.no_grad():
+    one, other = (model.get_image_features(pixels).pooler_output for model in (adapted, merged))
+print(float((one - other).abs().max()))
+"""
+        assert float(run("-c", script).split()[-1]) < 1e-5
+        run(*options, "--resume_from_hub", "org/mulki-task1", "--output_dir", "further")
+        files = [tmp_path / out / "task2-shapes/model.safetensors" for out in ("out", "further")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+        # A run that was not pushed: both artefacts of both tasks.
+        shutil.copytree(tmp_path / "out", tmp_path / "late")
+        (tmp_path / "late/pushes.json").unlink()
+        run("-m", "mulki_hf.push", "late", "--hub_model_id", "ann/late")
+        assert sum(name.startswith("ann/late") for name in hub.repositories) == 4
+        card = hub.files("ann/late-task2-lora")["README.md"].decode()
+        assert '"ann/late-task2-lora"' in card and "https://huggingface.co/ann/late-task2" in card
