@@ -36,17 +36,16 @@ def parse(argv: list[str] | None = None) -> tuple[StreamConfig, MulKIConfig]:
     """
     parser = make_parser()
     finder = HfArgumentParser((), add_help=False, allow_abbrev=False)
-    for name in ("--config", "--resume_from_hub", "--hub_token"):
-        finder.add_argument(name)
+    for name in ("config", "resume_from_hub", "hub_token"):
+        finder.add_argument(f"--{name}", f"--{name.replace('_', '-')}", dest=name)
     first = finder.parse_known_args(argv)[0]
-    recipe = None
+    # As defaults of the parser, strings such as `1e-5` are converted to the field's type like typed options.
     if first.config is not None:
-        recipe = find_recipe(first.config)
+        parser.set_defaults(**read_yaml(find_recipe(first.config)))
     elif first.resume_from_hub is not None:
+        # Somebody else's: it says what is learned, not where to write, what to delete or what to publish.
         recipe = fetch_file(first.resume_from_hub, RECIPE_FILE, first.hub_token)
-    if recipe is not None:
-        # As defaults of the parser, strings such as `1e-5` are converted to the field's type like typed options.
-        parser.set_defaults(**read_yaml(recipe))
+        parser.set_defaults(**read_yaml(recipe, RECIPE_FIELDS, first.resume_from_hub))
     given = vars(parser.parse_args(argv))
     try:
         return tuple(
@@ -57,8 +56,9 @@ def parse(argv: list[str] | None = None) -> tuple[StreamConfig, MulKIConfig]:
         raise ConfigurationError(str(error)) from error
 
 
-def read_yaml(path: Path) -> dict:
-    """The recipe's keys, each of them a field of the configuration."""
+def read_yaml(path: Path, fields: set[str] | None = None, source: str | None = None) -> dict:
+    """The recipe's keys, each of them one of `fields` (default: any field of the configuration)."""
+    source = source or str(path)
     try:
         recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
@@ -66,7 +66,7 @@ def read_yaml(path: Path) -> dict:
     if not isinstance(recipe, dict):
         raise ConfigurationError(f"--config: {path} must be a mapping of fields, got {type(recipe).__name__}")
     known = {f.name for cls in (StreamConfig, MulKIConfig) for f in dataclasses.fields(cls) if f.init}
-    check_keys(recipe, known, str(path))
+    check_keys(recipe, fields or known, source)
     return recipe
 
 

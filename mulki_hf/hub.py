@@ -4,22 +4,28 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import httpx2
+import yaml
 from huggingface_hub import (
     CommitOperationAdd,
     DatasetCard,
     HfApi,
     ModelCard,
     constants,
-    get_session,
+    get_token,
     hf_hub_download,
+    set_client_factory,
     snapshot_download,
 )
 from huggingface_hub.errors import (
@@ -29,7 +35,10 @@ from huggingface_hub.errors import (
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
 )
-from huggingface_hub.utils import disable_progress_bars, validate_repo_id
+from huggingface_hub.utils import disable_progress_bars, parse_ratelimit_headers, validate_repo_id
+
+# Not public, but its event hooks are the library's; made without it, a client would miss them.
+from huggingface_hub.utils._http import default_client_factory
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from .errors import ConfigurationError
@@ -37,7 +46,8 @@ from .errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
 
-_TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
+# 412: something else was committed meanwhile; the next try sees it.
+_TRANSIENT_STATUS = {408, 412, 425, 429, 500, 502, 503, 504}
 
 
 class PushError(RuntimeError):
@@ -87,8 +97,10 @@ class Outbox:
     def __init__(self, output_dir: str | Path, token: str | None = None, retries: int = 6, timeout: float = 60.0):
         self.output_dir = Path(output_dir)
         self.retries = retries
-        self.timeout = timeout
         self.api = HfApi(token=token)
+        self.token = token or get_token()
+        # The library's own client waits for ever, and is made anew after some errors.
+        set_client_factory(partial(_client, timeout))
         path = self.output_dir / self.FILE
         try:
             self.pushes = [Push(**push) for push in json.loads(path.read_text(encoding="utf-8"))]
@@ -114,6 +126,7 @@ class Outbox:
         private: bool | None = None,
         revision: str | None = None,
         collection: str | None = None,
+        card: str | None = None,
     ) -> None:
         """Plan pushes, and make sure that they will work: token, namespace, names, repositories.
 
@@ -124,6 +137,7 @@ class Outbox:
             private: visibility of repositories and collection that have to be created.
             revision: branch to push to, created where it is missing.
             collection: title of a collection, created if it is missing.
+            card: a model card with the metadata that the real ones will have, for the Hub to check.
 
         Raises:
             ConfigurationError: what is wrong, and what to do.
@@ -149,6 +163,8 @@ class Outbox:
                 repo_ids = [f"{user['name']}/{repo_id}" for repo_id in repo_ids]
             for repo_id in repo_ids:
                 self._retried(self._make_repository, repo_id, private, revision)
+            if card is not None:
+                self._retried(ModelCard(card).validate)
             slug = None
             if collection is not None and repo_ids:
                 namespace = repo_ids[0].partition("/")[0]
@@ -184,16 +200,25 @@ class Outbox:
         disable_progress_bars()
         self._sending.append(self.api.run_as_future(self.send, push))
 
-    def send_pending_in_background(self) -> None:
-        """Send what an earlier run left."""
-        for push in self.pending:
-            self.send_in_background(push)
-
     def wait(self) -> None:
         """Return when every push under way has arrived or been given up."""
         for future in self._sending:
             future.result()
         self._sending.clear()
+
+    def __enter__(self) -> "Outbox":
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        """Wait for what is under way, but for a person who interrupts, and say what arrived and what is pending."""
+        if kind is None or issubclass(kind, Exception):
+            if any(not future.done() for future in self._sending):
+                print("waiting for the pushes to the Hub", flush=True)
+            self.wait()
+        if self.pushes:
+            print(f"\n{self.report()}", flush=True)
+        if kind is not None and self.pending:
+            print(self.pending_message(), flush=True)
 
     def send(self, push: Push) -> None:
         """Upload the folder in one commit, tag it, add it to its collection; a failure is recorded, not raised."""
@@ -203,7 +228,7 @@ class Outbox:
             push.error = None
         except Exception as error:  # whatever it is, the training beside it must go on
             push.error = explain(error, push.repo_id)
-            logger.warning(f"{push.repo_id}: not pushed: {push.error}")
+            logger.warning(f"not pushed: {push.error}")
         self._record(push)
 
     def _upload(self, push: Push) -> tuple[str, str]:
@@ -211,20 +236,26 @@ class Outbox:
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         if not files:
             raise FileNotFoundError(f"no files in {push.folder}")
+        for path in files:
+            if self.token and path.suffix != ".safetensors" and self.token.encode() in path.read_bytes():
+                raise ValueError(f"{push.folder}/{path.name} holds the token; nothing was uploaded")
+        refs = self.api.list_repo_refs(push.repo_id)
+        branch = push.revision or constants.DEFAULT_REVISION
         commit = self.api.create_commit(
             push.repo_id,
             [CommitOperationAdd(path.relative_to(folder).as_posix(), path) for path in files],
             commit_message=f"Model after {push.folder}",
             revision=push.revision,
+            # An earlier try whose answer was lost may still be on its way: only one of the two can be the next commit.
+            parent_commit=next((ref.target_commit for ref in refs.branches if ref.name == branch), None),
         ).oid
-        tag = self._tag(push.repo_id, commit)
+        tag = self._tag(push.repo_id, commit, {ref.name: ref.target_commit for ref in refs.tags})
         if push.collection is not None:
             self.api.add_collection_item(push.collection, push.repo_id, "model", exists_ok=True)
         return commit, tag
 
-    def _tag(self, repo_id: str, commit: str) -> str:
+    def _tag(self, repo_id: str, commit: str, tags: dict[str, str]) -> str:
         """The next of v1, v2, ...; the one that the commit has, if an earlier try came as far as this."""
-        tags = {ref.name: ref.target_commit for ref in self.api.list_repo_refs(repo_id).tags}
         numbers = {int(name[1:]): name for name in tags if re.fullmatch(r"v\d+", name)}
         for name in numbers.values():
             if tags[name] == commit:
@@ -236,20 +267,20 @@ class Outbox:
     def _retried(self, call: Callable, *args, **kwargs) -> Any:
         """`call(...)`, again after a fault that may pass. Every call here can be repeated without harm."""
 
-        def attempt():
-            # The library's client waits for ever; it is made anew after some errors.
-            get_session().timeout = self.timeout
-            return call(*args, **kwargs)
-
         return Retrying(
             stop=stop_after_attempt(self.retries + 1),
             wait=_pause,
             retry=retry_if_exception(_may_pass),
-            before_sleep=lambda state: logger.info(
+            before_sleep=lambda state: logger.warning(
                 f"Hub: {explain(state.outcome.exception(), 'a request')}; next try in {state.next_action.sleep:.0f} s"
             ),
             reraise=True,
-        )(attempt)
+        )(call, *args, **kwargs)
+
+    def record_elsewhere(self, folder: str, source: str) -> None:
+        """Note that `folder` came from the Hub, `org/mulki-task3@COMMIT`, and is not to be pushed."""
+        repo_id, _, commit = source.partition("@")
+        self._record(Push(folder, repo_id, commit=commit))
 
     def _record(self, push: Push) -> None:
         path = self.output_dir / self.FILE
@@ -265,16 +296,37 @@ class Outbox:
         lines = [
             f"{push.folder}: {self.api.endpoint}/{push.repo_id} ({push.tag})" for push in self.pushes if push.commit
         ]
-        lines += [f"{push.folder}: pending, {push.repo_id}: {push.error or 'not tried'}" for push in self.pending]
+        lines += [f"{push.folder}: pending: {push.error or f'{push.repo_id} not tried'}" for push in self.pending]
         return "\n".join(lines)
+
+    def pending_message(self) -> str:
+        """How much is pending, and how to send it."""
+        return (
+            f"{len(self.pending)} of {len(self.pushes)} pushes pending (the checkpoints are complete on disk); send "
+            f"with: python -m mulki_hf.push {shlex.quote(str(self.output_dir))}"
+        )
 
     def raise_for_pending(self) -> None:
         """Raise [`PushError`] if a push is pending."""
         if self.pending:
-            raise PushError(
-                f"{len(self.pending)} of {len(self.pushes)} pushes are pending (checkpoints and results are complete); "
-                f"send them with: python -m mulki_hf.push {self.output_dir}"
-            )
+            raise PushError(self.pending_message())
+
+
+def _client(timeout: float) -> httpx2.Client:
+    client = default_client_factory()
+    client.timeout = httpx2.Timeout(timeout)
+    return client
+
+
+class _WithoutQueries(logging.Filter):
+    """Takes the queries of addresses, which can hold signatures of storage, out of the library's own messages."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = re.sub(r"(https?://[^\s?]+)\?[^\s'\"]+", r"\1", record.getMessage()), ()
+        return True
+
+
+logging.getLogger("huggingface_hub.utils._http").addFilter(_WithoutQueries())
 
 
 def root_of(error: BaseException) -> BaseException:
@@ -286,16 +338,32 @@ def root_of(error: BaseException) -> BaseException:
 
 def _may_pass(error: BaseException) -> bool:
     error = root_of(error)
+    if isinstance(error, OfflineModeIsEnabled):
+        return False
     if isinstance(error, HfHubHTTPError):
         return error.response is not None and error.response.status_code in _TRANSIENT_STATUS
     return isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError)
 
 
 def _pause(state: RetryCallState) -> float:
-    """What the server asks for with Retry-After, else 1, 2, 4, ... up to 60 seconds."""
+    """What the server asks for, ten minutes at most; else 1, 2, 4, ... up to 60 seconds."""
     response = getattr(root_of(state.outcome.exception()), "response", None)
-    asked = response.headers.get("retry-after", "") if response is not None else ""
-    return float(asked) if asked.isdigit() else wait_exponential(max=60)(state)
+    asked = None if response is None else _asked_for(response.headers)
+    return wait_exponential(max=60)(state) if asked is None else min(max(asked, 0.0), 600.0)
+
+
+def _asked_for(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by the Hub's RateLimit header or by Retry-After, as a number or as a date."""
+    limit = parse_ratelimit_headers(headers)
+    if limit is not None and limit.remaining == 0:
+        return limit.reset_in_seconds + 1.0
+    asked = headers.get("retry-after", "").strip()
+    if asked.isdigit():
+        return float(asked)
+    try:
+        return (parsedate_to_datetime(asked) - datetime.now(timezone.utc)).total_seconds()
+    except (TypeError, ValueError):
+        return None
 
 
 def explain(error: BaseException, what: str) -> str:
@@ -319,24 +387,35 @@ def explain(error: BaseException, what: str) -> str:
 # Reading
 
 
+def pinned(source: str, token: str | None = None) -> str:
+    """`org/mulki-task3[@REVISION]` with the commit that it stands for now, so that all is read from the same."""
+    repo_id, _, revision = source.partition("@")
+    commit = _tried(source, lambda: HfApi(token=token).model_info(repo_id, revision=revision or None).sha)
+    return f"{repo_id}@{commit}"
+
+
 def fetch_file(source: str, name: str, token: str | None = None) -> Path:
     """`results.json` or `recipe.yaml` of the checkpoint `org/mulki-task3[@REVISION]`, from the Hub or its cache.
 
     Raises:
         ConfigurationError: there is no such repository, or it holds no checkpoint of a stream.
     """
-    return _fetch(source, lambda repo: hf_hub_download(**repo, filename=name, token=token))
+    return Path(_tried(source, lambda: hf_hub_download(**_repository(source), filename=name, token=token)))
 
 
 def fetch_checkpoint(source: str, token: str | None = None) -> Path:
     """The checkpoint `org/mulki-task3[@REVISION]` as a folder in the cache."""
-    return _fetch(source, lambda repo: snapshot_download(**repo, token=token))
+    return Path(_tried(source, lambda: snapshot_download(**_repository(source), token=token)))
 
 
-def _fetch(source: str, download: Callable[[dict], str]) -> Path:
+def _repository(source: str) -> dict[str, str | None]:
     repo_id, _, revision = source.partition("@")
+    return {"repo_id": repo_id, "revision": revision or None}
+
+
+def _tried(source: str, call: Callable[[], str]) -> str:
     try:
-        return Path(download({"repo_id": repo_id, "revision": revision or None}))
+        return call()
     except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as error:
         # A file that is absent from a repository that is there.
         if isinstance(error, EntryNotFoundError) and not isinstance(error, OSError):
@@ -346,10 +425,10 @@ def _fetch(source: str, download: Callable[[dict], str]) -> Path:
         raise ConfigurationError(f"resume_from_hub {source!r}: {reason}") from error
 
 
-def licence_of(card: type[ModelCard] | type[DatasetCard], repo_id: str) -> str | None:
-    """The licence that the card of a model or dataset on the Hub names, if it can be read."""
+def licence_of(card: type[ModelCard] | type[DatasetCard], where: str | Path, token: str | None = None) -> str | None:
+    """The licence that a card names, on the Hub or in a file; None if there is none or it can't be read."""
     try:
-        licence = card.load(repo_id).data.license
-    except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError):
+        licence = card.load(where, token=token).data.license
+    except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError, yaml.YAMLError):
         return None
     return licence if isinstance(licence, str) else None

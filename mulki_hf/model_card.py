@@ -2,6 +2,7 @@
 
 import dataclasses
 from enum import Enum
+from itertools import groupby
 from pathlib import Path
 from statistics import mean
 
@@ -103,12 +104,23 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None) -
         settings_table=settings_table(config),
         data_table=data_table(results),
         license=base.license,
-        provenance=results.provenance,
+        runs=runs(results),
         wall_time=wall_time(results),
-        versions=", ".join(f"{name} {number}" for name, number in results.versions.items()),
         seed=config["seed"],
     )
     return str(card)
+
+
+def draft_card(results: StreamResults) -> str:
+    """A card with the metadata that a person chooses, for the Hub to check before there are results."""
+    data = ModelCardData(
+        language=results.config["language"],
+        license=results.base.license,
+        library_name="transformers",
+        base_model=results.base.hub_id,
+        datasets=[task.dataset for task in results.tasks if "/" in task.dataset] or None,
+    )
+    return f"---\n{data.to_yaml()}\n---\n"
 
 
 def adapter_card(results: StreamResults, folder: str, repo_id: str | None = None) -> str:
@@ -175,18 +187,18 @@ def describe_base(name_or_path: str, revision: str, license: str | None) -> Base
     path = Path(name_or_path)
     if name_or_path in EMBEDDED_MODELS or path.exists():
         card = card_path(f"{name_or_path}.md") if name_or_path in EMBEDDED_MODELS else path / "README.md"
-        own = ModelCard.load(card).data.license if card.is_file() else None
+        own = licence_of(ModelCard, card) if card.is_file() else None
         return BaseModel(path.resolve().name if path.exists() else name_or_path, license=license or own)
     return BaseModel(name_or_path, name_or_path, revision, license)
 
 
-def look_up_licences(results: StreamResults) -> None:
+def look_up_licences(results: StreamResults, token: str | None = None) -> None:
     """Fill in what licences the Hub's cards of model and datasets name."""
     if results.base.license is None and results.base.hub_id is not None:
-        results.base.license = licence_of(ModelCard, results.base.hub_id)
+        results.base.license = licence_of(ModelCard, results.base.hub_id, token)
     for data in (*results.tasks, results.reference):
         if data is not None and data.license is None and "/" in data.dataset:
-            data.license = licence_of(DatasetCard, data.dataset)
+            data.license = licence_of(DatasetCard, data.dataset, token)
 
 
 # Parts of the card
@@ -311,6 +323,22 @@ def _default(field: dataclasses.Field, config: dict):
         return OBJECTIVES[config["method"]].towers
     value = field.default_factory() if field.default is dataclasses.MISSING else field.default
     return value.value if isinstance(value, Enum) else value
+
+
+def runs(results: StreamResults) -> list[tuple[str, dict[str, str | None]]]:
+    """Which tasks were learned by which run, in words: a stream can go on on another machine."""
+    groups = [
+        ([number for number, _ in group], origin)
+        for origin, group in groupby(
+            enumerate(results.tasks[: results.finished], start=1), key=lambda entry: entry[1].provenance
+        )
+    ]
+    if len(groups) == 1:
+        return [("", groups[0][1])]
+    return [
+        (f"Task {numbers[0]}" if len(numbers) == 1 else f"Tasks {numbers[0]} to {numbers[-1]}", origin)
+        for numbers, origin in groups
+    ]
 
 
 def wall_time(results: StreamResults) -> str:

@@ -6,6 +6,7 @@ import platform
 import re
 import shlex
 import subprocess
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,14 @@ def library_versions() -> dict[str, str]:
     return versions | {library: version(library) for library in LIBRARIES}
 
 
-def provenance(accelerator: Accelerator, argv: list[str] | None) -> dict[str, str | None]:
+def provenance(
+    accelerator: Accelerator, argv: list[str] | None, secrets: Iterable[str | None] = ()
+) -> dict[str, str | None]:
     """The command of `mulki_hf.train` (None when called from Python), this package's git commit, and the hardware."""
-    return {
-        "command": argv and command_line(argv, accelerator),
-        "git_commit": git_commit(),
-        "hardware": hardware(accelerator),
-    }
+    command = None if argv is None else command_line(argv, accelerator)
+    for secret in filter(None, secrets):
+        command = command and command.replace(secret, "...")
+    return {"command": command, "git_commit": git_commit(), "hardware": hardware(accelerator)}
 
 
 def command_line(argv: list[str], accelerator: Accelerator) -> str:
@@ -42,17 +44,17 @@ def command_line(argv: list[str], accelerator: Accelerator) -> str:
     if "ACCELERATE_MIXED_PRECISION" in os.environ:
         words = ["accelerate", "launch"]
         if accelerator.num_processes > 1:
-            words += ["--num_processes", str(accelerator.num_processes)]
+            words += ["--multi_gpu", "--num_processes", str(accelerator.num_processes)]
     given, hidden = [], False
     for word in argv:
         name, equals, value = word.partition("=")
         if hidden:
             word, hidden = "...", False
-        elif name == "--hub_token":
+        elif name.replace("-", "_") == "__hub_token":
             word, hidden = f"{name}{equals}{'...' if equals else ''}", not equals
-        elif equals:
+        elif equals and name.startswith("--"):
             word = f"{name}={shareable(value)}"
-        given.append(_FOLDERS.sub("", shareable(word)))
+        given.append(" ".join(shareable(word).split()))
     return shlex.join([*words, "-m", "mulki_hf.train", *given])
 
 
@@ -84,17 +86,28 @@ def hardware(accelerator: Accelerator) -> str:
     return f"1 process on {name}" if processes == 1 else f"{processes} processes on {name}"
 
 
-# The folders of an absolute path in the middle of a word, such as a task given as YAML.
-_FOLDERS = re.compile(r"(?<![\w:/.}])(?:[A-Za-z]:)?[/~][^\s,'\"]*/")
-_ABSOLUTE = re.compile(r"(?:[A-Za-z]:)?[/\\]|~|file://")
+# The folders of a path in the middle of a text, where it is absolute or leads upwards.
+_FOLDERS = re.compile(
+    r"(?:(?<=::)|(?<=file://)|(?<![\w:/.}]))(?:(?:[A-Za-z]:)?[/~]|(?:\.\./)+)(?:[^\s,'\"/]*/)*(?=[^\s])"
+)
+_ABSOLUTE = re.compile(r"(?:[A-Za-z]:)?[/\\]|~|(?:\.\./)")
 
 
 def shareable(value: Any) -> Any:
-    """`value` with every absolute path in it, however deep, cut to its last part: folders name people and machines."""
+    """`value` without what names people and machines, however deep: folders of paths, credentials in addresses.
+
+    An absolute path, and one that leads upwards, is cut to its last part; the home folder becomes `~`.
+    """
     if isinstance(value, dict):
-        return {key: shareable(part) for key, part in value.items()}
+        return {shareable(key): shareable(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [shareable(part) for part in value]
-    if isinstance(value, str) and _ABSOLUTE.match(value):
+    if not isinstance(value, str):
+        return value
+    if value.rstrip("/") in (str(Path.home()), "~"):
+        return "~"
+    value = re.sub(r"://[^/@\s]+@", "://", value)
+    value = re.sub(r"(https?://[^\s?]+)\?[^\s'\"]+", r"\1", value)
+    if _ABSOLUTE.match(value) and "," not in value:
         return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
-    return value
+    return _FOLDERS.sub("", value)

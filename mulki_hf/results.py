@@ -19,7 +19,8 @@ class TaskRecord:
         class_names, templates: what the prompts are made of.
         training_images, evaluation_images: how many there are.
         license: of the data, where known.
-        seconds: wall time from the task's start to its evaluation; unknown before.
+        seconds: wall time from the task's start, or from where it was resumed, to its evaluation; unknown before.
+        provenance: command, git commit, hardware and library versions of the run that learned it.
         lora_error: with LoRA, what cutting the averaged weight change to the adapter's rank lost (relative).
     """
 
@@ -32,6 +33,7 @@ class TaskRecord:
     license: str | None = None
     seconds: float | None = None
     lora_error: float | None = None
+    provenance: dict[str, str | None] = field(default_factory=dict)
 
 
 @dataclass
@@ -96,7 +98,10 @@ class StreamResults:
 
     def add(self, row: list[float], seconds: float | None = None) -> None:
         """Add the accuracies after one more task, learned in `seconds`; with the last task come the metrics."""
-        self.tasks[self.finished].seconds = seconds
+        task = self.tasks[self.finished]
+        task.seconds = seconds
+        versions = ", ".join(f"{name} {number}" for name, number in self.versions.items())
+        task.provenance = self.provenance | {"versions": versions}
         self.accuracy.append(row)
         if self.finished == len(self.tasks):
             self.metrics = continual_metrics(self.accuracy, self.zero_shot or None)

@@ -6,12 +6,14 @@ import logging
 import shutil
 import sys
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 import datasets
 import transformers
 from accelerate import Accelerator
+from huggingface_hub import get_token
 from transformers import CLIPProcessor
 from transformers.integrations import get_reporting_integration_callbacks
 
@@ -22,9 +24,9 @@ from .errors import ConfigurationError
 from .evaluation import StreamEvaluator
 from .hub import Outbox, PushError
 from .lora import add_lora, check_lora, merge, save_adapter
-from .model_card import ADAPTER_FOLDER, look_up_licences
+from .model_card import ADAPTER_FOLDER, draft_card, look_up_licences, save_card
 from .models import load_model, load_processor, save_checkpoint
-from .provenance import provenance
+from .provenance import library_versions, provenance
 from .results import StreamResults
 from .run_folder import (
     UNFINISHED,
@@ -79,15 +81,17 @@ def run(stream: StreamConfig, config: MulKIConfig, argv: list[str] | None = None
     if not main_process:
         logging.getLogger("mulki_hf").setLevel(logging.ERROR)
     check_trackers(config)
-    earlier = earlier_results(output, stream, config.hub_token)
+    read_earlier = partial(earlier_results, output, stream, config.hub_token)
+    earlier, source = on_main_process(accelerator, read_earlier, share=True)
     processor = load_processor(stream.model_name_or_path, stream.model_revision)
     with config.main_process_first(desc="building datasets"):
         tasks = load_stream(stream)
         reference = load_reference(stream) if stream.reference_dataset is not None else None
     for task in tasks:
         check_task(task, processor, config)
-    results = start_results(earlier, stream, config, tasks, reference)
-    results.provenance = provenance(accelerator, argv)
+    results = start_results(earlier, source, stream, config, tasks, reference)
+    results.provenance = provenance(accelerator, argv, [config.hub_token, get_token()])
+    results.versions = library_versions()
     original = load_model(stream.model_name_or_path, stream.model_revision)
     if config.lora_r is not None:
         check_lora(original, config)
@@ -95,11 +99,11 @@ def run(stream: StreamConfig, config: MulKIConfig, argv: list[str] | None = None
     outbox = None
     if config.push_to_hub:
         outbox = on_main_process(accelerator, lambda: open_outbox(output, stream, config, results))
-    on_main_process(accelerator, lambda: prepare_folder(output, stream, results, config.hub_token))
+    on_main_process(accelerator, lambda: prepare_folder(output, stream, results, source, outbox, config.hub_token))
     if main_process:
-        look_up_licences(results)
+        look_up_licences(results, config.hub_token)
     if outbox is not None:
-        outbox.send_pending_in_background()
+        send_earlier(output, results, outbox)
     image_cache = ArrayCache(
         output / UNFINISHED / "cache", accelerator, config.per_device_eval_batch_size, config.dataloader_num_workers
     )
@@ -125,59 +129,57 @@ def run(stream: StreamConfig, config: MulKIConfig, argv: list[str] | None = None
         f"zero-shot {sum(results.zero_shot) / len(tasks):.1f} % on average over {len(tasks)} tasks"
     )
 
-    for position in range(results.finished, len(tasks)):
-        task = tasks[position]
-        began = time.monotonic()
-        training = task_arguments(config, output / UNFINISHED / f"task{position + 1}-{task.name}")
-        folder = task_folder(output, results.names, position)
-        before = task_folder(output, results.names, position - 1) if position else None
-        load_previous = partial(load_model, before) if before else None
-        if config.lora_r is None:
-            student = (load_previous or load_original)()
-        else:
-            # Both teachers are the student's own backbone, with other adapters.
-            student = add_lora(load_original(), config, results.base.name, before and before / ADAPTER_FOLDER)
-        trainer = MulKITrainer(
-            model=student,
-            args=training,
-            task=task,
-            processing_class=processor,
-            original_model=load_original if config.lora_r is None else None,
-            previous_model=load_previous if config.lora_r is None else None,
-            reference_dataset=reference,
-            random_resized_crop=stream.random_resized_crop,
-            cache_dir=output / UNFINISHED / "cache",
-        )
-        trainer.train(resume_from_checkpoint=last_checkpoint(training.output_dir) if stream.resume else None)
-        student = trainer.accelerator.unwrap_model(trainer.model)
-        if config.lora_r is not None:
+    with outbox or nullcontext():
+        for position in range(results.finished, len(tasks)):
+            task = tasks[position]
+            began = time.monotonic()
+            training = task_arguments(config, output / UNFINISHED / f"task{position + 1}-{task.name}")
+            folder = task_folder(output, results.names, position)
+            before = task_folder(output, results.names, position - 1) if position else None
+            load_previous = partial(load_model, before) if before else None
+            if config.lora_r is None:
+                student = (load_previous or load_original)()
+            else:
+                # Both teachers are the student's own backbone, with other adapters.
+                student = add_lora(load_original(), config, results.base.name, before and before / ADAPTER_FOLDER)
+            trainer = MulKITrainer(
+                model=student,
+                args=training,
+                task=task,
+                processing_class=processor,
+                original_model=load_original if config.lora_r is None else None,
+                previous_model=load_previous if config.lora_r is None else None,
+                reference_dataset=reference,
+                random_resized_crop=stream.random_resized_crop,
+                cache_dir=output / UNFINISHED / "cache",
+            )
+            trainer.train(resume_from_checkpoint=last_checkpoint(training.output_dir) if stream.resume else None)
+            student = trainer.accelerator.unwrap_model(trainer.model)
+            if config.lora_r is not None:
+                if main_process:
+                    save_adapter(student, folder / ADAPTER_FOLDER)
+                student = merge(student)
+            row = evaluate(student, position + 1, f"{task.name}: evaluation on every task")
+            prototypes = trainer.prototypes_of(student)
+            results.add(row, time.monotonic() - began)
+            if config.lora_r is not None and trainer.weight_average is not None:
+                results.tasks[position].lora_error = trainer.weight_average.error
             if main_process:
-                save_adapter(student, folder / ADAPTER_FOLDER)
-            student = merge(student)
-        row = evaluate(student, position + 1, f"{task.name}: evaluation on every task")
-        prototypes = trainer.prototypes_of(student)
-        results.add(row, time.monotonic() - began)
-        if config.lora_r is not None and trainer.weight_average is not None:
-            results.tasks[position].lora_error = trainer.weight_average.error
-        if main_process:
-            save_checkpoint(folder, student, processor, prototypes)
-            describe_checkpoint(folder, results, outbox and outbox.planned[folder.name].repo_id)
-            if outbox is not None:
-                for push in outbox.planned_of(folder.name):
-                    outbox.send_in_background(push)
-            save_results(results, output)
-            keep_logs(Path(training.output_dir), output / "runs" / folder.name)
-        accelerator.wait_for_everyone()
-        accelerator.print(progress_line(results, position))
-        del trainer, student
-        gc.collect()
+                save_checkpoint(folder, student, processor, prototypes)
+                describe_checkpoint(folder, results, outbox and outbox.planned[folder.name].repo_id)
+                if outbox is not None:
+                    for push in outbox.planned_of(folder.name):
+                        outbox.send_in_background(push)
+                save_results(results, output)
+                keep_logs(Path(training.output_dir), output / "runs" / folder.name)
+            accelerator.wait_for_everyone()
+            accelerator.print(progress_line(results, position))
+            del trainer, student
+            gc.collect()
 
-    if main_process:
-        shutil.rmtree(output / UNFINISHED, ignore_errors=True)
-    accelerator.print(f"\n{results.table()}\n\nResults, pictures and checkpoints: {output}")
-    if outbox is not None:
-        outbox.wait()
-        accelerator.print(f"\n{outbox.report()}")
+        if main_process:
+            shutil.rmtree(output / UNFINISHED, ignore_errors=True)
+        accelerator.print(f"\n{results.table()}\n\nResults, pictures and checkpoints: {output}")
     accelerator.end_training()
     if outbox is not None:
         outbox.raise_for_pending()
@@ -215,8 +217,13 @@ def open_outbox(output: Path, stream: StreamConfig, config: MulKIConfig, results
     outbox = Outbox(output, config.hub_token, config.hub_retries, config.hub_timeout)
     if stream.overwrite:
         outbox.pushes.clear()
-    ahead = range(results.finished, len(results.tasks))
-    folders = [task_folder(output, results.names, position).name for position in ahead]
+    recorded = {push.folder for push in outbox.pushes}
+    folders = []
+    for position in range(len(results.tasks)):
+        folder = task_folder(output, results.names, position)
+        # Also what was learned before --push_to_hub was given; not what came from the Hub itself.
+        if position >= results.finished or (folder.is_dir() and folder.name not in recorded):
+            folders.append(folder.name)
     if config.lora_r is not None:
         folders += [f"{folder}/{ADAPTER_FOLDER}" for folder in folders]
     outbox.prepare(
@@ -225,8 +232,20 @@ def open_outbox(output: Path, stream: StreamConfig, config: MulKIConfig, results
         config.hub_private_repo,
         config.hub_revision,
         config.hub_collection,
+        card=draft_card(results),
     )
     return outbox
+
+
+def send_earlier(output: Path, results: StreamResults, outbox: Outbox) -> None:
+    """Send what an earlier run left pending, and the tasks that it learned without `--push_to_hub`."""
+    for push in outbox.pending:
+        outbox.send_in_background(push)
+    for position in range(results.finished):
+        folder = task_folder(output, results.names, position)
+        for push in outbox.planned_of(folder.name):
+            save_card(StreamResults.load(folder), folder, outbox.planned[folder.name].repo_id)
+            outbox.send_in_background(push)
 
 
 # A task

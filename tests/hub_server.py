@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import yaml
+
 
 LFS_NAMES = (".safetensors", ".bin", ".png", ".parquet")
 
@@ -364,8 +366,13 @@ class Handler(BaseHTTPRequestHandler):
     @route("POST", "/api/validate-yaml")
     def validate_yaml(self):
         head = re.match(r"---\n(.*?)\n---\n", self.json["content"], re.DOTALL)
+        data = yaml.safe_load(head.group(1)) if head else None
         errors = [] if head else [{"message": "no metadata"}]
-        raise Answer(200 if head else 400, {"errors": errors, "warnings": []})
+        if head and data.get("license", "mit") not in ("mit", "apache-2.0", "cc0-1.0", "other"):
+            errors.append({"message": f'"license" must be one of [mit, apache-2.0, ...], got {data["license"]}'})
+        if head and not re.fullmatch(r"[a-z]{2,3}", data.get("language", "en")):
+            errors.append({"message": '"language" must only contain lowercase characters, an ISO 639 code'})
+        raise Answer(400 if errors else 200, {"errors": errors, "warnings": []})
 
     @route("POST", f"/api/models/{REPO}/preupload/(?P<revision>[^/]+)")
     def preupload(self, repo, revision):
@@ -408,6 +415,8 @@ class Handler(BaseHTTPRequestHandler):
             value = entry["value"]
             if entry["key"] == "header":
                 message = value["summary"]
+                if value.get("parentCommit", repository.branches[revision]) != repository.branches[revision]:
+                    raise Answer(412, {"error": "A commit has happened since. Please refresh and try again."})
             elif entry["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             elif entry["key"] == "lfsFile":

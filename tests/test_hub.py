@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from getpass import getuser
 from pathlib import Path
 from types import SimpleNamespace
@@ -59,7 +60,6 @@ class TestPublished:
             repository = published.hub.repositories[f"org/mulki-{task.partition('-')[0]}"]
             assert repository.made() == [f"Model after {task}"]
             assert repository.tags == {"v1": repository.branches["main"]}
-        assert list(published.hub.repositories) == ["org/mulki-task1", "org/mulki-task2"]
         (collection,) = published.hub.collections.values()
         assert [item["id"] for item in collection["items"]] == ["org/mulki-task1", "org/mulki-task2"]
 
@@ -146,20 +146,6 @@ for number, source in ((1, sys.argv[1]), (2, sys.argv[2])):
             assert (len(repository.made()), list(repository.tags)) == (1, ["v1"])
         assert json.loads(record.read_text()) == pushes
 
-    def test_a_changed_checkpoint_is_the_next_version(self, published, tmp_path):
-        shutil.copytree(published.out, tmp_path / "out")
-        record = tmp_path / "out" / "pushes.json"
-        first, second = json.loads(record.read_text())
-        record.write_text(json.dumps([first, second | {"repo_id": "org/other"}]))
-        options = ["--hub_model_id", "org/other"]
-        with (tmp_path / "out/task2-shapes/README.md").open("a") as card:
-            card.write("\nA line more.\n")
-        published.hub.repositories["org/other"] = published.hub.repositories["org/mulki-task2"]
-        record.write_text(json.dumps([first, second | {"repo_id": "org/other", "commit": None}]))
-        push("out", *options, env=published.env, cwd=tmp_path)
-        repository = published.hub.repositories["org/other"]
-        assert repository.tags["v2"] == repository.branches["main"] != repository.tags["v1"]
-
     def test_a_run_that_was_not_pushed(self, published, tmp_path):
         shutil.copytree(published.out, tmp_path / "out")
         (tmp_path / "out" / "pushes.json").unlink()
@@ -178,6 +164,17 @@ for number, source in ((1, sys.argv[1]), (2, sys.argv[2])):
 
 
 class TestTakenUp:
+    def test_a_recipe_of_the_hub_says_only_what_is_learned(self, published, tmp_path):
+        """It can neither choose folders, nor delete, nor publish."""
+        shutil.copytree(published.out / "task1-colours", tmp_path / "out/task1-colours")
+        with (tmp_path / "out/task1-colours/recipe.yaml").open("a") as recipe:
+            recipe.write("output_dir: precious\noverwrite: true\npush_to_hub: true\n")
+        env = published.env | {"HF_HOME": str(tmp_path / "home")}
+        push("out", "--hub_model_id", "org/evil", env=env, cwd=tmp_path)
+        words = ["-m", "mulki_hf.train", "--resume_from_hub", "org/evil-task1", "--output_dir", tmp_path / "new"]
+        done = run(sys.executable, *words, env=env, cwd=published.place, status=1)
+        assert "org/evil-task1: unknown key 'output_dir'" in done.stderr
+
     @pytest.mark.parametrize("config", [True, False], ids=["own recipe", "recipe of the hub"])
     def test_equals_the_uninterrupted_run(self, published, tmp_path, config):
         words = ["--config", "stream.yaml"] if config else ["--use_cpu", "true"]
@@ -185,14 +182,15 @@ class TestTakenUp:
         done = run(sys.executable, "-m", "mulki_hf.train", *words, env=published.env, cwd=published.place)
         assert "task 1/2" not in done.stdout
         whole, resumed = (json.loads((out / "results.json").read_text()) for out in (published.out, tmp_path / "out"))
-        for part in ("zero_shot", "accuracy", "metrics", "base"):
-            assert whole[part] == resumed[part] or part == "base"
+        for part in ("zero_shot", "accuracy", "metrics"):
+            assert whole[part] == resumed[part]
         for name in ("model", "prototypes"):
             files = [out / f"task2-shapes/{name}.safetensors" for out in (published.out, tmp_path / "out")]
             assert files[0].read_bytes() == files[1].read_bytes()
         # The checkpoint that it started from is there, and not pushed as its own.
         assert load_file(tmp_path / "out/task1-colours/model.safetensors")
-        assert list(published.hub.repositories)[:2] == ["org/mulki-task1", "org/mulki-task2"]
+        (record,) = json.loads((tmp_path / "out/pushes.json").read_text())
+        assert (record["folder"], record["repo_id"]) == ("task1-colours", "org/mulki-task1")
 
     def test_absolute_paths_of_another_machine(self, published, tmp_path):
         """The recipe on the Hub knows file names only; a recipe with this machine's folders goes on with it."""
@@ -280,10 +278,60 @@ class TestFaults:
         assert second.began - first.began >= 3
         assert len(repository.made()) == 1
 
+    def test_the_hubs_own_rate_limit_is_kept(self, hub, hub_env, repository, waiting):
+        hub.faults.append(Fault("POST", COMMIT, status=429, headers={"RateLimit": '"api";r=0;t=2'}))
+        push("out", env=hub_env, cwd=waiting)
+        first, second = hub.seen("POST", COMMIT)[:2]
+        assert second.began - first.began >= 3
+        assert len(repository.made()) == 1
+
+    def test_a_changed_checkpoint_is_the_next_version(self, hub, hub_env, repository, waiting):
+        record = waiting / "out/pushes.json"
+        for _ in range(2):
+            (entry,) = json.loads(record.read_text())
+            record.write_text(json.dumps([entry | {"commit": None}]))
+            push("out", env=hub_env, cwd=waiting)
+            with (waiting / "out/task1-colours/README.md").open("a") as card:
+                card.write("\nA line more.\n")
+        assert repository.tags["v2"] == repository.branches["main"] != repository.tags["v1"]
+
+    def test_a_file_with_the_token_is_not_uploaded(self, hub, hub_env, repository, waiting):
+        (waiting / "out/task1-colours/notes.txt").write_text(f"my token is {SECRET}")
+        done = push("out", env=hub_env, cwd=waiting, status=1)
+        assert "notes.txt holds the token; nothing was uploaded" in done.stdout
+        assert repository.made() == [] and not any(SECRET.encode() in request.body for request in hub.requests)
+
+    def test_a_server_that_stalls_after_it_was_gone(self, hub_env, waiting):
+        """The library makes its client anew after a refused connection; the time-out must hold for that one too."""
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            script = """
+import sys
+from huggingface_hub import constants
+from huggingface_hub.utils import http_backoff
+from mulki_hf.hub import Outbox
+Outbox("out", timeout=1)
+for url in ("http://127.0.0.1:9", sys.argv[1]):
+    try:
+        http_backoff("GET", url, max_retries=0)
+    except Exception as error:
+        print(type(error).__name__)
+"""
+            address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            done = run(sys.executable, "-c", script, address, env=hub_env, cwd=waiting)
+        assert done.stdout.split() == ["ConnectError", "ReadTimeout"]
+
+    def test_offline_is_not_waited_for(self, hub_env, waiting):
+        began = time.monotonic()
+        done = push("out", env=hub_env | {"HF_HUB_OFFLINE": "1"}, cwd=waiting, status=1)
+        assert "HF_HUB_OFFLINE is set" in done.stdout and time.monotonic() - began < 20
+        assert "next try" not in done.stderr
+
     def test_that_stays_leaves_the_push_pending(self, hub, hub_env, repository, waiting):
         hub.faults.append(Fault("POST", COMMIT, times=2, status=503))
         done = push("out", "--hub_retries", "1", env=hub_env, cwd=waiting, status=1)
-        assert done.stderr.splitlines()[-1].startswith("error: 1 of 1 pushes are pending")
+        assert done.stderr.splitlines()[-1].startswith("error: 1 of 1 pushes pending")
         assert "python -m mulki_hf.push out" in done.stderr
         assert SECRET not in done.stdout + done.stderr
         (entry,) = json.loads((waiting / "out/pushes.json").read_text())
@@ -306,9 +354,12 @@ class TestFaults:
 
     def test_signatures_of_storage_are_not_recorded(self, hub, hub_env, repository, waiting):
         hub.faults.append(Fault("PUT", STORE, status=403))
-        push("out", env=hub_env, cwd=waiting, status=1)
+        hub.faults.append(Fault("PUT", STORE, status=500))
+        hub.faults.reverse()
+        done = push("out", env=hub_env, cwd=waiting, status=1)
         (entry,) = json.loads((waiting / "out/pushes.json").read_text())
         assert "403" in entry["error"] and "signed" not in entry["error"]
+        assert "lfs-storage" in done.stderr and "signed" not in done.stderr
 
     def test_training_does_not_wait(self, hub, hub_env, repository, waiting):
         hub.faults.append(Fault("POST", COMMIT, delay=3.0))
@@ -317,7 +368,8 @@ import time
 from mulki_hf.hub import Outbox
 outbox = Outbox("out")
 began = time.monotonic()
-outbox.send_pending_in_background()
+for push in outbox.pending:
+    outbox.send_in_background(push)
 print(time.monotonic() - began)
 outbox.wait()
 print(time.monotonic() - began)
@@ -334,8 +386,8 @@ outbox.raise_for_pending()
         options = ["--push_to_hub", "--hub_model_id", "org/mulki", "--hub_retries", "0"]
         done = train(*options, env=env, cwd=tmp_path, status=1)
         assert done.stderr.splitlines()[-1] == (
-            "error: 1 of 2 pushes are pending (checkpoints and results are complete); "
-            "send them with: python -m mulki_hf.push out"
+            "error: 1 of 2 pushes pending (the checkpoints are complete on disk); "
+            "send with: python -m mulki_hf.push out"
         )
         assert json.loads((tmp_path / "out/results.json").read_text())["metrics"]
         assert (tmp_path / "out/task1-colours/model.safetensors").is_file()
@@ -343,8 +395,15 @@ outbox.raise_for_pending()
         assert hub.repositories["org/mulki-task2"].made() == ["Model after task2-shapes"]
         # The resumed run, which has nothing to train, sends it too.
         hub.faults.clear()
-        done = train("--resume", *options, env=env, cwd=tmp_path)
+        train("--resume", *options, env=env, cwd=tmp_path)
         assert hub.repositories["org/mulki-task1"].made() == ["Model after task1-colours"]
+        # And what was learned before --push_to_hub was given.
+        (tmp_path / "out/pushes.json").unlink()
+        options[2] = "ann/late"
+        train("--resume", *options, "--license", "mit", env=env, cwd=tmp_path)
+        for number in (1, 2):
+            card = hub.files(f"ann/late-task{number}")["README.md"].decode()
+            assert f'"ann/late-task{number}"' in card
         assert len(hub.repositories["org/mulki-task2"].made()) == 1
 
 
@@ -353,6 +412,29 @@ def finished_task(published, tmp_path):
     """A folder with a trained task that was never pushed."""
     shutil.copytree(published.out / "task1-colours", tmp_path / "out/task1-colours")
     return tmp_path
+
+
+def test_a_crash_sends_what_is_under_way_and_says_what_is_pending(hub, tmp_path):
+    save_tiny(tmp_path / "tiny-clip")
+    stream_writer(tmp_path, ".")()
+    env = hub_environment(hub, tmp_path / "hf-home")
+    script = """
+from mulki_hf import train
+from mulki_hf.trainer import MulKITrainer
+learn = MulKITrainer.train
+def crash(self, **kwargs):
+    if self.task.name == "shapes":
+        raise OSError("disk full")
+    return learn(self, **kwargs)
+MulKITrainer.train = crash
+train.main(["--config", "stream.yaml", "--push_to_hub", "--hub_model_id", "org/mulki", "--hub_retries", RETRIES])
+"""
+    for retries in (0, 1):
+        hub.faults = [Fault("POST", COMMIT, status=503)]
+        done = python(script.replace("RETRIES", f'"{retries}", "--overwrite"'), env=env, cwd=tmp_path, status=1)
+        assert "disk full" in done.stderr
+        assert ("1 of 1 pushes pending" in done.stdout) == (retries == 0)
+        assert len(hub.repositories["org/mulki-task1"].made()) == retries
 
 
 class TestBeforeTraining:
@@ -365,13 +447,14 @@ class TestBeforeTraining:
             ("hf_stranger", "org/mulki", r"does not allow this \(403\)"),
             (SECRET, "org/mulki--x", "makes no legal repository name"),
             (SECRET, "org/" + 100 * "a", "makes no legal repository name"),
+            (SECRET, "org/mulki --license Apache-2", "must be one of"),
         ],
     )
     def test_what_a_person_can_mend(self, hub, hub_env, finished_task, token, model_id, message):
         env = {name: value for name, value in hub_env.items() if name != "HF_TOKEN"}
         if token:
             env["HF_TOKEN"] = token
-        done = push("out", "--hub_model_id", model_id, env=env, cwd=finished_task, status=1)
+        done = push("out", "--hub_model_id", *model_id.split(), env=env, cwd=finished_task, status=1)
         assert re.search(message, done.stderr), done.stderr
         assert "Traceback" not in done.stderr and (not token or token not in done.stderr)
         assert not any(repository.made() for repository in hub.repositories.values())
@@ -391,6 +474,17 @@ class TestBeforeTraining:
         options = ["--hub_model_id", "org/mulki", "--hub_retries", "1"]
         done = push("out", *options, env=env, cwd=finished_task, status=1)
         assert "can't reach http://127.0.0.1:9" in done.stderr
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["elsewhere"], "'elsewhere' is no folder"),
+            (["out", "--hub_collection", "x"], "give --hub_model_id too"),
+            (["out", "--hub_model_id", "org/m", "--hub_retries", "-1"], "hub_retries must be >= 0"),
+        ],
+    )
+    def test_options_of_push(self, hub_env, finished_task, options, message):
+        assert message in push(*options, env=hub_env, cwd=finished_task, status=1).stderr
 
     def test_nothing_is_trained_in_vain(self, hub, tmp_path):
         save_tiny(tmp_path / "tiny-clip")
@@ -423,6 +517,21 @@ def test_two_ranks_make_one_commit(hub, tmp_path):
         assert "--num_processes 2" in hub.files(f"org/mulki-task{number}")["README.md"].decode()
     assert len(hub.seen("GET", "whoami")) == 1
     assert len(hub.seen("POST", "/repos/create")) == 2
+    hub.requests.clear()
+    recipe = words[words.index("--config") : words.index("--push_to_hub")]
+    at = words.index("mulki_hf.train")
+    run(
+        *words[: at + 1],
+        *recipe,
+        "--resume_from_hub",
+        "org/mulki-task1",
+        "--output_dir",
+        "further",
+        env=env,
+        cwd=tmp_path,
+    )
+    assert len(hub.seen("HEAD", "results.json")) <= 2 and len(hub.seen("GET", "/models/org/mulki-task1")) <= 4
+    assert (tmp_path / "further/task2-shapes/model.safetensors").is_file()
 
     env["HF_TOKEN"] = "hf_stranger"
     done = subprocess.run([*words, "--output_dir", "other"], capture_output=True, text=True, env=env, cwd=tmp_path)

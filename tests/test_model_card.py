@@ -134,6 +134,15 @@ class TestText:
         snippet = re.search(r"labels = (\[.*\])  #", task_card(results, "task2-digits")).group(1)
         assert json.loads(snippet) == eval(snippet) == [nasty, "b"]
 
+    def test_a_stream_that_went_on_elsewhere(self):
+        results = make_results(1)
+        results.provenance = results.provenance | {"hardware": "1 process on a GPU"}
+        results.add(ROWS[1], seconds=5.0)
+        text = task_card(results, "task2-digits")
+        first, second = text.index("Task 1:"), text.index("Task 2:")
+        assert first < text.index("2 CPU cores") < second < text.index("a GPU")
+        assert "Task 1:" not in task_card(make_results(), "task2-digits")
+
     def test_same_results_same_card(self, tmp_path):
         results = make_results()
         results.save(tmp_path)
@@ -149,11 +158,15 @@ class TestLicences:
         assert describe_base("clip-nano", "main", None) == BaseModel("clip-nano", license="apache-2.0")
         assert describe_base("org/clip", "v1", None) == BaseModel("org/clip", "org/clip", "v1")
 
+    def test_a_card_that_is_no_yaml_is_no_licence(self, tmp_path):
+        (tmp_path / "README.md").write_text("---\nlicense: [\n---\n# Mine\n")
+        assert describe_base(str(tmp_path), "main", None).license is None
+
     def test_are_looked_up_on_the_hub(self, monkeypatch):
         results = make_results()
         results.base.license = results.tasks[0].license = None
         known = {"openai/clip-vit-base-patch16": "mit", "timm/oxford-iiit-pet": "cc-by-sa-4.0"}
-        monkeypatch.setattr(model_card, "licence_of", lambda kind, repo_id: known[repo_id])
+        monkeypatch.setattr(model_card, "licence_of", lambda kind, repo_id, token: known[repo_id])
         look_up_licences(results)
         assert (results.base.license, results.tasks[0].license, results.tasks[1].license) == (
             "mit",

@@ -1,13 +1,14 @@
 """What the results say of where they come from, and what they don't."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator
 from conftest import SECRET
 
-from mulki_hf.provenance import command_line, git_commit, hardware, library_versions, shareable
+from mulki_hf.provenance import command_line, git_commit, hardware, library_versions, provenance, shareable
 
 
 @pytest.fixture
@@ -16,11 +17,16 @@ def accelerator():
 
 
 class TestCommand:
-    @pytest.mark.parametrize("option", [["--hub_token", SECRET], [f"--hub_token={SECRET}"]])
+    @pytest.mark.parametrize(
+        "option",
+        [["--hub_token", SECRET], [f"--hub_token={SECRET}"], ["--hub-token", SECRET], [f"--hub-token={SECRET}"]],
+    )
     def test_no_token(self, accelerator, option):
         command = command_line(["--config", "quickstart", *option, "--seed", "3"], accelerator)
         assert SECRET not in command
-        assert command.startswith("python -m mulki_hf.train --config quickstart --hub_token")
+        assert command.replace("-token", "_token").startswith(
+            "python -m mulki_hf.train --config quickstart --hub_token"
+        )
         assert command.endswith("--seed 3")
 
     def test_no_folders(self, accelerator):
@@ -34,6 +40,29 @@ class TestCommand:
     def test_accelerate(self, accelerator, monkeypatch):
         monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
         assert command_line([], accelerator) == "accelerate launch -m mulki_hf.train"
+
+
+def test_a_secret_in_any_other_place(accelerator):
+    assert SECRET not in str(provenance(accelerator, ["--hub_model_id", f"x{SECRET}"], [None, SECRET]))
+
+
+@pytest.mark.parametrize(
+    ("value", "shared"),
+    [
+        ("../../ann/x", "x"),
+        ("zip://*::/home/ann/a.zip", "zip://*::a.zip"),
+        ('{"train": "/home/ann/x.tar"}', '{"train": "x.tar"}'),
+        ("a=/home/ann/x", "a=x"),
+        ("https://ann:pw@host/x.tar?X-Amz-Signature=1", "https://host/x.tar"),
+        ("https://host/data/x.tar", "https://host/data/x.tar"),
+        (str(Path.home()), "~"),
+        ("the colour {} on a/the wall / floor", "the colour {} on a/the wall / floor"),
+        ("org/clip", "org/clip"),
+    ],
+)
+def test_shareable_text(value, shared):
+    assert shareable(value) == shared
+    assert shareable({value: [value]}) == {shared: [shared]}
 
 
 def test_shareable_cuts_absolute_paths_however_deep():

@@ -15,7 +15,7 @@ from mulki_hf.run_folder import earlier_results, start_results
 def elsewhere(stream_yaml, tmp_path, monkeypatch):
     """After its first task a stream was put on the Hub from a machine with other folders; returns the files there."""
     stream, config = parse(["--config", str(stream_yaml())])
-    results = start_results(None, stream, config, load_stream(stream), None)
+    results = start_results(None, None, stream, config, load_stream(stream), None)
     results.zero_shot = [10.0, 20.0]
     results.add([90.0, 30.0])
     text = json.dumps(results.config).replace(str(tmp_path), "/elsewhere/deep/down")
@@ -24,14 +24,16 @@ def elsewhere(stream_yaml, tmp_path, monkeypatch):
     folder.mkdir()
     results.save(folder)
     write_recipe(results.config, folder / "recipe.yaml")
+    monkeypatch.setattr(run_folder, "pinned", lambda source, token: f"{source}@abc")
     monkeypatch.setattr(run_folder, "fetch_file", lambda source, name, token: folder / name)
     return folder
 
 
 def resumed(stream_yaml, *options):
     stream, config = parse(["--config", str(stream_yaml()), "--resume_from_hub", "org/mulki-task1", *options])
-    earlier = earlier_results(run_folder.Path(config.output_dir), stream, None)
-    return start_results(earlier, stream, config, load_stream(stream), None), config
+    earlier, source = earlier_results(run_folder.Path(config.output_dir), stream, None)
+    assert source == "org/mulki-task1@abc"
+    return start_results(earlier, source, stream, config, load_stream(stream), None), config
 
 
 def test_own_recipe_with_own_folders_goes_on(elsewhere, stream_yaml):
@@ -39,6 +41,11 @@ def test_own_recipe_with_own_folders_goes_on(elsewhere, stream_yaml):
     assert (results.finished, results.zero_shot) == (1, [10.0, 20.0])
     # From here on it is this machine's configuration.
     assert results.config["output_dir"] == config.output_dir
+
+
+def test_a_licence_can_still_be_given(elsewhere, stream_yaml):
+    assert resumed(stream_yaml)[0].base.license is None
+    assert resumed(stream_yaml, "--license", "mit")[0].base.license == "mit"
 
 
 def test_another_configuration_is_refused(elsewhere, stream_yaml):
