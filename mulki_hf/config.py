@@ -139,7 +139,10 @@ class HubArguments:
     )
     hub_retries: int = field(
         default=6,
-        metadata={"help": "How often a push is tried again, after 1, 2, 4, ... seconds, before it is left pending."},
+        metadata={
+            "help": "How often a push is tried again, after 1, 2, 4, ... seconds, before it is left pending; each try has "
+            "huggingface_hub's own five of every upload."
+        },
     )
     hub_timeout: float = field(
         default=60.0, metadata={"help": "Seconds without an answer after which a request to the Hub has failed."}

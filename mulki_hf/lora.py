@@ -155,7 +155,8 @@ def check_lora(model: nn.Module, args) -> list[str]:
 
 def save_adapter(model: nn.Module, folder: Path) -> None:
     """Write the student's adapter alone, as `PeftModel.from_pretrained` reads it."""
-    model.save_pretrained(str(folder), selected_adapters=[STUDENT])
+    # Adapters of linear layers alone; to find that out, peft would look for the base model's configuration on the Hub.
+    model.save_pretrained(str(folder), selected_adapters=[STUDENT], save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # peft's empty form; the card comes from `model_card`
 
 

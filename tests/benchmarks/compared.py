@@ -15,6 +15,7 @@ from transformers.models.clip import CLIPImageProcessorPil
 
 from mulki_hf import MulKIConfig, MulKITrainer, Task
 from mulki_hf.images import image_transform
+from mulki_hf.lora import add_lora, save_adapter
 from mulki_hf.models import load_model, load_processor
 from mulki_hf.text import encode_classes, tokenize_prompts
 
@@ -139,7 +140,14 @@ def make_trainer(name: str, shape: str, towers: str, folder: Path, **settings):
     args = MulKIConfig(**options | settings)
     task, processor = make_task(sizes), make_processor(shape)
     if method == "plain":
-        return PlainTrainer(make_model(shape), args, task, processor)
+        model = make_model(shape) if args.lora_r is None else add_lora(make_model(shape), args, shape)
+        return PlainTrainer(model, args, task, processor)
+    if args.lora_r is not None:
+        # A later task of a stream: teacher P is the previous adapter.
+        if not (folder / "adapter").exists():
+            save_adapter(add_lora(make_model(shape), args, shape), folder / "adapter")
+        model = add_lora(make_model(shape), args, shape, folder / "adapter")
+        return MulKITrainer(model, args, task, processor)
     reference = make_rows(sizes.side, 2 * sizes.images, 2).select_columns(["image"]) if method == "snd" else None
     # Teachers from disk, as in a stream; the previous one has other weights than the original.
     saved = folder / "teacher"

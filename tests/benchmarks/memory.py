@@ -19,11 +19,14 @@ from .step import ROWS, WAYS
 def peak(name: str, args) -> float:
     """Peak memory in MiB of a few steps of the row `name` in this process."""
     with scratch() as folder:
-        if name != "plain":
+        settings = settings_of(args) | {"max_steps": 3}
+        if args.lora:
+            settings["lora_r"] = 16
+        elif name != "plain":
             # The teachers' files, made by another process than the one that is measured.
             code = "import sys; from tests.benchmarks.memory import make_teachers; make_teachers(*sys.argv[1:])"
             subprocess.run([sys.executable, "-c", code, args.shape, folder], check=True)
-        trainer = make_trainer(name, args.shape, args.towers, Path(folder), **settings_of(args) | {"max_steps": 3})
+        trainer = make_trainer(name, args.shape, args.towers, Path(folder), **settings)
         trainer.train()
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
@@ -37,16 +40,18 @@ def make_teachers(shape: str, folder: str) -> None:
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--towers", choices=ROWS, default="both")
+    parser.add_argument("--lora", action="store_true", help="LoRA of rank 16, against plain LoRA fine-tuning with peft")
     parser.add_argument("--row", help="measure this row in this process and print its MiB")
     args = parser.parse_args()
     if args.row:
         print(peak(args.row, args))
         return
     measured = {}
-    for name in ROWS[args.towers]:
+    rows = ("plain", "mulki-cached", "mulki-live") if args.lora else ROWS[args.towers]
+    for name in rows:
         command = [sys.executable, "-m", "tests.benchmarks.memory", *sys.argv[1:], "--row", name]
         measured[name] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
-    print(f"{args.shape}, {args.towers}, {machine()}")
+    print(f"{args.shape}, {args.towers}{', LoRA' if args.lora else ''}, {machine()}")
     table = [["peak memory", "MiB", "against plain"]]
     for name, value in measured.items():
         method, _, way = name.partition("-")
