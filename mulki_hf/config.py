@@ -140,8 +140,8 @@ class HubArguments:
     hub_retries: int = field(
         default=6,
         metadata={
-            "help": "How often a push is tried again, after 1, 2, 4, ... seconds, before it is left pending; each try has "
-            "huggingface_hub's own five of every upload."
+            "help": "How often a push is tried again, after 1, 2, 4, ... seconds, before it is left pending; each try "
+            "has huggingface_hub's own five of every upload."
         },
     )
     hub_timeout: float = field(
