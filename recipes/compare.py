@@ -1,6 +1,6 @@
 """Mean and spread of runs: `python recipes/compare.py runs/*/results.json [--record FILE]`.
 
-Runs of equal method and learning rate are seeds of one row. `--record` also writes every run, with seed and versions,
+Runs of equal method, LoRA rank and learning rate are seeds of one row. `--record` also writes every run, with seed and versions,
 into one JSON file.
 """
 
@@ -24,7 +24,8 @@ def main() -> None:
     runs = [StreamResults.load(path.parent) for path in args.results]
     groups = defaultdict(list)
     for run in runs:
-        groups[run.method, run.config["learning_rate"]].append(run.metrics)
+        rank = run.config["lora_r"]
+        groups[run.method + (f", LoRA r={rank}" if rank else ""), run.config["learning_rate"]].append(run.metrics)
     rows = [["method", "learning rate", "seeds", *(metric.capitalize() for metric in METRICS)]]
     for (method, rate), metrics in groups.items():
         spread = [[run[metric] for run in metrics] for metric in METRICS]
@@ -32,7 +33,7 @@ def main() -> None:
         rows.append([method, f"{rate:g}", str(len(metrics)), *cells])
     print(markdown_table(rows))
     if args.record:
-        kept = ("seed", "max_steps", "learning_rate", "per_device_train_batch_size", "evaluate_on")
+        kept = ("lora_r", "seed", "max_steps", "learning_rate", "per_device_train_batch_size", "evaluate_on")
         record = [
             {
                 "method": run.method,
