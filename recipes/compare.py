@@ -1,7 +1,7 @@
 """Mean and spread of runs: `python recipes/compare.py runs/*/results.json [--record FILE]`.
 
-Runs of equal method, LoRA rank and learning rate are seeds of one row. `--record` also writes every run, with seed and versions,
-into one JSON file.
+Runs of equal method, LoRA rank and learning rate are seeds of one row. `--record` also writes every run, with seed and
+versions, into one JSON file.
 """
 
 import argparse
