@@ -102,7 +102,7 @@ class ArrayCache:
         if writes:
             rows.flush()
             for stale in self.folder.glob(f"{name}-{'[0-9a-f]' * 16}.npy"):
-                stale.unlink()
+                stale.unlink(missing_ok=True)
             os.replace(partial, path)
         self.accelerator.wait_for_everyone()
 

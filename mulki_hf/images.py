@@ -58,7 +58,7 @@ def cached_images(rows: datasets.Dataset, image_processor, cache: ArrayCache, na
         lambda batch: batch["pixels"].to(torch.uint8),
         f"{name}: images",
     )
-    labels = torch.tensor(rows.with_format("numpy")["label"]) if "label" in rows.column_names else None
+    labels = torch.tensor(rows.with_format("numpy")["label"][:]) if "label" in rows.column_names else None
     return CachedImages(table, labels, image_processor)
 
 

@@ -200,7 +200,10 @@ class AdapterTeacher(Teacher):
             for name, value in self._source.state_dict().items()
             if "lora_" not in name or (own and own in name)
         }
-        scaling = str(self.student.peft_config[PREVIOUS]) if own else ""
+        scaling = ""
+        if own:
+            config = self.student.peft_config[PREVIOUS]
+            scaling = f"r {config.r} alpha {config.lora_alpha}"
         return weights_fingerprint(self._source, state) + scaling
 
     def release(self) -> None:
@@ -265,7 +268,8 @@ class AdapterAverage:
     """Uniform running average of the student's weight change; the counterpart of [`averaging.WeightAverage`].
 
     The average of products of rank r has a higher rank. It is kept in factors of at most `8 r`; beyond that, and at the
-    end to r again, it is cut by SVD, and `error` says what was lost (largest relative error of a layer).
+    end to r again, it is cut by SVD. `error` is the largest relative error of a single cut; the losses of several cuts
+    add up.
 
     Args:
         model: a `PeftModel`.

@@ -126,7 +126,8 @@ def prepare_folder(
     checkpoint = fetch_checkpoint(source, token) if source else None
     output.mkdir(parents=True, exist_ok=True)
     if stream.overwrite:
-        folders = [path.parent for path in output.glob("task*-*/config.json")]
+        markers = ("config.json", "adapter/adapter_config.json")
+        folders = {output / path.relative_to(output).parts[0] for m in markers for path in output.glob(f"task*-*/{m}")}
         for folder in [*folders, output / UNFINISHED, output / "runs"]:
             shutil.rmtree(folder, ignore_errors=True)
         for name in (StreamResults.FILE, Outbox.FILE, *PICTURES):

@@ -162,8 +162,8 @@ def run(stream: StreamConfig, config: MulKIConfig, argv: list[str] | None = None
             row = evaluate(student, position + 1, f"{task.name}: evaluation on every task")
             prototypes = trainer.prototypes_of(student)
             results.add(row, time.monotonic() - began)
-            if config.lora_r is not None and trainer.weight_average is not None:
-                results.tasks[position].lora_error = trainer.weight_average.error
+            if config.lora_r is not None:
+                results.tasks[position].lora_error = trainer.lora_error
             if main_process:
                 save_checkpoint(folder, student, processor, prototypes)
                 describe_checkpoint(folder, results, outbox and outbox.planned[folder.name].repo_id)

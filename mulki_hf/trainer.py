@@ -20,7 +20,7 @@ from .cache import ArrayCache, Table, WithTables, weights_fingerprint
 from .config import MulKIConfig
 from .errors import ConfigurationError
 from .images import cached_images, encode_images, image_transform
-from .lora import PREVIOUS, AdapterAverage, AdapterTeacher, is_adapted, merge_adapters
+from .lora import PREVIOUS, STUDENT, AdapterAverage, AdapterTeacher, is_adapted, merge_adapters
 from .objectives import OBJECTIVES, FeatureBatch, Prototypes, TeacherFeatures
 from .objectives.base import class_logits, task_loss
 from .prototypes import compute_prototypes
@@ -92,6 +92,16 @@ class MulKITrainer(Trainer):
         adapted = is_adapted(model)
         if not isinstance(model.get_base_model() if adapted else model, CLIPModel):
             raise ConfigurationError(f"model must be a CLIPModel, or one with adapters, got {type(model).__name__}")
+        if adapted and (original_model is not None or previous_model is not None):
+            raise ConfigurationError(
+                "a model with adapters is its own teacher: leave original_model and previous_model"
+            )
+        if adapted and STUDENT not in model.peft_config:
+            raise ConfigurationError(
+                f"the adapter to train must be called {STUDENT!r}, got {', '.join(model.peft_config)}"
+            )
+        if args.lora_r is not None and not adapted:
+            raise ConfigurationError("lora_r: the model has no adapters; make them with mulki_hf.lora.add_lora")
         self.task = task
         self.reference_dataset = reference_dataset
         self.random_resized_crop = random_resized_crop
@@ -120,7 +130,7 @@ class MulKITrainer(Trainer):
         prompts = tokenize_prompts(processing_class.tokenizer, task.class_names, task.templates)
         self.prompts = {name: ids.to(self.args.device) for name, ids in prompts.items()}
         self.trains_text = any(p.requires_grad and "text_" in name for name, p in model.named_parameters())
-        if adapted and original_model is None:
+        if adapted:
             self.original = AdapterTeacher("original", model)
             self.previous = AdapterTeacher("previous", model) if PREVIOUS in model.peft_config else self.original
         else:
@@ -137,6 +147,8 @@ class MulKITrainer(Trainer):
             args.dataloader_num_workers,
         )
 
+        # With adapters: the largest relative error of cutting a weight change back to their rank.
+        self.lora_error = 0.0
         self.weight_average = None
         if self.objective.average_every:
             self.weight_average = (AdapterAverage if adapted else WeightAverage)(model, self.objective.average_every)
@@ -210,7 +222,7 @@ class MulKITrainer(Trainer):
         return self._prototypes(model, table)
 
     def _prototypes(self, model: CLIPModel, features: Table) -> Prototypes:
-        labels = torch.tensor(self.task.train.with_format("numpy")["label"])
+        labels = torch.tensor(self.task.train.with_format("numpy")["label"][:])
         return compute_prototypes(features, labels, self._classes_under(model))
 
     def _training_samples(self) -> Samples:
@@ -339,12 +351,14 @@ class MulKITrainer(Trainer):
             text_model, chunk = self.model.text_model, self.args.text_chunk
             with chunked_text_tower(text_model, chunk) if self.trains_text else nullcontext():
                 output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        if isinstance(self.weight_average, AdapterAverage):
+            self.lora_error = self.weight_average.error
         if self.objective.merge is not None:
             teacher, alpha = self.objective.merge
             # The first task has no previous weights to merge with.
             if teacher == "original" or self.previous is not self.original:
                 if isinstance(self.teachers[teacher], AdapterTeacher):
-                    self.weight_average.error = max(self.weight_average.error, merge_adapters(self.model, alpha))
+                    self.lora_error = max(self.lora_error, merge_adapters(self.model, alpha))
                 else:
                     merge_weights(self.model, self.teachers[teacher].model, alpha)
                     self.teachers[teacher].release()

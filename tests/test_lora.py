@@ -137,7 +137,22 @@ class TestTraining:
         trainer = trainer_of(model, args, processor)
         trainer.train()
         assert torch.isfinite(torch.tensor(trainer.state.log_history[0]["loss"]))
-        assert any(p.abs().max() > 0 for name, p in model.named_parameters() if "lora_B" in name)
+        assert all(p.abs().max() > 0 for name, p in model.named_parameters() if "lora_B" in name)
+
+    def test_merge_without_averaging(self, trained, lora_args, processor):
+        _, model = trained
+        trainer = trainer_of(model, lora_args(average_every=0, merge_alpha=0.3), processor)
+        trainer.train()
+        assert trainer.weight_average is None and trainer.lora_error > 0
+
+    def test_misuse_is_refused(self, lora_args, processor):
+        with pytest.raises(ConfigurationError, match="the model has no adapters"):
+            trainer_of(tiny_model(), lora_args(), processor)
+        with pytest.raises(ConfigurationError, match="is its own teacher"):
+            trainer_of(add_lora(tiny_model(), lora_args(), "tiny"), lora_args(), processor, previous_model=tiny_model())
+        named = get_peft_model(tiny_model(), LoraConfig(r=2, target_modules=["q_proj"]), adapter_name="mine")
+        with pytest.raises(ConfigurationError, match="must be called 'default', got mine"):
+            trainer_of(named, lora_args(), processor)
 
     def test_a_peft_model_of_the_users_own(self, make_args, processor):
         model = get_peft_model(tiny_model(), LoraConfig(r=2, target_modules=["q_proj", "v_proj"]))
