@@ -91,7 +91,7 @@ class MulKITrainer(Trainer):
     ):
         adapted = is_adapted(model)
         if not isinstance(model.get_base_model() if adapted else model, CLIPModel):
-            raise ConfigurationError(f"model must be a CLIPModel, or one with adapters, got {type(model).__name__}")
+            raise ConfigurationError(f"model must be a CLIPModel or a PeftModel of one, got {type(model).__name__}")
         if adapted and (original_model is not None or previous_model is not None):
             raise ConfigurationError(
                 "a model with adapters is its own teacher: leave original_model and previous_model"

@@ -238,7 +238,7 @@ class TestStageFour:
 class TestBadInput:
     def test_model_is_no_clip(self, make_args, processor):
         tiny = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
-        with pytest.raises(ConfigurationError, match="model must be a CLIPModel, got BertModel"):
+        with pytest.raises(ConfigurationError, match="model must be a CLIPModel or a PeftModel of one, got BertModel"):
             make_trainer(make_args(), processor, BertModel(BertConfig(vocab_size=10, **tiny)))
 
     def test_reference_data_missing_or_not_wanted(self, make_args, processor):
