@@ -1,10 +1,12 @@
 """Stage 4, making connections between models: a running weight average within a task, a merge between tasks."""
 
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import TrainerCallback
 
 
@@ -17,45 +19,93 @@ class WeightAverage:
         model: its parameters with `requires_grad` are averaged; frozen ones never change.
         every (`int`): optimizer steps between two samples; at most the number of steps of the task, so that a short
             task does not average to its starting weights.
+        folder (*optional*): keep the average on disk, where one tensor at a time takes memory. Default: in the memory
+            of the model's device.
     """
 
-    FILE = "weight_average.safetensors"
+    CHECKPOINT = "weight_average"
 
-    def __init__(self, model: nn.Module, every: int):
+    def __init__(self, model: nn.Module, every: int, folder: str | Path | None = None):
         self.model = model
         self.every = every
-        self.average = {name: p.detach().float().clone() for name, p in self._trainable()}
+        self.folder = folder
+        self.average: Mapping[str, Tensor] = {}
 
-    def _trainable(self):
+    def values(self) -> Iterator[tuple[str, Tensor]]:
+        """What is averaged, one tensor after another."""
         return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
+
+    @torch.no_grad()
+    def start(self) -> None:
+        """Take the current weights as the first sample."""
+        if self.folder is None:
+            self.average = {name: value.detach().float().clone() for name, value in self.values()}
+        else:
+            self.average = MappedTensors.write(self.folder, self.values())
 
     @torch.no_grad()
     def step(self, global_step: int) -> None:
         """Take the weights after optimizer step `global_step` (1-based) into the average if it is their turn."""
         if global_step % self.every == 0:
             samples = global_step // self.every + 1
-            for name, parameter in self._trainable():
-                self.average[name].lerp_(parameter.float(), 1 / samples)
+            for name, value in self.values():
+                average = self.average[name]
+                average.lerp_(value.to(average), 1 / samples)
 
     @torch.no_grad()
     def apply(self) -> None:
         """Make the average the model's weights."""
-        for name, parameter in self._trainable():
+        for name, parameter in self.values():
             parameter.copy_(self.average[name])
 
-    def save(self, folder: str | Path) -> None:
-        """Write the average beside a Trainer checkpoint."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        save_file(self.average, str(Path(folder) / self.FILE))
+    def clear(self) -> None:
+        """Give back memory and disk."""
+        self.average = {}
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
-    def load(self, folder: str | Path) -> None:
+    def save(self, checkpoint: str | Path) -> None:
+        """Write the average into a Trainer checkpoint."""
+        MappedTensors.write(Path(checkpoint) / self.CHECKPOINT, self.average.items())
+
+    @torch.no_grad()
+    def load(self, checkpoint: str | Path) -> None:
         """Go on from the average in a Trainer checkpoint."""
-        for name, saved in load_file(str(Path(folder) / self.FILE)).items():
+        for name, saved in MappedTensors(Path(checkpoint) / self.CHECKPOINT).items():
             self.average[name].copy_(saved)
 
 
+class MappedTensors(Mapping):
+    """Tensors in a folder, a file each: mapped into memory when asked for, out of it with the last reference.
+
+    Changes of a tensor are changes of its file.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    @classmethod
+    def write(cls, folder: str | Path, tensors: Iterable[tuple[str, Tensor]]) -> "MappedTensors":
+        """Write `tensors` in fp32, in place of what the folder held."""
+        mapped = cls(folder)
+        shutil.rmtree(mapped.folder, ignore_errors=True)
+        mapped.folder.mkdir(parents=True)
+        for name, value in tensors:
+            np.save(mapped.folder / f"{name}.npy", value.detach().float().cpu().numpy())
+        return mapped
+
+    def __getitem__(self, name: str) -> Tensor:
+        return torch.from_numpy(np.load(self.folder / f"{name}.npy", mmap_mode="r+"))
+
+    def __iter__(self) -> Iterator[str]:
+        return (path.stem for path in sorted(self.folder.glob("*.npy")))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 class AveragingCallback(TrainerCallback):
-    """Feeds a [`WeightAverage`] during training and applies it at the end."""
+    """Feeds a [`WeightAverage`] during training."""
 
     def __init__(self, average: WeightAverage):
         self.average = average
@@ -65,9 +115,6 @@ class AveragingCallback(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         self.average.step(state.global_step)
-
-    def on_train_end(self, args, state, control, **kwargs):
-        self.average.apply()
 
 
 @torch.no_grad()

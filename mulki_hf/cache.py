@@ -101,8 +101,12 @@ class ArrayCache:
                 done += len(values)
         if writes:
             rows.flush()
-            for stale in self.folder.glob(f"{name}-{'[0-9a-f]' * 16}.npy"):
-                stale.unlink(missing_ok=True)
+            # Of an earlier run, or of this table before what it depends on changed. Partial files of other ranks stay:
+            # another machine may be about to write the same on a shared disk.
+            for kind in ("npy", f"{self.accelerator.process_index}.partial"):
+                for stale in self.folder.glob(f"{name}-{'[0-9a-f]' * 16}.{kind}"):
+                    if stale != partial:
+                        stale.unlink(missing_ok=True)
             os.replace(partial, path)
         self.accelerator.wait_for_everyone()
 

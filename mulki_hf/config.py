@@ -97,7 +97,7 @@ class TrainerArguments(TrainingArguments):
 
 @dataclass
 class SpeedArguments:
-    """What is computed once instead of in every step. None of it changes the result."""
+    """What is computed once instead of in every step, and where it is kept; the same result up to rounding."""
 
     _argument_group_name = "Speed"
 
@@ -120,6 +120,14 @@ class SpeedArguments:
         metadata={
             "help": "Prompts that a trained text tower reads at a time; with more, each part is computed again in the "
             "backward pass, so that memory stays bounded."
+        },
+    )
+
+    average_on_disk: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Keep stage 4's running average on disk, not in the memory of the model's device. Default: on disk "
+            "on the CPU and with adapters."
         },
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPModel, CLIPProcessor
 from transformers.utils.logging import tqdm
 
@@ -48,6 +48,7 @@ class StreamEvaluator:
     ):
         self.tasks = tasks
         self.accelerator = accelerator
+        self.batch_size = batch_size
         self.protocol = protocol
         self.trained_towers = trained_towers
         self._kept_texts: list[Tensor] | None = None
@@ -59,8 +60,7 @@ class StreamEvaluator:
             else:
                 name = f"evaluation-{position}"
                 samples = cached_images(task.evaluation, processor.image_processor, image_cache, name)
-            loader = DataLoader(samples, batch_size=batch_size, num_workers=num_workers, generator=torch.Generator())
-            self.loaders.append(accelerator.prepare_data_loader(loader))
+            self.loaders.append(self._loader(samples, batch_size, num_workers))
         self.prompts = [tokenize_prompts(processor.tokenizer, task.class_names, task.templates) for task in tasks]
         numbers = {name: number for number, name in enumerate(dict.fromkeys(n for t in tasks for n in t.class_names))}
         self.names = [torch.tensor([numbers[n] for n in t.class_names], device=accelerator.device) for t in tasks]
@@ -117,17 +117,26 @@ class StreamEvaluator:
 
     def _images(self, model: CLIPModel, position: int):
         """Features and labels of a task's images, batch by batch."""
-        # The loader runs even where the features are kept: it knows which rows of the last batch are there to fill up.
-        kept = self._kept_images[position]
-        for number, batch in enumerate(self.loaders[position]):
-            if number < len(kept):
-                yield kept[number], batch["labels"]
-                continue
+        loader, kept = self.loaders[position], self._kept_images[position]
+        if kept:
+            # The labels alone: no image is decoded. Still from a loader, which knows the rows that only fill up the
+            # last batch of several ranks.
+            labels = self.tasks[position].evaluation.select_columns("label")
+            loader = self._loader(labels.rename_column("label", "labels"), self.batch_size)
+            yield from ((features, batch["labels"]) for features, batch in zip(kept, loader, strict=True))
+            return
+        encoded = []
+        for batch in loader:
             with self.accelerator.autocast():
-                features = encode_images(model, batch["pixel_values"])
-            if self.trained_towers == "text":
-                kept.append(features)
-            yield features, batch["labels"]
+                encoded.append(encode_images(model, batch["pixel_values"]))
+            yield encoded[-1], batch["labels"]
+            if self.trained_towers != "text":
+                encoded.clear()
+        kept += encoded
+
+    def _loader(self, samples: Dataset, batch_size: int, num_workers: int = 0) -> DataLoader:
+        loader = DataLoader(samples, batch_size=batch_size, num_workers=num_workers, generator=torch.Generator())
+        return self.accelerator.prepare_data_loader(loader)
 
     def _rivals(self, texts: list[Tensor], protocol: str, position: int, learned: int) -> tuple[Tensor, Tensor]:
         """Features `(N, d)` of the classes that compete, and the number of each one's name `(N,)`."""

@@ -7,17 +7,17 @@ of two products is not the product of two means.
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPModel
 
+from .averaging import WeightAverage
 from .cache import weights_fingerprint
 from .errors import ConfigurationError
 from .teachers import Teacher
@@ -111,13 +111,12 @@ def target_layers(model: CLIPModel, targets: str, towers: str) -> list[str]:
     return chosen
 
 
-def add_lora(model: CLIPModel, args, base_name: str, previous: Path | None = None) -> nn.Module:
+def add_lora(model: CLIPModel, args, previous: Path | None = None) -> nn.Module:
     """`model` as a `PeftModel` whose adapter is the student; in place, without a copy of the weights.
 
     Args:
         model ([`CLIPModel`]): the original model.
         args ([`MulKIConfig`]): the `lora_*` fields.
-        base_name: what the adapter's configuration says it belongs to.
         previous (*optional*): folder of the previous task's adapter: where the student starts, and teacher P.
 
     Raises:
@@ -137,8 +136,10 @@ def add_lora(model: CLIPModel, args, base_name: str, previous: Path | None = Non
         adapted = peft.PeftModel.from_pretrained(model, str(previous), adapter_name=STUDENT, is_trainable=True)
         adapted.load_adapter(str(previous), adapter_name=PREVIOUS, is_trainable=False)
         adapted.set_adapter(STUDENT)
-    for name in adapted.peft_config:
-        adapted.peft_config[name].base_model_name_or_path = base_name
+    for config in adapted.peft_config.values():
+        # Where the model was loaded from. By the name in a task's adapter peft would look for it on the Hub whenever
+        # Trainer saves a checkpoint.
+        config.base_model_name_or_path, config.revision = model.name_or_path, None
     return adapted
 
 
@@ -153,9 +154,17 @@ def check_lora(model: nn.Module, args) -> list[str]:
     return target_layers(model, args.lora_targets, args.lora_towers)
 
 
-def save_adapter(model: nn.Module, folder: Path) -> None:
-    """Write the student's adapter alone, as `PeftModel.from_pretrained` reads it."""
-    # Adapters of linear layers alone; to find that out, peft would look for the base model's configuration on the Hub.
+def save_adapter(model: nn.Module, folder: Path, base_name: str, base_revision: str | None = None) -> None:
+    """Write the student's adapter alone, as `PeftModel.from_pretrained` reads it.
+
+    Args:
+        model ([`peft.PeftModel`]): from now on it says, too, that it belongs to `base_name`.
+        folder: where to.
+        base_name, base_revision: the model that the adapter belongs to.
+    """
+    model.peft_config[STUDENT].base_model_name_or_path = base_name
+    model.peft_config[STUDENT].revision = base_revision
+    # No layer of it is an embedding; to find that out, peft would look for the base model's configuration on the Hub.
     model.save_pretrained(str(folder), selected_adapters=[STUDENT], save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # peft's empty form; the card comes from `model_card`
 
@@ -213,35 +222,62 @@ class AdapterTeacher(Teacher):
 # Stage 4 on the weight change
 
 
-def compress(left: Tensor, right: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
-    """The best approximation of rank `rank` to `left @ right`, without making the product.
+class AdapterAverage(WeightAverage):
+    """Uniform running average of the student's weight change, layer by layer as the full matrix `B A`.
+
+    The mean of products of rank r has a higher rank. As a full matrix it is exact; only the result is cut, once, by
+    [`connect_adapters`].
 
     Args:
-        left (`(n, k)`), right (`(k, m)`): factors.
-        rank (`int`): of the result; exact where `k` is not larger.
+        model ([`peft.PeftModel`]): the student.
+        every, folder: see [`WeightAverage`].
+    """
+
+    def values(self) -> Iterator[tuple[str, Tensor]]:
+        return ((name, layer.get_delta_weight(STUDENT)) for name, layer in adapter_layers(self.model).items())
+
+
+@torch.no_grad()
+def connect_adapters(model: nn.Module, average: Mapping[str, Tensor], alpha: float, teacher: str) -> float:
+    """In place: the student's weight change becomes `(1 - alpha) * average + alpha * teacher's`, cut to its rank.
+
+    Args:
+        model ([`peft.PeftModel`]): the student.
+        average: weight changes by layer; of a layer that is not in it, the student's own.
+        alpha (`float`): share of the teacher.
+        teacher: `previous`, or `original`, whose weight change is zero.
+
+    Returns:
+        The largest relative error, in the Frobenius norm, of a layer's cut.
+    """
+    errors = []
+    for name, layer in adapter_layers(model).items():
+        a, b = layer.lora_A[STUDENT].weight, layer.lora_B[STUDENT].weight
+        change = average[name].to(b) if name in average else layer.get_delta_weight(STUDENT)
+        change = (1 - alpha) * change
+        if teacher == "previous" and alpha > 0:
+            change += alpha * layer.get_delta_weight(PREVIOUS)
+        left, right, error = low_rank(change / layer.scaling[STUDENT], len(a))
+        a.copy_(right)
+        b.copy_(left)
+        errors.append(error)
+    return max(errors)
+
+
+def low_rank(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
+    """The best approximation of a matrix `(n, m)` of that rank, by SVD.
 
     Returns:
         Factors `(n, rank)` and `(rank, m)`, with the singular values shared between them, and the relative error in the
         Frobenius norm.
     """
-    q_left, r_left = torch.linalg.qr(left.double())
-    q_right, r_right = torch.linalg.qr(right.double().T)
-    u, sigma, v = torch.linalg.svd(r_left @ r_right.T)
-    kept = sigma[:rank]
-    root = kept.sqrt()
-    new_left, new_right = q_left @ (u[:, :rank] * root), (root[:, None] * v[:rank]) @ q_right.T
-    if len(kept) < rank:
-        pad = rank - len(kept)
-        new_left = torch.cat([new_left, new_left.new_zeros(len(left), pad)], dim=1)
-        new_right = torch.cat([new_right, new_right.new_zeros(pad, right.shape[1])])
-    total = sigma.square().sum().sqrt()
-    error = float(sigma[rank:].square().sum().sqrt() / total) if total > 0 else 0.0
-    return new_left.to(left), new_right.to(right), error
-
-
-def combine(parts: list[tuple[float, Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Factors of `sum weight * left @ right`, exact: they are put side by side."""
-    return torch.cat([weight * left for weight, left, _ in parts], dim=1), torch.cat([right for *_, right in parts])
+    u, sigma, v = torch.linalg.svd(matrix.float(), full_matrices=False)
+    kept = min(rank, len(sigma))
+    root = sigma[:kept].sqrt()
+    left, right = u.new_zeros(len(matrix), rank), v.new_zeros(rank, matrix.shape[1])
+    left[:, :kept], right[:kept] = u[:, :kept] * root, root[:, None] * v[:kept]
+    total = float(sigma.norm())
+    return left, right, float(sigma[kept:].norm()) / total if total > 0 else 0.0
 
 
 def adapter_layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -249,90 +285,34 @@ def adapter_layers(model: nn.Module) -> dict[str, nn.Module]:
     return {name: module for name, module in model.named_modules() if STUDENT in getattr(module, "lora_A", {})}
 
 
-def weight_change(layer: nn.Module, adapter: str = STUDENT) -> tuple[Tensor, Tensor]:
-    """Copies of the factors `(out, r)` and `(r, in)` of the weight change of one layer, its scaling in the first."""
-    left = layer.scaling[adapter] * layer.lora_B[adapter].weight.detach()
-    return left.float(), layer.lora_A[adapter].weight.detach().float().clone()
-
-
-def set_weight_change(layer: nn.Module, left: Tensor, right: Tensor) -> float:
-    """Make `left @ right`, cut to the adapter's rank, the student's weight change; returns the relative error."""
-    a, b = layer.lora_A[STUDENT].weight, layer.lora_B[STUDENT].weight
-    left, right, error = compress(left, right, a.shape[0])
-    a.data.copy_(right)
-    b.data.copy_(left / layer.scaling[STUDENT])
-    return error
-
-
-class AdapterAverage:
-    """Uniform running average of the student's weight change; the counterpart of [`averaging.WeightAverage`].
-
-    The average of products of rank r has a higher rank. It is kept in factors of at most `8 r`; beyond that, and at the
-    end to r again, it is cut by SVD. `error` is the largest relative error of a single cut; the losses of several cuts
-    add up.
+def check_adapted(model: nn.Module, connects: bool) -> None:
+    """Refuse a `PeftModel` that can't be student and teachers at once, or be averaged and merged.
 
     Args:
-        model: a `PeftModel`.
-        every (`int`): optimizer steps between two samples; at most the number of steps of the task.
+        model ([`peft.PeftModel`]): with the adapter to train.
+        connects (`bool`): whether stage 4 is on.
+
+    Raises:
+        ConfigurationError: what stands in the way, and what to do.
     """
-
-    FILE = "adapter_average.safetensors"
-
-    def __init__(self, model: nn.Module, every: int):
-        self.model = model
-        self.every = every
-        self.layers = adapter_layers(model)
-        self.average = {name: weight_change(layer) for name, layer in self.layers.items()}
-        self.error = 0.0
-
-    @torch.no_grad()
-    def step(self, global_step: int) -> None:
-        """Take the weight change after optimizer step `global_step` (1-based) into the average if it is its turn."""
-        if global_step % self.every:
-            return
-        share = 1 / (global_step // self.every + 1)
-        for name, layer in self.layers.items():
-            left, right = combine([(1 - share, *self.average[name]), (share, *weight_change(layer))])
-            limit = 8 * layer.lora_A[STUDENT].weight.shape[0]
-            if left.shape[1] > limit:
-                left, right, error = compress(left, right, limit)
-                self.error = max(self.error, error)
-            self.average[name] = left, right
-
-    @torch.no_grad()
-    def apply(self) -> None:
-        """Make the average, cut to the adapter's rank, the student's weight change."""
-        for name, layer in self.layers.items():
-            self.error = max(self.error, set_weight_change(layer, *self.average[name]))
-
-    def save(self, folder: str | Path) -> None:
-        """Write the average beside a Trainer checkpoint."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        sides = (
-            (f"{name}.{side}", value)
-            for name, pair in self.average.items()
-            for side, value in zip("lr", pair, strict=True)
+    if STUDENT not in model.peft_config:
+        raise ConfigurationError(f"the adapter to train must be called {STUDENT!r}, got {', '.join(model.peft_config)}")
+    config = model.peft_config[STUDENT]
+    if str(getattr(config.peft_type, "value", config.peft_type)) != "LORA":
+        raise ConfigurationError(f"the adapter must be LoRA, got {config.peft_type}")
+    # With adapters off the model has to be teacher O.
+    if config.bias != "none" or config.modules_to_save:
+        raise ConfigurationError(
+            f"the adapter's configuration must have bias='none' and no modules_to_save, got bias={config.bias!r} and "
+            f"modules_to_save={config.modules_to_save}: they change the model itself"
         )
-        save_file({name: value.contiguous() for name, value in sides}, str(Path(folder) / self.FILE))
-
-    def load(self, folder: str | Path) -> None:
-        """Go on from the average in a Trainer checkpoint."""
-        saved = load_file(str(Path(folder) / self.FILE))
-        for name, pair in self.average.items():
-            self.average[name] = tuple(saved[f"{name}.{side}"].to(pair[0]) for side in "lr")
-
-
-@torch.no_grad()
-def merge_adapters(model: nn.Module, alpha: float) -> float:
-    """In place: the student's weight change becomes `(1 - alpha) * student + alpha * previous`, cut to its rank.
-
-    Returns:
-        The largest relative error of a layer.
-    """
-    errors = [
-        set_weight_change(
-            layer, *combine([(1 - alpha, *weight_change(layer)), (alpha, *weight_change(layer, PREVIOUS))])
-        )
-        for layer in adapter_layers(model).values()
-    ]
-    return max(errors)
+    if connects:
+        layers = adapter_layers(model)
+        odd = [name for name, layer in layers.items() if not isinstance(layer.get_base_layer(), nn.Linear)]
+        odd += [name for name, layer in layers.items() if layer.use_dora[STUDENT]]
+        odd += [name for name, module in model.named_modules() if STUDENT in getattr(module, "lora_embedding_A", {})]
+        if odd or not layers:
+            raise ConfigurationError(
+                f"stage 4 averages and merges LoRA of linear layers, without DoRA; {odd[0] if odd else 'there is none'}"
+                ": choose other target_modules or switch it off (--no_connecting)"
+            )

@@ -1,6 +1,7 @@
 """The model card of a task's checkpoint, from its results alone."""
 
 import dataclasses
+import json
 from enum import Enum
 from itertools import groupby
 from pathlib import Path
@@ -149,6 +150,7 @@ def adapter_card(results: StreamResults, folder: str, repo_id: str | None = None
         merged=f"[{repo_id}](https://huggingface.co/{repo_id})" if repo_id else "The folder above this one",
         base=base_text(base),
         base_id=base.name,
+        revision="" if base.revision in (None, "main") else f", revision={json.dumps(base.revision)}",
         embedded=base.name in EMBEDDED_MODELS,
         method=results.method,
         task=task,

@@ -21,7 +21,7 @@ class TaskRecord:
         license: of the data, where known.
         seconds: wall time from the task's start, or from where it was resumed, to its evaluation; unknown before.
         provenance: command, git commit, hardware and library versions of the run that learned it.
-        lora_error: with LoRA, the largest relative error of a single cut of a weight change to a lower rank.
+        lora_error: with LoRA, the largest relative error of a layer when stage 4's result was cut to the rank.
     """
 
     name: str

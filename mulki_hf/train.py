@@ -141,7 +141,7 @@ def run(stream: StreamConfig, config: MulKIConfig, argv: list[str] | None = None
                 student = (load_previous or load_original)()
             else:
                 # Both teachers are the student's own backbone, with other adapters.
-                student = add_lora(load_original(), config, results.base.name, before and before / ADAPTER_FOLDER)
+                student = add_lora(load_original(), config, before and before / ADAPTER_FOLDER)
             trainer = MulKITrainer(
                 model=student,
                 args=training,
@@ -157,7 +157,7 @@ def run(stream: StreamConfig, config: MulKIConfig, argv: list[str] | None = None
             student = trainer.accelerator.unwrap_model(trainer.model)
             if config.lora_r is not None:
                 if main_process:
-                    save_adapter(student, folder / ADAPTER_FOLDER)
+                    save_adapter(student, folder / ADAPTER_FOLDER, results.base.name, results.base.revision)
                 student = merge(student)
             row = evaluate(student, position + 1, f"{task.name}: evaluation on every task")
             prototypes = trainer.prototypes_of(student)

@@ -20,7 +20,7 @@ from .cache import ArrayCache, Table, WithTables, weights_fingerprint
 from .config import MulKIConfig
 from .errors import ConfigurationError
 from .images import cached_images, encode_images, image_transform
-from .lora import PREVIOUS, STUDENT, AdapterAverage, AdapterTeacher, is_adapted, merge_adapters
+from .lora import PREVIOUS, AdapterAverage, AdapterTeacher, check_adapted, connect_adapters, is_adapted
 from .objectives import OBJECTIVES, FeatureBatch, Prototypes, TeacherFeatures
 from .objectives.base import class_logits, task_loss
 from .prototypes import compute_prototypes
@@ -96,18 +96,17 @@ class MulKITrainer(Trainer):
             raise ConfigurationError(
                 "a model with adapters is its own teacher: leave original_model and previous_model"
             )
-        if adapted and STUDENT not in model.peft_config:
-            raise ConfigurationError(
-                f"the adapter to train must be called {STUDENT!r}, got {', '.join(model.peft_config)}"
-            )
         if args.lora_r is not None and not adapted:
             raise ConfigurationError("lora_r: the model has no adapters; make them with mulki_hf.lora.add_lora")
         self.task = task
         self.reference_dataset = reference_dataset
         self.random_resized_crop = random_resized_crop
+        self.adapted = adapted
         self.objective = OBJECTIVES[args.method](args)
         check_reference(args.method, reference_dataset is not None)
-        if not adapted:
+        if adapted:
+            check_adapted(model, connects=bool(self.objective.average_every or self.objective.merge))
+        else:
             train_towers(model, args.train_towers)
 
         transform = image_transform(processing_class.image_processor)
@@ -147,12 +146,18 @@ class MulKITrainer(Trainer):
             args.dataloader_num_workers,
         )
 
-        # With adapters: the largest relative error of cutting a weight change back to their rank.
+        # With adapters: the largest relative error of cutting a layer's weight change back to their rank.
         self.lora_error = 0.0
         self.weight_average = None
         if self.objective.average_every:
-            self.weight_average = (AdapterAverage if adapted else WeightAverage)(model, self.objective.average_every)
+            on_disk = args.average_on_disk
+            if on_disk is None:
+                on_disk = adapted or args.device.type == "cpu"
+            folder = Path(args.output_dir) / f"weight_average-{args.process_index}" if on_disk else None
+            average = AdapterAverage if adapted else WeightAverage
+            self.weight_average = average(model, self.objective.average_every, folder)
             self.add_callback(AveragingCallback(self.weight_average))
+        self._evaluated_text: Tensor | None = None
         self._parts: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.args.device))
         self._parts_steps = 0
 
@@ -193,29 +198,32 @@ class MulKITrainer(Trainer):
 
     def prepare_teachers(self) -> None:
         """Compute what the teachers say of the task, unless that was done: prototypes and, when cached, features."""
+        for teacher in {id(teacher): teacher for teacher in self.teachers.values()}.values():
+            if teacher.prototypes is None and not teacher.tables:
+                self._prepare(teacher)
+
+    def _prepare(self, teacher: Teacher) -> None:
         reads = self.objective.teacher_inputs
         cached = self.args.cache_teachers and self.random_resized_crop is None
-        for teacher in {id(teacher): teacher for teacher in self.teachers.values()}.values():
-            if teacher.prototypes is not None or teacher.tables:
-                continue
-            with teacher.active(self.args.device) as model:
-                fingerprint, tables = teacher.fingerprint(), {}
-                if "prototypes" in reads or (cached and "image" in reads):
-                    tables["image"] = self._features(
-                        model, fingerprint, self.task.train, self.training_images, f"train-{teacher.name}"
-                    )
-                if "prototypes" in reads:
-                    teacher.prototypes = self._prototypes(model, tables["image"])
-                if cached and "reference" in reads:
-                    tables["reference"] = self._features(
-                        model, fingerprint, self.reference_dataset, self.reference_images, f"reference-{teacher.name}"
-                    )
-            if cached:
-                teacher.tables = tables
-                teacher.release()
+        with teacher.active(self.args.device) as model:
+            fingerprint, tables = teacher.fingerprint(), {}
+            if "prototypes" in reads or (cached and "image" in reads):
+                tables["image"] = self._features(
+                    model, fingerprint, self.task.train, self.training_images, f"train-{teacher.name}"
+                )
+            if "prototypes" in reads:
+                teacher.prototypes = self._prototypes(model, tables["image"])
+            if cached and "reference" in reads:
+                tables["reference"] = self._features(
+                    model, fingerprint, self.reference_dataset, self.reference_images, f"reference-{teacher.name}"
+                )
+        if cached:
+            teacher.tables = tables
+            teacher.release()
 
     def prototypes_of(self, model: CLIPModel) -> Prototypes:
-        """Prototypes of the task's classes under `model`; one pass over the training images."""
+        """Prototypes of the task's classes under `model`, in eval mode; one pass over the training images."""
+        model.eval()
         table = self._features(
             model, weights_fingerprint(model), self.task.train, self.training_images, "train-student"
         )
@@ -248,10 +256,22 @@ class MulKITrainer(Trainer):
         return self._classes_under(self.model)
 
     def _classes_under(self, model: CLIPModel) -> Tensor:
+        training = model.training
+        model.eval()
         with self.accelerator.autocast():
-            return encode_classes(model, self.prompts, len(self.task.class_names))
+            features = encode_classes(model, self.prompts, len(self.task.class_names))
+        model.train(training)
+        return features
 
     # The step
+
+    def evaluation_loop(self, *args, **kwargs):
+        """`Trainer.evaluation_loop`, with the classes encoded once."""
+        self._evaluated_text = self._classes_under(self.model)
+        try:
+            return super().evaluation_loop(*args, **kwargs)
+        finally:
+            self._evaluated_text = None
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Sum of the objective's parts; in evaluation the task loss alone, which every method shares."""
@@ -273,15 +293,15 @@ class MulKITrainer(Trainer):
         if reference is not None:
             reference = reference.flatten(0, 1)
             images = torch.cat([images, reference])
-        # One call through the wrapped model: DDP synchronises only the gradients of its own forward. A frozen text
-        # tower is encoded once per task; forward still wants a text, and gets the shortest batch there is.
-        prompts = self.prompts if self.trains_text else {name: ids[:1] for name, ids in self.prompts.items()}
+        # Class features that no step changes: of a frozen text tower for the whole task, of a trained one for an
+        # evaluation. Forward still wants a text, and gets the shortest batch there is.
+        text = self._evaluated_text if self.trains_text else self.frozen_text
+        prompts = self.prompts if text is None else {name: ids[:1] for name, ids in self.prompts.items()}
+        # One call through the wrapped model: DDP synchronises only the gradients of its own forward.
         outputs = model(pixel_values=images, **prompts)
         embeds = outputs.image_embeds.float().split([len(pixel_values), len(images) - len(pixel_values)])
-        if self.trains_text:
+        if text is None:
             text = class_features(outputs.text_embeds.float(), len(self.task.class_names))
-        else:
-            text = self.frozen_text
 
         teachers = {}
         if model.training:
@@ -333,9 +353,11 @@ class MulKITrainer(Trainer):
     # Stage 4 and checkpoints
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs) -> TrainOutput:
-        """`Trainer.train`, followed by the objective's merge with a teacher's weights."""
+        """`Trainer.train`, with the teachers' part before it and stage 4 after it."""
         self.prepare_teachers()
         self.train_dataset = self._training_samples()
+        if self.weight_average is not None:
+            self.weight_average.start()
         checkpoint = resume_from_checkpoint
         if checkpoint is True:
             checkpoint = get_last_checkpoint(self.args.output_dir)
@@ -344,25 +366,32 @@ class MulKITrainer(Trainer):
             # Trainer looks at its limit only after a step, and would take one too many.
             self.state = state
             self._load_from_checkpoint(checkpoint)
-            if self.weight_average is not None:
-                self.weight_average.apply()
             output = TrainOutput(state.global_step, 0.0, {})
         else:
             text_model, chunk = self.model.text_model, self.args.text_chunk
             with chunked_text_tower(text_model, chunk) if self.trains_text else nullcontext():
                 output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
-        if isinstance(self.weight_average, AdapterAverage):
-            self.lora_error = self.weight_average.error
-        if self.objective.merge is not None:
-            teacher, alpha = self.objective.merge
-            # The first task has no previous weights to merge with.
-            if teacher == "original" or self.previous is not self.original:
-                if isinstance(self.teachers[teacher], AdapterTeacher):
-                    self.lora_error = max(self.lora_error, merge_adapters(self.model, alpha))
-                else:
-                    merge_weights(self.model, self.teachers[teacher].model, alpha)
-                    self.teachers[teacher].release()
+        self.make_connections()
         return output
+
+    def make_connections(self) -> None:
+        """The objective's stage 4: the running average becomes the student, then merges with a teacher's weights."""
+        average = self.weight_average
+        teacher, alpha = self.objective.merge or ("original", 0.0)
+        if teacher == "previous" and self.previous is self.original:
+            # The first task has no previous weights to merge with.
+            alpha = 0.0
+        if self.adapted and (average is not None or alpha > 0):
+            changes = average.average if average is not None else {}
+            self.lora_error = connect_adapters(self.model, changes, alpha, teacher)
+        elif not self.adapted:
+            if average is not None:
+                average.apply()
+            if alpha > 0:
+                merge_weights(self.model, self.teachers[teacher].model, alpha)
+                self.teachers[teacher].release()
+        if average is not None:
+            average.clear()
 
     def _save_checkpoint(self, model, trial):
         # Written first: a checkpoint counts as complete once it has the trainer state, which Trainer writes last.

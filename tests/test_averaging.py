@@ -1,11 +1,13 @@
 """Stage 4 on a two-layer model: averages and merges against the plain formula."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
 from transformers import TrainerControl, TrainerState
 
-from mulki_hf.averaging import AveragingCallback, WeightAverage, merge_weights
+from mulki_hf.averaging import AveragingCallback, MappedTensors, WeightAverage, merge_weights
 
 
 def make_model(seed: int = 0) -> nn.Sequential:
@@ -28,6 +30,20 @@ def move(model: nn.Module) -> None:
             parameter.add_(torch.randn_like(parameter))
 
 
+@pytest.fixture(params=["memory", "disk"])
+def started(request, tmp_path):
+    """Makes a started average, kept in memory or on disk."""
+    numbers = itertools.count()
+
+    def make(model: nn.Module, every: int) -> WeightAverage:
+        folder = tmp_path / f"average-{next(numbers)}" if request.param == "disk" else None
+        average = WeightAverage(model, every, folder)
+        average.start()
+        return average
+
+    return make
+
+
 def walk(model: nn.Module, average: WeightAverage, steps: range) -> list[dict]:
     snapshots = []
     for step in steps:
@@ -39,29 +55,30 @@ def walk(model: nn.Module, average: WeightAverage, steps: range) -> list[dict]:
 
 class TestWeightAverage:
     @pytest.mark.parametrize("every", [1, 3])
-    def test_is_the_mean_of_the_start_and_every_nth_step(self, every):
+    def test_is_the_mean_of_the_start_and_every_nth_step(self, started, every):
         model = make_model()
         start = copied(model)
-        average = WeightAverage(model, every)
+        average = started(model, every)
         snapshots = walk(model, average, range(1, 12))
         taken = [start, *(snapshots[step - 1] for step in range(1, 12) if step % every == 0)]
         average.apply()
         for name, value in model.state_dict().items():
             torch.testing.assert_close(value, torch.stack([one[name] for one in taken]).mean(dim=0))
 
-    def test_start_alone_before_the_first_sample(self):
+    def test_start_alone_before_the_first_sample(self, started):
         model = make_model()
         start = copied(model)
-        average = WeightAverage(model, every=10)
+        average = started(model, every=10)
         walk(model, average, range(1, 10))
         average.apply()
         torch.testing.assert_close(copied(model), start, rtol=0, atol=0)
 
     @pytest.mark.parametrize(("every", "max_steps", "taken"), [(10, 4, [4]), (4, 4, [4]), (2, 5, [2, 4])])
-    def test_callback_samples_a_short_task_at_its_end(self, every, max_steps, taken):
+    def test_callback_samples_a_short_task_at_its_end(self, started, every, max_steps, taken):
         model = make_model()
         start = copied(model)
-        callback = AveragingCallback(WeightAverage(model, every))
+        average = started(model, every)
+        callback = AveragingCallback(average)
         state, control, samples = TrainerState(max_steps=max_steps), TrainerControl(), [start]
         callback.on_train_begin(None, state, control)
         for step in range(1, max_steps + 1):
@@ -69,24 +86,24 @@ class TestWeightAverage:
             state.global_step = step
             callback.on_step_end(None, state, control)
             samples += [copied(model)] * (step in taken)
-        callback.on_train_end(None, state, control)
+        average.apply()
         for name, value in model.state_dict().items():
             torch.testing.assert_close(value, torch.stack([one[name] for one in samples]).mean(dim=0))
 
-    def test_training_goes_on_from_the_current_weights(self):
+    def test_training_goes_on_from_the_current_weights(self, started):
         model = make_model()
-        average = WeightAverage(model, every=1)
+        average = started(model, every=1)
         before = walk(model, average, range(1, 3))[-1]
         torch.testing.assert_close(copied(model), before, rtol=0, atol=0)
 
-    def test_resumes_from_disk(self, tmp_path):
+    def test_resumes_from_disk(self, started, tmp_path):
         model = make_model()
-        average = WeightAverage(model, every=2)
+        average = started(model, every=2)
         walk(model, average, range(1, 6))
         average.save(tmp_path / "checkpoint-5")
         resumed_model = make_model()
         resumed_model.load_state_dict(model.state_dict())
-        resumed = WeightAverage(resumed_model, every=2)
+        resumed = started(resumed_model, every=2)
         resumed.load(tmp_path / "checkpoint-5")
         for one, its_average in ((model, average), (resumed_model, resumed)):
             torch.manual_seed(7)
@@ -94,9 +111,9 @@ class TestWeightAverage:
             its_average.apply()
         torch.testing.assert_close(copied(resumed_model), copied(model), rtol=0, atol=0)
 
-    def test_frozen_parameters_are_neither_kept_nor_touched(self):
+    def test_frozen_parameters_are_neither_kept_nor_touched(self, started):
         model = make_model()
-        average = WeightAverage(model, every=1)
+        average = started(model, every=1)
         assert set(average.average) == {"0.weight", "0.bias"}
         walk(model, average, range(1, 3))
         with torch.no_grad():
@@ -104,9 +121,9 @@ class TestWeightAverage:
         average.apply()
         assert (model[1].weight == 5).all()
 
-    def test_average_of_half_precision_weights_is_kept_in_fp32(self):
+    def test_average_of_half_precision_weights_is_kept_in_fp32(self, started):
         model = make_model().bfloat16()
-        average = WeightAverage(model, every=1)
+        average = started(model, every=1)
         start = model[0].weight.detach().float().clone()
         with torch.no_grad():
             model[0].weight.add_(0.125)
@@ -115,6 +132,44 @@ class TestWeightAverage:
         torch.testing.assert_close(average.average["0.weight"], expected, rtol=0, atol=1e-7)
         average.apply()
         assert model[0].weight.dtype == torch.bfloat16
+
+    def test_start_forgets_what_was(self, started):
+        model = make_model()
+        average = started(model, every=1)
+        walk(model, average, range(1, 4))
+        average.start()
+        before = copied(model)
+        average.apply()
+        torch.testing.assert_close(copied(model), before, rtol=0, atol=0)
+
+    def test_one_kept_on_disk_goes_on_in_memory(self, tmp_path):
+        """A run may be resumed with another `average_on_disk`."""
+        model = make_model()
+        kept = [WeightAverage(model, 1, folder) for folder in (tmp_path / "average", None)]
+        for average in kept:
+            average.start()
+        walk(model, kept[0], range(1, 4))
+        kept[0].save(tmp_path / "checkpoint-3")
+        kept[1].load(tmp_path / "checkpoint-3")
+        for name, value in kept[0].average.items():
+            assert torch.equal(value, kept[1].average[name])
+
+    def test_disk_is_given_back(self, tmp_path):
+        average = WeightAverage(make_model(), 1, tmp_path / "average")
+        assert not (tmp_path / "average").exists()
+        average.start()
+        assert len(list((tmp_path / "average").iterdir())) == 2
+        average.clear()
+        assert not (tmp_path / "average").exists()
+
+
+def test_mapped_tensors_are_their_files(tmp_path):
+    mapped = MappedTensors.write(tmp_path / "folder", {"a.b": torch.arange(3), "c": torch.ones(2, 2)}.items())
+    mapped["a.b"].add_(1)
+    assert MappedTensors(tmp_path / "folder")["a.b"].tolist() == [1, 2, 3]
+    assert list(mapped) == ["a.b", "c"] and len(mapped) == 2
+    MappedTensors.write(tmp_path / "folder", {"d": torch.zeros(1)}.items())
+    assert list(mapped) == ["d"]
 
 
 class TestMerge:

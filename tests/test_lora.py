@@ -20,14 +20,11 @@ from mulki_hf.lora import (
     AdapterAverage,
     adapter_layers,
     add_lora,
-    combine,
-    compress,
+    connect_adapters,
+    low_rank,
     merge,
-    merge_adapters,
     save_adapter,
-    set_weight_change,
     target_layers,
-    weight_change,
 )
 from mulki_hf.train import main
 
@@ -58,18 +55,18 @@ def features(model: CLIPModel) -> torch.Tensor:
 @pytest.fixture
 def trained(lora_args, processor, tmp_path):
     """A model that learned a task, its adapter on disk and merged, and one that goes on from there."""
-    first = add_lora(tiny_model(), lora_args(), "tiny")
+    first = add_lora(tiny_model(), lora_args())
     trainer_of(first, lora_args(), processor).train()
-    save_adapter(first, tmp_path / "adapter")
+    save_adapter(first, tmp_path / "adapter", "tiny", "v1")
     merged = merge(first)
-    return merged, add_lora(tiny_model(), lora_args(), "tiny", tmp_path / "adapter")
+    return merged, add_lora(tiny_model(), lora_args(), tmp_path / "adapter")
 
 
 class TestTraining:
     @pytest.mark.parametrize("method", ["mulki", "snd", "finetune"])
     def test_adapters_move_and_nothing_else(self, lora_args, processor, method):
         args = lora_args(method=method)
-        model = add_lora(tiny_model(), args, "tiny")
+        model = add_lora(tiny_model(), args)
         before = copy.deepcopy(model.state_dict())
         seen = []
 
@@ -87,7 +84,7 @@ class TestTraining:
 
     def test_original_teacher_is_the_base_bit_for_bit(self, lora_args, processor):
         expected = features(tiny_model().eval())
-        model = add_lora(tiny_model(), lora_args(), "tiny")
+        model = add_lora(tiny_model(), lora_args())
         found = []
 
         class Look(TrainerCallback):
@@ -124,7 +121,7 @@ class TestTraining:
         states = []
         for cached in (True, False):
             args = lora_args(cache_teachers=cached, output_dir=str(tmp_path / f"{cached}"))
-            model = add_lora(tiny_model(), args, "tiny", tmp_path / "adapter")
+            model = add_lora(tiny_model(), args, tmp_path / "adapter")
             trainer_of(model, args, processor, tiny_task("shapes", ["stripe", "frame"])).train()
             states.append({name: value for name, value in model.state_dict().items() if "default" in name})
         for name, value in states[0].items():
@@ -133,7 +130,7 @@ class TestTraining:
     @pytest.mark.parametrize("settings", [{"bf16": True}, {"activation_checkpointing": True}, {"lora_dropout": 0.5}])
     def test_settings_that_train(self, lora_args, processor, settings):
         args = lora_args(**settings)
-        model = add_lora(tiny_model(), args, "tiny")
+        model = add_lora(tiny_model(), args)
         trainer = trainer_of(model, args, processor)
         trainer.train()
         assert torch.isfinite(torch.tensor(trainer.state.log_history[0]["loss"]))
@@ -149,7 +146,7 @@ class TestTraining:
         with pytest.raises(ConfigurationError, match="the model has no adapters"):
             trainer_of(tiny_model(), lora_args(), processor)
         with pytest.raises(ConfigurationError, match="is its own teacher"):
-            trainer_of(add_lora(tiny_model(), lora_args(), "tiny"), lora_args(), processor, previous_model=tiny_model())
+            trainer_of(add_lora(tiny_model(), lora_args()), lora_args(), processor, previous_model=tiny_model())
         named = get_peft_model(tiny_model(), LoraConfig(r=2, target_modules=["q_proj"]), adapter_name="mine")
         with pytest.raises(ConfigurationError, match="must be called 'default', got mine"):
             trainer_of(named, lora_args(), processor)
@@ -189,95 +186,102 @@ class TestTargets:
             make_args(**{"lora_r": 4} | {field: value})
 
     def test_model_already_adapted(self, lora_args):
-        model = add_lora(tiny_model(), lora_args(), "tiny")
+        model = add_lora(tiny_model(), lora_args())
         for adapted in (model, model.get_base_model()):
             with pytest.raises(ConfigurationError, match="has adapters already"):
-                add_lora(adapted, lora_args(), "tiny")
+                add_lora(adapted, lora_args())
 
     def test_peft_missing(self, lora_args, monkeypatch):
         monkeypatch.setitem(sys.modules, "peft", None)
         with pytest.raises(ConfigurationError, match=r"pip install \"mulki-hf\[lora\]\""):
-            add_lora(tiny_model(), lora_args(), "tiny")
+            add_lora(tiny_model(), lora_args())
 
 
-class TestWeightChange:
-    def test_compress_is_the_best_of_its_rank(self):
-        left, right = torch.randn(9, 6), torch.randn(6, 7)
-        u, sigma, v = torch.linalg.svd(left @ right, full_matrices=False)
-        for rank in (1, 3, 6, 8):
-            one, other, error = compress(left, right, rank)
-            assert (one.shape, other.shape) == ((9, rank), (rank, 7))
-            best = (u[:, :rank] * sigma[:rank]) @ v[:rank]
-            torch.testing.assert_close(one @ other, best, rtol=1e-4, atol=1e-4)
-            assert error == pytest.approx(float((left @ right - best).norm() / (left @ right).norm()), abs=1e-4)
+def changes(model, adapter="default") -> dict[str, torch.Tensor]:
+    return {name: layer.get_delta_weight(adapter).detach() for name, layer in adapter_layers(model).items()}
 
-    def test_compress_of_nothing(self):
-        left, right, error = compress(torch.zeros(4, 2), torch.randn(2, 3), 2)
-        assert (left @ right).abs().max() == 0 and error == 0
 
-    def test_combine_is_the_weighted_sum_of_products(self):
-        parts = [(0.3, torch.randn(4, 2), torch.randn(2, 5)), (0.7, torch.randn(4, 3), torch.randn(3, 5))]
-        left, right = combine(parts)
-        torch.testing.assert_close(left @ right, sum(w * a @ b for w, a, b in parts))
+class TestConnections:
+    """Stage 4 on the weight change, against the same on full matrices."""
 
-    def randomised(self, lora_args, rank=2):
-        model = add_lora(tiny_model(), lora_args(lora_r=rank), "tiny")
-        for layer in adapter_layers(model).values():
-            torch.nn.init.normal_(layer.lora_B["default"].weight, std=0.1)
+    @pytest.fixture
+    def student(self, lora_args):
+        model = add_lora(tiny_model(), lora_args())
+        self.move(model)
         return model
 
-    def test_average_is_that_of_the_products(self, lora_args):
-        """Three samples of rank 2 have a mean of rank 6: exact before the end, the best of rank 2 after it."""
-        model = self.randomised(lora_args)
-        average, dense = AdapterAverage(model, every=1), []
-        for step in range(3):
-            layers = adapter_layers(model)
-            dense.append({name: torch.mm(*weight_change(layer)) for name, layer in layers.items()})
-            if step:
-                average.step(step)
-            for layer in layers.values():
-                for factors in (layer.lora_A, layer.lora_B):
-                    torch.nn.init.normal_(factors["default"].weight, std=0.1)
-        for name, factors in average.average.items():
-            torch.testing.assert_close(torch.mm(*factors), (dense[0][name] + dense[1][name] + dense[2][name]) / 3)
-        average.apply()
-        for name, layer in adapter_layers(model).items():
-            exact = torch.mm(*average.average[name])
-            lost = (torch.mm(*weight_change(layer)) - exact).norm() / exact.norm()
-            assert lost <= average.error + 1e-5
-        assert 0 < average.error < 1
+    def move(self, model):
+        for layer in adapter_layers(model).values():
+            for factors in (layer.lora_A, layer.lora_B):
+                torch.nn.init.normal_(factors["default"].weight, std=0.1)
 
-    def test_rank_is_kept_in_bounds(self, lora_args):
-        model = self.randomised(lora_args)
-        average = AdapterAverage(model, every=1)
-        for step in range(1, 12):
+    @pytest.mark.parametrize("shape", [(9, 7), (5, 8)])
+    def test_low_rank_is_the_best_of_its_rank(self, shape):
+        matrix = torch.randn(*shape)
+        u, sigma, v = torch.linalg.svd(matrix, full_matrices=False)
+        for rank in (1, 3, 5, 9):
+            left, right, error = low_rank(matrix, rank)
+            assert (left.shape, right.shape) == ((shape[0], rank), (rank, shape[1]))
+            best = (u[:, :rank] * sigma[:rank]) @ v[:rank]
+            torch.testing.assert_close(left @ right, best, rtol=1e-4, atol=1e-4)
+            assert error == pytest.approx(float((matrix - best).norm() / matrix.norm()), abs=1e-4)
+
+    def test_low_rank_of_nothing(self):
+        left, right, error = low_rank(torch.zeros(4, 3), 2)
+        assert (left @ right).abs().max() == 0 and error == 0
+
+    @pytest.mark.parametrize("folder", [None, "average"])
+    def test_average_is_that_of_the_products(self, student, tmp_path, folder):
+        """Eleven samples of rank 2 have a mean of a higher rank: exact in the average, the best of rank 2 after it."""
+        average, samples = AdapterAverage(student, 1, folder and tmp_path / folder), [changes(student)]
+        average.start()
+        for step in range(1, 11):
+            self.move(student)
             average.step(step)
-        assert max(left.shape[1] for left, _ in average.average.values()) <= 16
-        for name, layer in adapter_layers(model).items():
-            torch.testing.assert_close(torch.mm(*average.average[name]), torch.mm(*weight_change(layer)))
-        assert average.error < 1e-5
+            samples.append(changes(student))
+        exact = {name: torch.stack([sample[name] for sample in samples]).mean(dim=0) for name in samples[0]}
+        for name, value in average.average.items():
+            torch.testing.assert_close(value, exact[name])
+        error = connect_adapters(student, average.average, 0.0, "previous")
+        errors = []
+        for name, value in changes(student).items():
+            _, sigma, _ = torch.linalg.svd(exact[name])
+            errors.append(float((value - exact[name]).norm() / exact[name].norm()))
+            assert errors[-1] == pytest.approx(float(sigma[2:].norm() / sigma.norm()), abs=1e-4)
+        assert error == pytest.approx(max(errors), abs=1e-4) and error > 0.1
 
-    def test_average_survives_its_file(self, lora_args, tmp_path):
-        model = self.randomised(lora_args)
-        average, other = AdapterAverage(model, 1), AdapterAverage(model, 1)
-        average.step(1)
-        average.save(tmp_path)
-        other.load(tmp_path)
-        for name, pair in average.average.items():
-            assert all(torch.equal(*sides) for sides in zip(pair, other.average[name], strict=True))
-
-    def test_merge_is_on_the_weight_change(self, trained):
+    @pytest.mark.parametrize("teacher", ["previous", "original"])
+    def test_average_and_merge_are_cut_once(self, trained, lora_args, teacher):
         _, model = trained
-        layers = adapter_layers(model)
-        for layer in layers.values():
-            set_weight_change(layer, *(3 * side for side in weight_change(layer)))
-        before = {name: torch.mm(*weight_change(layer)) for name, layer in layers.items()}
-        previous = {name: torch.mm(*weight_change(layer, "previous")) for name, layer in layers.items()}
-        # Nine times the previous change: the mixture has the same directions, so that rank r holds it exactly.
-        assert merge_adapters(model, 0.25) < 1e-3
-        for name, layer in layers.items():
-            expected = 0.75 * before[name] + 0.25 * previous[name]
-            torch.testing.assert_close(torch.mm(*weight_change(layer)), expected, rtol=1e-3, atol=1e-5)
+        self.move(model)
+        average = {name: torch.randn_like(value) for name, value in changes(model).items()}
+        kept = {name: value.clone() for name, value in average.items()}
+        previous = changes(model, "previous")
+        error = connect_adapters(model, average, 0.25, teacher)
+        for name, value in changes(model).items():
+            expected = 0.75 * average[name] + 0.25 * previous[name] * (teacher == "previous")
+            left, right, _ = low_rank(expected, 2)
+            torch.testing.assert_close(value, left @ right, rtol=1e-4, atol=1e-5)
+            assert torch.equal(average[name], kept[name])
+        assert 0 < error < 1
+        assert all(torch.equal(previous[name], value) for name, value in changes(model, "previous").items())
+
+    def test_what_has_the_rank_stays_exact(self, trained):
+        _, model = trained
+        before = changes(model)
+        assert connect_adapters(model, {}, 0.25, "previous") < 1e-5
+        # The student starts as the previous adapter: their mixture is the same again.
+        for name, value in changes(model).items():
+            torch.testing.assert_close(value, before[name], rtol=1e-4, atol=1e-6)
+
+    @pytest.mark.parametrize("settings", [{"use_dora": True}, {"target_modules": ["token_embedding"]}, {"bias": "all"}])
+    def test_what_cannot_be_connected_is_refused(self, make_args, processor, settings):
+        config = LoraConfig(**{"r": 2, "target_modules": ["q_proj"]} | settings)
+        message = "bias='none'" if "bias" in settings else "stage 4 averages and merges LoRA of linear layers"
+        with pytest.raises(ConfigurationError, match=message):
+            trainer_of(get_peft_model(tiny_model(), config), make_args(), processor)
+        if "use_dora" in settings:
+            trainer_of(get_peft_model(tiny_model(), config), make_args(connecting=False), processor).train()
 
 
 LORA = {"lora_r": 2, "average_every": 1, "merge_alpha": 0.2, "learning_rate": 1e-2}

@@ -15,7 +15,7 @@ from conftest import COLOURS, rows
 from safetensors.torch import load_file
 from transformers import AutoProcessor, CLIPModel, CLIPProcessor, pipeline
 
-from mulki_hf import StreamEvaluator, load_stream
+from mulki_hf import MulKITrainer, StreamEvaluator, load_stream
 from mulki_hf.averaging import AveragingCallback
 from mulki_hf.command_line import find_recipe, make_parser, parse
 from mulki_hf.errors import ConfigurationError
@@ -108,21 +108,21 @@ class TestRun:
 class TestResume:
     def interrupted(self, config, step: int, monkeypatch):
         """Run `config` and stop, as a crash would, in the second task: after `step`, at the latest after training."""
-        on_step_end, on_train_end = AveragingCallback.on_step_end, AveragingCallback.on_train_end
+        on_step_end, make_connections = AveragingCallback.on_step_end, MulKITrainer.make_connections
 
         def crash(self, args, state, control, **kwargs):
             on_step_end(self, args, state, control, **kwargs)
             if "task2" in args.output_dir and state.global_step == step < state.max_steps:
                 raise KeyboardInterrupt
 
-        def crash_at_the_end(self, args, state, control, **kwargs):
-            if "task2" in args.output_dir:
+        def crash_at_the_end(self):
+            if "task2" in self.args.output_dir:
                 raise KeyboardInterrupt
-            on_train_end(self, args, state, control, **kwargs)
+            make_connections(self)
 
         with monkeypatch.context() as patch:
             patch.setattr(AveragingCallback, "on_step_end", crash)
-            patch.setattr(AveragingCallback, "on_train_end", crash_at_the_end)
+            patch.setattr(MulKITrainer, "make_connections", crash_at_the_end)
             with pytest.raises(KeyboardInterrupt):
                 main(["--config", str(config)])
 

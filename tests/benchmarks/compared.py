@@ -119,7 +119,7 @@ class ResearchTrainer(MulKITrainer):
 
 
 def make_trainer(name: str, shape: str, towers: str, folder: Path, **settings):
-    """`plain`, or METHOD-WAY: method `mulki` or `snd`, way `cached`, `live` or `research`."""
+    """`plain`, or METHOD-WAY: method `mulki` or `snd`, way `cached`, `images` (cached too), `live` or `research`."""
     sizes = SHAPES[shape]
     method, _, way = name.partition("-")
     options = {
@@ -128,8 +128,8 @@ def make_trainer(name: str, shape: str, towers: str, folder: Path, **settings):
         "per_device_eval_batch_size": sizes.batch,
         "train_towers": towers,
         "method": "finetune" if method == "plain" else method,
-        "cache_teachers": way == "cached",
-        "cache_images": way == "cached" and shape == "clip-nano",
+        "cache_teachers": way in ("cached", "images"),
+        "cache_images": way == "images",
         "report_to": "none",
         "save_strategy": "no",
         "logging_strategy": "no",
@@ -140,13 +140,13 @@ def make_trainer(name: str, shape: str, towers: str, folder: Path, **settings):
     args = MulKIConfig(**options | settings)
     task, processor = make_task(sizes), make_processor(shape)
     if method == "plain":
-        model = make_model(shape) if args.lora_r is None else add_lora(make_model(shape), args, shape)
+        model = make_model(shape) if args.lora_r is None else add_lora(make_model(shape), args)
         return PlainTrainer(model, args, task, processor)
     if args.lora_r is not None:
         # A later task of a stream: teacher P is the previous adapter.
         if not (folder / "adapter").exists():
-            save_adapter(add_lora(make_model(shape), args, shape), folder / "adapter")
-        model = add_lora(make_model(shape), args, shape, folder / "adapter")
+            save_adapter(add_lora(make_model(shape), args), folder / "adapter", shape)
+        model = add_lora(make_model(shape), args, folder / "adapter")
         return MulKITrainer(model, args, task, processor)
     reference = make_rows(sizes.side, 2 * sizes.images, 2).select_columns(["image"]) if method == "snd" else None
     # Teachers from disk, as in a stream; the previous one has other weights than the original.

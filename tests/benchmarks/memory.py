@@ -19,11 +19,9 @@ from .step import ROWS, WAYS
 def peak(name: str, args) -> float:
     """Peak memory in MiB of a few steps of the row `name` in this process."""
     with scratch() as folder:
-        settings = settings_of(args) | {"max_steps": 3}
-        if args.lora:
-            # Every step a sample of the average, whose factors reach their full rank.
-            settings |= {"lora_r": 16, "average_every": 1, "max_steps": 12}
-        elif name != "plain":
+        # The last of the steps is a sample of the average.
+        settings = settings_of(args) | {"max_steps": 3, "lora_r": 16 if args.lora else None}
+        if name != "plain" and not args.lora:
             # The teachers' files, made by another process than the one that is measured.
             code = "import sys; from tests.benchmarks.memory import make_teachers; make_teachers(*sys.argv[1:])"
             subprocess.run([sys.executable, "-c", code, args.shape, folder], check=True)

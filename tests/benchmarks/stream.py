@@ -68,9 +68,9 @@ def main() -> None:
             bare()
             ratios = [seconds(bare) / seconds(lambda run=evaluate: run(model, 0, "timed")) for _ in range(args.rounds)]
             add("bare forward", figure, ratios)
-        for figure, cached in (("share of data loading", False), ("the same, --cache_images", True)):
-            settings = settings_of(args) | {"max_steps": 8, "cache_images": cached}
-            trainer = make_trainer("mulki-cached", args.shape, "both", Path(folder), **settings)
+        for figure, way in (("share of data loading", "cached"), ("the same, --cache_images", "images")):
+            settings = settings_of(args) | {"max_steps": 8}
+            trainer = make_trainer(f"mulki-{way}", args.shape, "both", Path(folder), **settings)
             clock = Clock()
             trainer.add_callback(clock)
             shares = []
@@ -79,7 +79,7 @@ def main() -> None:
                 loader = iter(trainer.get_train_dataloader())
                 next(loader)
                 loading = median(seconds(lambda loader=loader: next(loader)) for _ in range(3))
-                shares.append(loading / median(clock.steps()))
+                shares.append(loading / clock.step)
             add("MulKI step", figure, shares)
     print(f"{args.shape}, batch {batch}, {machine()}")
     print(markdown_table(rows))
