@@ -8,6 +8,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from conftest import COLOURS, rows, tiny_model, tiny_processor, tiny_task
+from datasets import Dataset
 from torch import nn
 
 from mulki_hf import MulKITrainer, StreamEvaluator
@@ -75,6 +76,16 @@ class TestTable:
             cache.table("numbers", ["a"], Numbers(10), fail, "test")
         assert len(self.fill(cache)[1]) == 3
 
+    def test_what_a_crash_left_goes(self, cache):
+        """Of this rank; another one may be another machine's, in the middle of writing."""
+        cache.folder.mkdir()
+        for key, rank in (("a", 0), ("b", 1)):
+            (cache.folder / f"numbers-{key * 16}.{rank}.partial").touch()
+        (cache.folder / f"numbers-old-{'c' * 16}.npy").touch()
+        table, _ = self.fill(cache)
+        names = {table.path.name, f"numbers-{'b' * 16}.1.partial", f"numbers-old-{'c' * 16}.npy"}
+        assert {path.name for path in cache.folder.iterdir()} == names
+
     def test_training_after_it_draws_the_same(self, cache):
         torch.manual_seed(0)
         expected = torch.rand(3)
@@ -94,6 +105,22 @@ class TestTable:
         samples = WithTables(Numbers(10), {"double": table})
         assert [sample["double"].tolist() for sample in samples.__getitems__([3, 1])] == [[6.0, 6.0], [2.0, 2.0]]
         assert samples[9]["double"].tolist() == [18.0, 18.0] and len(samples) == 10
+
+
+def test_a_table_of_texts(cache):
+    """What images can do reference texts can: a row for each caption."""
+    model, processor = tiny_model().eval(), tiny_processor()
+    captions = Dataset.from_dict({"text": [f"a {name} thing" for name in COLOURS] + ["frame"]})
+    tokens = captions.map(
+        lambda batch: dict(processor.tokenizer(batch["text"], padding="longest")), batched=True, remove_columns="text"
+    ).with_format("torch", columns=["input_ids"])
+    depends_on = [weights_fingerprint(model), captions._fingerprint]
+    table = cache.table(
+        "captions", depends_on, tokens, lambda batch: model.get_text_features(**batch).pooler_output, "captions"
+    )
+    with torch.no_grad():
+        expected = model.get_text_features(input_ids=tokens["input_ids"][:]).pooler_output
+    torch.testing.assert_close(table[list(range(5))], expected, rtol=0, atol=1e-6)
 
 
 class TestFingerprint:
@@ -160,6 +187,28 @@ class TestTraining:
         assert len(logged[0]) == 6
         for live, cached in zip(*logged, strict=True):
             assert live == pytest.approx(cached, abs=2e-5) and len(live) >= 3
+
+    @pytest.mark.parametrize("method", ["mulki", "snd"])
+    def test_loss_in_bf16(self, make_args, tmp_path, method):
+        """The teachers' features are made under the same autocast as they would be in the step."""
+        logged = []
+        for cached in (False, True):
+            options = {"cache_teachers": cached, "logging_steps": 1, "max_steps": 3, "bf16": True}
+            logged.append(
+                losses(self.trainer(make_args(method=method, output_dir=str(tmp_path / f"{cached}"), **options)))
+            )
+        for live, cached in zip(*logged, strict=True):
+            assert live == pytest.approx(cached, rel=2e-2, abs=1e-3)
+
+    @pytest.mark.parametrize("method", ["mulki", "snd"])
+    def test_workers_bring_the_same(self, make_args, tmp_path, method):
+        logged = []
+        for workers in (0, 2):
+            options = {"dataloader_num_workers": workers, "logging_steps": 1, "cache_images": True}
+            logged.append(
+                losses(self.trainer(make_args(method=method, output_dir=str(tmp_path / f"{workers}"), **options)))
+            )
+        assert logged[0] == logged[1]
 
     def test_teachers_run_once_per_image_and_then_are_gone(self, make_args, monkeypatch):
         made, seen = [], []
@@ -264,6 +313,33 @@ class TestTextChunks:
         assert kept(64, chunk=64) > 6 * kept(8, chunk=8)
         assert kept(64, chunk=8) < 2 * kept(8, chunk=8)
 
+    def test_in_bf16(self):
+        model, processor = tiny_model(), tiny_processor()
+        prompts = tokenize_prompts(processor.tokenizer, list(COLOURS), ["a {}."])
+        gradients = []
+        for chunk in (8, 2):
+            model.zero_grad()
+            with chunked_text_tower(model.text_model, chunk), torch.autocast("cpu", torch.bfloat16):
+                model.get_text_features(**prompts).pooler_output.float().square().mean().backward()
+            gradients.append(model.text_projection.weight.grad.clone())
+        torch.testing.assert_close(*gradients, rtol=2e-2, atol=1e-4)
+
+    def test_evaluation_encodes_the_classes_once(self, make_args, processor, monkeypatch):
+        trainer = MulKITrainer(tiny_model(), make_args(per_device_eval_batch_size=2), tiny_task(), processor)
+        prompts, seen = trainer.prompts["input_ids"].shape, []
+        forward = trainer.model.text_model.forward
+        monkeypatch.setattr(
+            trainer.model.text_model,
+            "forward",
+            lambda input_ids, **kwargs: seen.append(input_ids.shape) or forward(input_ids=input_ids, **kwargs),
+        )
+        before = trainer.evaluate()
+        batches = len(trainer.get_eval_dataloader())
+        # Beside them the single prompt that CLIP's forward insists on, with every batch.
+        assert seen.count(prompts) == 1 and len(seen) == 1 + batches > 3
+        trainer.train()
+        assert trainer.evaluate()["eval_loss"] != before["eval_loss"]
+
     def test_many_classes_train(self, make_args, processor):
         parts = []
         for chunk in (256, 2):
@@ -304,6 +380,14 @@ class TestEvaluation:
         counts = self.count(monkeypatch, model)
         assert evaluate(model, 1, "test") == first
         assert [name for name, count in counts.items() if count == 0] == ([again] if again else [])
+
+    def test_images_of_a_frozen_tower_are_not_decoded_again(self, monkeypatch):
+        evaluate, model = self.evaluator(trained_towers="text"), tiny_model()
+        first = evaluate(model, 0, "test")
+        # Numbers in place of batches: who looks for pixels in them fails.
+        monkeypatch.setattr(evaluate, "loaders", [range(3), range(2)])
+        assert evaluate(model, 1, "test") == first
+        assert evaluate(tiny_model(3), 1, "test") != first
 
     def test_cached_images_give_the_same(self, cache):
         assert self.evaluator(image_cache=cache)(tiny_model(), 0, "test") == self.evaluator()(tiny_model(), 0, "test")

@@ -34,7 +34,9 @@ def test_two_ranks_equal_one_process(stream_yaml, tmp_path, method):
         overrides |= {"reference_dataset": "parquet", "reference_data_files": str(tmp_path / "shapes-train.parquet")}
     config = stream_yaml(**overrides)
     launch(config, tmp_path / "one", *ONE_STEP, "--per_device_train_batch_size", "8")
-    printed = launch(config, tmp_path / "two", *ONE_STEP, "--per_device_train_batch_size", "4", processes=2)
+    # On two ranks in parts as well, of four and three classes.
+    options = [*ONE_STEP, "--per_device_train_batch_size", "4", "--text_chunk", "2"]
+    printed = launch(config, tmp_path / "two", *options, processes=2)
 
     one, two = (json.loads((tmp_path / run / "results.json").read_text()) for run in ("one", "two"))
     # 12 and 9 images on two ranks: nobody is evaluated twice to fill up a batch.

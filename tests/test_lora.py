@@ -3,6 +3,7 @@
 import copy
 import gc
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import CLIPModel, TrainerCallback
 
-from mulki_hf import ConfigurationError, MulKITrainer
+from mulki_hf import ConfigurationError, MulKIConfig, MulKITrainer
 from mulki_hf.lora import (
     AdapterAverage,
     adapter_layers,
@@ -142,6 +143,10 @@ class TestTraining:
         trainer.train()
         assert trainer.weight_average is None and trainer.lora_error > 0
 
+    def test_previous_adapter_says_where_it_belongs(self, trained, tmp_path):
+        config = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
+        assert (config["base_model_name_or_path"], config["revision"]) == ("tiny", "v1")
+
     def test_misuse_is_refused(self, lora_args, processor):
         with pytest.raises(ConfigurationError, match="the model has no adapters"):
             trainer_of(tiny_model(), lora_args(), processor)
@@ -157,6 +162,35 @@ class TestTraining:
         trainer.train()
         with trainer.original.active(DEVICE) as original:
             assert torch.equal(features(original), features(tiny_model().eval()))
+
+
+def test_checkpoints_of_a_later_task_ask_no_hub(trained, lora_args, processor, monkeypatch):
+    """peft would look there for the model that the previous adapter names."""
+    from peft.utils import save_and_load
+
+    monkeypatch.setattr(save_and_load, "check_file_exists_on_hf_hub", lambda *_, **__: pytest.fail("asked the Hub"))
+    _, model = trained
+    trainer_of(model, lora_args(save_strategy="steps", save_steps=2), processor).train()
+
+
+def test_fingerprint_is_the_same_in_every_process(trained, tmp_path):
+    _, model = trained
+    merge(add_lora(tiny_model(), MulKIConfig(lora_r=2, use_cpu=True))).save_pretrained(tmp_path / "base")
+    script = """
+import sys
+from mulki_hf import MulKIConfig
+from mulki_hf.lora import AdapterTeacher, add_lora
+from mulki_hf.models import load_model
+model = add_lora(load_model(sys.argv[1]), MulKIConfig(lora_r=2, use_cpu=True), sys.argv[2])
+print(*(AdapterTeacher(name, model).fingerprint() for name in ("original", "previous")), sep="|")
+"""
+    said = set()
+    for seed in ("1", "2"):
+        command = [sys.executable, "-c", script, str(tmp_path / "base"), str(tmp_path / "adapter")]
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONHASHSEED": seed})
+        assert done.returncode == 0, done.stderr
+        said.add(done.stdout.splitlines()[-1])
+    assert len(said) == 1 and len(set(said.pop().split("|"))) == 2
 
 
 class TestTargets:
@@ -353,15 +387,21 @@ class TestRun:
         assert not (tmp_path / "out").exists()
 
     def test_two_ranks_equal_one_process(self, stream_yaml, tmp_path):
+        """With stage 4: both ranks sample, merge and cut the same."""
         from test_distributed import ONE_STEP, launch
 
-        config = stream_yaml(lora_r=2)
-        launch(config, tmp_path / "one", *ONE_STEP, "--per_device_train_batch_size", "8")
-        launch(config, tmp_path / "two", *ONE_STEP, "--per_device_train_batch_size", "4", processes=2)
+        config = stream_yaml(lora_r=2, average_every=1, merge_alpha=0.2)
+        options = [option for option in ONE_STEP if option != "--no_connecting"]
+        launch(config, tmp_path / "one", *options, "--per_device_train_batch_size", "8")
+        launch(config, tmp_path / "two", *options, "--per_device_train_batch_size", "4", processes=2)
+        start, largest = load_file(tmp_path / "tiny-clip/model.safetensors"), 0.0
         for task in ("task1-colours", "task2-shapes"):
             one, two = (load_file(tmp_path / run / task / "model.safetensors") for run in ("one", "two"))
             for name, value in one.items():
                 torch.testing.assert_close(value, two[name], rtol=1e-4, atol=1e-4)
+                largest = max(largest, (value - start[name]).abs().max().item())
+        assert largest > 1e-2
+        assert not list(tmp_path.rglob("weight_average*"))
 
 
 def test_on_the_hub(tmp_path):

@@ -71,6 +71,26 @@ class TestTraining:
             )
         assert torch.equal(expected, found)
 
+    def test_average_on_disk_is_that_in_memory(self, make_args, processor, tmp_path):
+        states = []
+        for on_disk in (True, False):
+            args = make_args(average_every=1, average_on_disk=on_disk)
+            trainer = make_trainer(args, processor, previous_model=tiny_model(1))
+            there = []
+            average = trainer.weight_average
+            step = average.step
+
+            def look(global_step, step=step, there=there):
+                step(global_step)
+                there.append(len(list((tmp_path / "trainer").glob("weight_average-0/*.npy"))))
+
+            average.step = look
+            trainer.train()
+            assert all(bool(count) == on_disk for count in there) and len(there) == 4
+            assert not (tmp_path / "trainer/weight_average-0").exists()
+            states.append(trainer.model.state_dict())
+        assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
     def test_first_task_has_one_teacher(self, make_args, processor, tmp_path):
         trainer = make_trainer(make_args(), processor)
         assert trainer.previous is trainer.original
