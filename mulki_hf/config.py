@@ -127,7 +127,7 @@ class SpeedArguments:
         default=None,
         metadata={
             "help": "Keep stage 4's running average on disk, not in the memory of the model's device. Default: on disk "
-            "on the CPU and with adapters."
+            "on the CPU and with adapters, for models of 16 M parameters or more."
         },
     )
 

@@ -75,8 +75,12 @@ def chunked_text_tower(text_model: nn.Module, chunk: int) -> Iterator[None]:
         parts = [checkpoint(pooled, ids, use_reentrant=False) for ids in input_ids.split(chunk)]
         return BaseModelOutputWithPooling(pooler_output=torch.cat(parts))
 
+    # An instance may have a forward of its own already.
+    own = vars(text_model).get("forward")
     text_model.forward = in_chunks
     try:
         yield
     finally:
         del text_model.forward
+        if own is not None:
+            text_model.forward = own

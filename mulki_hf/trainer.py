@@ -152,7 +152,9 @@ class MulKITrainer(Trainer):
         if self.objective.average_every:
             on_disk = args.average_on_disk
             if on_disk is None:
-                on_disk = adapted or args.device.type == "cpu"
+                # Files of many small tensors take longer to open than to read.
+                large = sum(p.numel() for p in model.parameters()) >= 2**24
+                on_disk = large and (adapted or args.device.type == "cpu")
             folder = Path(args.output_dir) / f"weight_average-{args.process_index}" if on_disk else None
             average = AdapterAverage if adapted else WeightAverage
             self.weight_average = average(model, self.objective.average_every, folder)

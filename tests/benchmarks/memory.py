@@ -47,6 +47,7 @@ def main() -> None:
         return
     measured = {}
     rows = ("plain", "mulki-cached", "mulki-live") if args.lora else ROWS[args.towers]
+    rows = [name for name in rows if name != "plain-again"]
     for name in rows:
         command = [sys.executable, "-m", "tests.benchmarks.memory", *sys.argv[1:], "--row", name]
         measured[name] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])

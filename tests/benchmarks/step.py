@@ -1,18 +1,18 @@
 """A step of MulKI and of Select-and-Distill against a step of plain fine-tuning: `python -m tests.benchmarks.step`.
 
-All rows take turns in one process, so that a noisy machine hurts them alike. A turn is ten steps (and one before them),
-so that MulKI takes a sample of its weight average in each; its time runs from the end of the first step to the end of
-the last, with data loading and everything that Trainer does. The ratios are medians over the turns, each against the
-plain steps of the same turn.
+All rows train at once, in one process, and take turns step by step, so that a noisy machine hurts them alike. A step
+is the time from the end of one to the end of the next, with data loading and everything that Trainer does. `median`: of
+the ratios to the plain step of the same round; `sums`: of all rounds, with the sample of the weight average that MulKI
+takes in every tenth step. The second plain row is the same again: what the ratios of equal work differ by.
 """
 
+import threading
 import time
-from collections import defaultdict
 from pathlib import Path
-from statistics import median
+from statistics import mean, quantiles
 
 import torch
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 
 from mulki_hf.results import markdown_table
 
@@ -20,14 +20,15 @@ from .compared import machine, make_parser, make_trainer, scratch, settings_of
 
 
 ROWS = {
-    "both": ("plain", "mulki-cached", "mulki-images", "mulki-live", "mulki-research"),
+    "both": ("plain", "plain-again", "mulki-cached", "mulki-images", "mulki-live", "mulki-research"),
     "vision": (
-        *("plain", "mulki-cached", "mulki-images", "mulki-live", "mulki-research"),
-        *("snd-cached", "snd-live", "snd-research"),
+        *("plain", "plain-again", "mulki-cached", "mulki-images", "mulki-live", "mulki-research"),
+        *("snd-cached", "snd-images", "snd-live", "snd-research"),
     ),
 }
 WAYS = {
     "": "",
+    "again": ", again",
     "cached": ", cached",
     "images": ", cached, images too",
     "live": ", caches off",
@@ -35,55 +36,95 @@ WAYS = {
 }
 
 
-class Clock(TrainerCallback):
-    """Time of a step in the last `train()`, without the first."""
+class Turns:
+    """Whose turn it is among `count` threads; the others wait."""
 
-    def __init__(self):
-        self.ends = []
+    def __init__(self, count: int):
+        self.count = count
+        self.turn = 0
+        self.failure: BaseException | None = None
+        self.changed = threading.Condition()
+
+    def wait(self, number: int) -> None:
+        with self.changed:
+            self.changed.wait_for(lambda: self.turn == number or self.failure)
+        if self.failure:
+            raise RuntimeError("another row has failed") from self.failure
+
+    def pass_on(self, failure: BaseException | None = None) -> None:
+        with self.changed:
+            self.turn, self.failure = (self.turn + 1) % self.count, self.failure or failure
+            self.changed.notify_all()
+
+
+class Clock(TrainerCallback):
+    """Seconds of the steps of a trainer, which take turns with those of others."""
+
+    def __init__(self, turns: Turns | None = None, number: int = 0):
+        self.turns = turns or Turns(1)
+        self.number = number
+        self.seconds = []
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.ends = []
+        self.seconds = []
+        self.began = time.perf_counter()
 
     def on_step_end(self, args, state, control, **kwargs):
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        self.ends.append(time.perf_counter())
+        self.seconds.append(time.perf_counter() - self.began)
+        self.turns.pass_on()
+        self.turns.wait(self.number)
+        self.began = time.perf_counter()
 
     @property
     def step(self) -> float:
-        return (self.ends[-1] - self.ends[0]) / (len(self.ends) - 1)
+        """Mean, without the first."""
+        return mean(self.seconds[1:])
+
+    def train(self, trainer: Trainer) -> None:
+        failure = None
+        try:
+            self.turns.wait(self.number)
+            trainer.train()
+        except BaseException as error:
+            failure = error
+        self.turns.pass_on(failure)
 
 
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--towers", choices=ROWS, default="both")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of every row (default 5)")
-    parser.add_argument("--steps", type=int, default=10, help="timed steps of a turn (default 10)")
+    parser.add_argument("--steps", type=int, default=20, help="timed steps of each row (default 20)")
     parser.add_argument("--lora", action="store_true", help="LoRA of rank 16, against plain LoRA fine-tuning with peft")
     parser.add_argument("--rows", nargs="*", help="of the rows only these; plain is always there")
     args = parser.parse_args()
-    rows = ("plain", "mulki-cached", "mulki-live") if args.lora else ROWS[args.towers]
+    rows = ("plain", "plain-again", "mulki-cached", "mulki-live") if args.lora else ROWS[args.towers]
     names = [name for name in rows if name == "plain" or not args.rows or name in args.rows]
-    ratios, seconds = defaultdict(list), defaultdict(list)
+    turns, clocks, threads = Turns(len(names)), {}, []
     with scratch() as folder:
-        trainers, clocks = {}, {}
-        for name in names:
+        for number, name in enumerate(names):
             settings = settings_of(args) | {"max_steps": args.steps + 1, "lora_r": 16 if args.lora else None}
-            trainers[name] = make_trainer(name, args.shape, args.towers, Path(folder), **settings)
-            clocks[name] = Clock()
-            trainers[name].add_callback(clocks[name])
-        for _ in range(args.rounds):
-            for name, trainer in trainers.items():
-                trainer.train()
-                seconds[name].append(clocks[name].step)
-                ratios[name].append(seconds[name][-1] / seconds["plain"][-1])
+            trainer = make_trainer(name, args.shape, args.towers, Path(folder), **settings)
+            clocks[name] = Clock(turns, number)
+            trainer.add_callback(clocks[name])
+            threads.append(threading.Thread(target=clocks[name].train, args=(trainer,)))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    if turns.failure:
+        raise turns.failure
     towers = f"{args.towers}, LoRA" if args.lora else args.towers
-    print(f"{args.shape}, {towers}, batch {trainers['plain'].args.train_batch_size}, {machine()}")
-    table = [["step", "seconds", "against plain", "spread"]]
+    print(f"{args.shape}, {towers}, batch {trainer.args.train_batch_size}, {machine()}, {args.steps} steps")
+    table = [["step", "seconds", "median", "quartiles", "sums"]]
     for name in names:
+        pairs = zip(clocks[name].seconds[1:], clocks["plain"].seconds[1:], strict=True)
+        low, middle, high = quantiles((own / plain for own, plain in pairs), n=4)
         method, _, way = name.partition("-")
-        spread = f"{min(ratios[name]):.3f} to {max(ratios[name]):.3f}"
-        table.append([method + WAYS[way], f"{median(seconds[name]):.4f}", f"{median(ratios[name]):.3f}", spread])
+        seconds, sums = clocks[name].step, clocks[name].step / clocks["plain"].step
+        cells = [f"{seconds:.4f}", f"{middle:.3f}", f"{low:.3f} to {high:.3f}", f"{sums:.3f}"]
+        table.append([method + WAYS[way], *cells])
     print(markdown_table(table))
 
 
