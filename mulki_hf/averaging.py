@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+from .errors import ConfigurationError
+
 
 class WeightAverage:
     """Uniform running average of a model's trainable parameters, the starting weights counted as the first sample.
@@ -70,8 +72,18 @@ class WeightAverage:
 
     @torch.no_grad()
     def load(self, checkpoint: str | Path) -> None:
-        """Go on from the average in a Trainer checkpoint."""
-        for name, saved in MappedTensors(Path(checkpoint) / self.CHECKPOINT).items():
+        """Go on from the average in a Trainer checkpoint.
+
+        Raises:
+            ConfigurationError: it is not there, or that of another model.
+        """
+        kept = MappedTensors(Path(checkpoint) / self.CHECKPOINT)
+        if set(kept) != set(self.average):
+            raise ConfigurationError(
+                f"{kept.folder} does not hold the weight average of this model: resume with the average_every, "
+                "train_towers and lora_* that the checkpoint was made with, or start anew"
+            )
+        for name, saved in kept.items():
             self.average[name].copy_(saved)
 
 
@@ -95,7 +107,10 @@ class MappedTensors(Mapping):
         return mapped
 
     def __getitem__(self, name: str) -> Tensor:
-        return torch.from_numpy(np.load(self.folder / f"{name}.npy", mmap_mode="r+"))
+        path = self.folder / f"{name}.npy"
+        if not path.is_file():
+            raise KeyError(name)
+        return torch.from_numpy(np.load(path, mmap_mode="r+"))
 
     def __iter__(self) -> Iterator[str]:
         return (path.stem for path in sorted(self.folder.glob("*.npy")))
@@ -109,9 +124,10 @@ class AveragingCallback(TrainerCallback):
 
     def __init__(self, average: WeightAverage):
         self.average = average
+        self.every = average.every
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.average.every = min(self.average.every, state.max_steps)
+        self.average.every = min(self.every, state.max_steps)
 
     def on_step_end(self, args, state, control, **kwargs):
         self.average.step(state.global_step)

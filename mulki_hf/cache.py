@@ -93,7 +93,8 @@ class ArrayCache:
             with torch.no_grad(), self.accelerator.autocast():
                 values = self.accelerator.gather_for_metrics(compute(batch))
             if writes:
-                values = values.cpu().numpy()
+                # numpy knows no bf16.
+                values = (values.float() if values.dtype == torch.bfloat16 else values).cpu().numpy()
                 if rows is None:
                     shape = (len(samples), *values.shape[1:])
                     rows = np.lib.format.open_memmap(partial, mode="w+", dtype=values.dtype, shape=shape)

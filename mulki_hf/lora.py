@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -64,6 +64,10 @@ class LoraArguments:
             raise ValueError(f"lora_alpha must be > 0 and finite, got {self.lora_alpha}")
         if not 0 <= self.lora_dropout < 1:
             raise ValueError(f"lora_dropout must be in [0, 1), got {self.lora_dropout}")
+        if self.lora_r is None:
+            for own in fields(LoraArguments):
+                if getattr(self, own.name) != own.default:
+                    raise ValueError(f"{own.name} needs lora_r, got {getattr(self, own.name)!r} without it")
         if self.lora_towers not in (None, *TOWER_PARTS):
             raise ValueError(f"lora_towers must be one of {', '.join(TOWER_PARTS)}, got {self.lora_towers!r}")
         if self.lora_r is not None and self.lora_alpha is None:
@@ -209,11 +213,8 @@ class AdapterTeacher(Teacher):
             for name, value in self._source.state_dict().items()
             if "lora_" not in name or (own and own in name)
         }
-        scaling = ""
-        if own:
-            config = self.student.peft_config[PREVIOUS]
-            scaling = f"r {config.r} alpha {config.lora_alpha}"
-        return weights_fingerprint(self._source, state) + scaling
+        scaling = [layer.scaling[PREVIOUS] for layer in adapter_layers(self.student, PREVIOUS).values()] if own else []
+        return f"{weights_fingerprint(self._source, state)} {scaling}"
 
     def release(self) -> None:
         """Nothing to do: it takes no memory of its own."""
@@ -236,6 +237,10 @@ class AdapterAverage(WeightAverage):
     def values(self) -> Iterator[tuple[str, Tensor]]:
         return ((name, layer.get_delta_weight(STUDENT)) for name, layer in adapter_layers(self.model).items())
 
+    def apply(self) -> None:
+        """Make the average, cut to the adapter's rank, the student's weight change."""
+        connect_adapters(self.model, self.average, 0.0, "original")
+
 
 @torch.no_grad()
 def connect_adapters(model: nn.Module, average: Mapping[str, Tensor], alpha: float, teacher: str) -> float:
@@ -253,7 +258,7 @@ def connect_adapters(model: nn.Module, average: Mapping[str, Tensor], alpha: flo
     errors = []
     for name, layer in adapter_layers(model).items():
         a, b = layer.lora_A[STUDENT].weight, layer.lora_B[STUDENT].weight
-        change = average[name].to(b) if name in average else layer.get_delta_weight(STUDENT)
+        change = average[name].to(b.device) if name in average else layer.get_delta_weight(STUDENT)
         change = (1 - alpha) * change
         if teacher == "previous" and alpha > 0:
             change += alpha * layer.get_delta_weight(PREVIOUS)
@@ -280,9 +285,9 @@ def low_rank(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
     return left, right, float(sigma[kept:].norm()) / total if total > 0 else 0.0
 
 
-def adapter_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """The layers that carry the student's adapter, by name."""
-    return {name: module for name, module in model.named_modules() if STUDENT in getattr(module, "lora_A", {})}
+def adapter_layers(model: nn.Module, adapter: str = STUDENT) -> dict[str, nn.Module]:
+    """The layers that carry an adapter, by name."""
+    return {name: module for name, module in model.named_modules() if adapter in getattr(module, "lora_A", {})}
 
 
 def check_adapted(model: nn.Module, connects: bool) -> None:
@@ -301,12 +306,21 @@ def check_adapted(model: nn.Module, connects: bool) -> None:
     if str(getattr(config.peft_type, "value", config.peft_type)) != "LORA":
         raise ConfigurationError(f"the adapter must be LoRA, got {config.peft_type}")
     # With adapters off the model has to be teacher O.
-    if config.bias != "none" or config.modules_to_save:
-        raise ConfigurationError(
-            f"the adapter's configuration must have bias='none' and no modules_to_save, got bias={config.bias!r} and "
-            f"modules_to_save={config.modules_to_save}: they change the model itself"
-        )
+    wanted = {"bias": ("none",), "modules_to_save": (None, []), "init_lora_weights": (True, False, "gaussian")}
+    for name, allowed in wanted.items():
+        if getattr(config, name) not in allowed:
+            raise ConfigurationError(
+                f"the adapter's {name} must be {' or '.join(map(repr, allowed))}, got {getattr(config, name)!r}: it "
+                "changes the model itself, which has to stay the original teacher"
+            )
     if connects:
+        # What stage 4 would leave out.
+        for name in ("lora_bias", "trainable_token_indices", "target_parameters"):
+            if getattr(config, name, None):
+                raise ConfigurationError(
+                    f"stage 4 averages and merges weight changes `B A` alone: {name} must be off, got "
+                    f"{getattr(config, name)!r}, or stage 4 (--no_connecting)"
+                )
         layers = adapter_layers(model)
         odd = [name for name, layer in layers.items() if not isinstance(layer.get_base_layer(), nn.Linear)]
         odd += [name for name, layer in layers.items() if layer.use_dora[STUDENT]]
@@ -316,3 +330,5 @@ def check_adapted(model: nn.Module, connects: bool) -> None:
                 f"stage 4 averages and merges LoRA of linear layers, without DoRA; {odd[0] if odd else 'there is none'}"
                 ": choose other target_modules or switch it off (--no_connecting)"
             )
+        if PREVIOUS in model.peft_config and set(adapter_layers(model, PREVIOUS)) != set(layers):
+            raise ConfigurationError(f"the adapters {STUDENT!r} and {PREVIOUS!r} must be on the same layers")

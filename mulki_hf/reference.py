@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from torch.utils.data import Dataset
+from transformers import TrainerCallback
 
 
 class WithReference(Dataset):
@@ -28,7 +29,7 @@ class WithReference(Dataset):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw the pairing of `epoch`; accelerate's data loaders call it at every epoch's start."""
+        """Draw the pairing of `epoch`."""
         rng = np.random.default_rng((self.seed, epoch))
         needed = len(self.train) * self.per_sample
         rounds = -(-needed // len(self.reference))
@@ -50,3 +51,13 @@ class WithReference(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         return self.__getitems__([index])[0]
+
+
+class PairingCallback(TrainerCallback):
+    """Draws a [`WithReference`]'s pairing at every epoch's start.
+
+    accelerate's data loaders do so on a single rank alone, and not in the epoch that a run resumes in.
+    """
+
+    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
+        train_dataloader.dataset.set_epoch(int(state.epoch or 0))

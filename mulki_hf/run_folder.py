@@ -163,15 +163,6 @@ def on_main_process(accelerator: Accelerator, action: Callable[[], T], share: bo
     return told[0] if share else message[0]
 
 
-def last_checkpoint(folder: str) -> str | None:
-    """The newest complete Trainer checkpoint; one whose writing was interrupted has no trainer state yet."""
-    complete = sorted(
-        (int(path.parent.name.rpartition("-")[2]), str(path.parent))
-        for path in Path(folder).glob("checkpoint-*/trainer_state.json")
-    )
-    return complete[-1][1] if complete else None
-
-
 # After a task
 
 

@@ -15,8 +15,9 @@ class Teacher:
 
     Args:
         name: `original` or `previous`.
-        source ([`CLIPModel`] or a function that makes one): the model itself stays where it is; one that a function
-            makes is made when it is needed and can go in between.
+        source ([`CLIPModel`] or a function that makes one): a model is frozen, put into eval mode and moved to the
+            device while it is asked, to the CPU when it is released; one that a function makes is made when it is
+            needed and can go in between.
 
     Attributes:
         prototypes: of the task's classes, once computed.

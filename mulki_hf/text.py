@@ -26,7 +26,7 @@ def tokenize_prompts(
         ConfigurationError: a prompt is longer than the text tower reads.
     """
     prompts = [template.replace("{}", name) for name in class_names for template in templates]
-    encoded = tokenizer(prompts, padding="longest", return_tensors="pt")
+    encoded = tokenizer(prompts, padding="longest", padding_side="right", return_tensors="pt")
     longest = encoded["input_ids"].shape[1]
     if longest > tokenizer.model_max_length:
         length = encoded["attention_mask"].sum(dim=1)

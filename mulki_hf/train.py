@@ -33,7 +33,6 @@ from .run_folder import (
     describe_checkpoint,
     earlier_results,
     keep_logs,
-    last_checkpoint,
     on_main_process,
     prepare_folder,
     save_results,
@@ -42,7 +41,7 @@ from .run_folder import (
 )
 from .tasks import Task, load_reference, load_stream
 from .text import tokenize_prompts
-from .trainer import MulKITrainer, check_reference
+from .trainer import MulKITrainer, check_reference, last_checkpoint
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as Samples
 from transformers import CLIPModel, CLIPProcessor, Trainer, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import TrainOutput, get_last_checkpoint
+from transformers.trainer_utils import TrainOutput
 
 from .averaging import AveragingCallback, WeightAverage, merge_weights
 from .cache import ArrayCache, Table, WithTables, weights_fingerprint
@@ -24,7 +25,7 @@ from .lora import PREVIOUS, AdapterAverage, AdapterTeacher, check_adapted, conne
 from .objectives import OBJECTIVES, FeatureBatch, Prototypes, TeacherFeatures
 from .objectives.base import class_logits, task_loss
 from .prototypes import compute_prototypes
-from .reference import WithReference
+from .reference import PairingCallback, WithReference
 from .tasks import Task
 from .teachers import Teacher
 from .text import chunked_text_tower, class_features, encode_classes, tokenize_prompts
@@ -54,13 +55,15 @@ class MulKITrainer(Trainer):
         task ([`Task`]): the task to learn.
         processing_class ([`CLIPProcessor`]): the model's processor; saved with every checkpoint.
         original_model ([`CLIPModel`] or a function that loads it, *optional*): teacher O, the pre-trained model.
-            Default: the student as given. A function saves memory: the model is there only while it is needed.
+            Default: the student as given. A model is frozen and put into eval mode. A function saves memory: its model
+            is there only while it is needed.
         previous_model ([`CLIPModel`] or a function that loads it, *optional*): teacher P, the student after the
             previous task. Default: teacher O.
         reference_dataset ([`datasets.Dataset`], *optional*): column `image`; for methods that need it, refused by
             the others.
         random_resized_crop (`float`, *optional*): train on random crops of at least this share of the image's area.
-        cache_dir (`str`, *optional*): folder of what is computed once. Default: `cache` in `args.output_dir`.
+        cache_dir (`str`, *optional*): folder of what is computed once, for one trainer at a time. Default: `_cache` in
+            `args.output_dir`, which `push_to_hub` leaves out.
         kwargs: passed on to `Trainer` (callbacks, optimizers, ...).
 
     Raises:
@@ -98,6 +101,8 @@ class MulKITrainer(Trainer):
             )
         if args.lora_r is not None and not adapted:
             raise ConfigurationError("lora_r: the model has no adapters; make them with mulki_hf.lora.add_lora")
+        if not adapted and any("lora_" in name for name, _ in model.named_parameters()):
+            raise ConfigurationError("the model has adapters but is no PeftModel: make them with peft.get_peft_model")
         self.task = task
         self.reference_dataset = reference_dataset
         self.random_resized_crop = random_resized_crop
@@ -140,14 +145,14 @@ class MulKITrainer(Trainer):
             self.previous = self.original if previous_model is None else Teacher("previous", previous_model)
         self.logit_scale = model.logit_scale.exp().item()
         self.cache = ArrayCache(
-            cache_dir or Path(args.output_dir) / "cache",
+            cache_dir or Path(args.output_dir) / "_cache",
             self.accelerator,
             args.eval_batch_size,
             args.dataloader_num_workers,
         )
 
         # With adapters: the largest relative error of cutting a layer's weight change back to their rank.
-        self.lora_error = 0.0
+        self.lora_error: float | None = None
         self.weight_average = None
         if self.objective.average_every:
             on_disk = args.average_on_disk
@@ -155,10 +160,12 @@ class MulKITrainer(Trainer):
                 # Files of many small tensors take longer to open than to read.
                 large = sum(p.numel() for p in model.parameters()) >= 2**24
                 on_disk = large and (adapted or args.device.type == "cpu")
-            folder = Path(args.output_dir) / f"weight_average-{args.process_index}" if on_disk else None
+            folder = Path(args.output_dir) / f"_weight_average-{args.process_index}" if on_disk else None
             average = AdapterAverage if adapted else WeightAverage
             self.weight_average = average(model, self.objective.average_every, folder)
             self.add_callback(AveragingCallback(self.weight_average))
+        if reference_dataset is not None:
+            self.add_callback(PairingCallback())
         self._evaluated_text: Tensor | None = None
         self._parts: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.args.device))
         self._parts_steps = 0
@@ -267,6 +274,20 @@ class MulKITrainer(Trainer):
 
     # The step
 
+    def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
+        """Of `eval_dataset`, by default the task's; rows with `image` and `label` become samples."""
+        return super().get_eval_dataloader(self._transformed(eval_dataset))
+
+    def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
+        """Of rows with `image` and, if metrics are wanted, `label`."""
+        return super().get_test_dataloader(self._transformed(test_dataset))
+
+    def _transformed(self, rows):
+        """Rows that no transform has been given yet, with that of the model's processor."""
+        if isinstance(rows, Dataset) and "image" in rows.column_names and rows.format["type"] != "custom":
+            return rows.with_transform(image_transform(self.processing_class.image_processor))
+        return rows
+
     def evaluation_loop(self, *args, **kwargs):
         """`Trainer.evaluation_loop`, with the classes encoded once."""
         self._evaluated_text = self._classes_under(self.model)
@@ -348,9 +369,12 @@ class MulKITrainer(Trainer):
             means = torch.stack([self._parts[name] for name in names]) / self._parts_steps
             means = self.accelerator.reduce(means, reduction="mean")
             logs |= {f"loss_{name}": value for name, value in zip(names, means.tolist(), strict=True)}
-            self._parts.clear()
-            self._parts_steps = 0
+            self._forget_parts()
         super().log(logs, start_time)
+
+    def _forget_parts(self) -> None:
+        self._parts.clear()
+        self._parts_steps = 0
 
     # Stage 4 and checkpoints
 
@@ -358,13 +382,15 @@ class MulKITrainer(Trainer):
         """`Trainer.train`, with the teachers' part before it and stage 4 after it."""
         self.prepare_teachers()
         self.train_dataset = self._training_samples()
+        self._forget_parts()
         if self.weight_average is not None:
             self.weight_average.start()
         checkpoint = resume_from_checkpoint
         if checkpoint is True:
-            checkpoint = get_last_checkpoint(self.args.output_dir)
+            # Trainer would also take one whose writing was interrupted.
+            checkpoint = last_checkpoint(self.args.output_dir) or True
         state = TrainerState.load_from_json(Path(checkpoint) / TRAINER_STATE_NAME) if checkpoint else None
-        if state is not None and state.global_step >= state.max_steps:
+        if state is not None and state.global_step >= self._steps():
             # Trainer looks at its limit only after a step, and would take one too many.
             self.state = state
             self._load_from_checkpoint(checkpoint)
@@ -372,9 +398,14 @@ class MulKITrainer(Trainer):
         else:
             text_model, chunk = self.model.text_model, self.args.text_chunk
             with chunked_text_tower(text_model, chunk) if self.trains_text else nullcontext():
-                output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+                output = super().train(resume_from_checkpoint=checkpoint, **kwargs)
         self.make_connections()
         return output
+
+    def _steps(self) -> int:
+        """Optimizer steps of the whole task."""
+        *_, steps = self.set_initial_training_values(self.args, self.get_train_dataloader())
+        return steps
 
     def make_connections(self) -> None:
         """The objective's stage 4: the running average becomes the student, then merges with a teacher's weights."""
@@ -405,6 +436,15 @@ class MulKITrainer(Trainer):
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.weight_average is not None:
             self.weight_average.load(resume_from_checkpoint)
+
+
+def last_checkpoint(folder: str) -> str | None:
+    """The newest complete Trainer checkpoint; one whose writing was interrupted has no trainer state yet."""
+    complete = sorted(
+        (int(path.parent.name.rpartition("-")[2]), str(path.parent))
+        for path in Path(folder).glob("checkpoint-*/trainer_state.json")
+    )
+    return complete[-1][1] if complete else None
 
 
 def check_reference(method: str, given: bool) -> None:

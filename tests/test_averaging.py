@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from transformers import TrainerControl, TrainerState
 
+from mulki_hf import ConfigurationError
 from mulki_hf.averaging import AveragingCallback, MappedTensors, WeightAverage, merge_weights
 
 
@@ -154,6 +155,20 @@ class TestWeightAverage:
         for name, value in kept[0].average.items():
             assert torch.equal(value, kept[1].average[name])
 
+    @pytest.mark.parametrize("left", [None, "0.bias"])
+    def test_a_checkpoint_without_it_is_refused(self, started, tmp_path, left):
+        average = started(make_model(), every=1)
+        if left:
+            MappedTensors.write(tmp_path / "checkpoint-3/weight_average", [(left, torch.zeros(4))])
+        with pytest.raises(ConfigurationError, match="checkpoint-3.* does not hold the weight average of this model"):
+            average.load(tmp_path / "checkpoint-3")
+
+    def test_a_longer_task_after_a_short_one(self):
+        callback = AveragingCallback(WeightAverage(make_model(), every=10))
+        for steps, every in ((4, 4), (40, 10)):
+            callback.on_train_begin(None, TrainerState(max_steps=steps), TrainerControl())
+            assert callback.average.every == every
+
     def test_disk_is_given_back(self, tmp_path):
         average = WeightAverage(make_model(), 1, tmp_path / "average")
         assert not (tmp_path / "average").exists()
@@ -167,7 +182,7 @@ def test_mapped_tensors_are_their_files(tmp_path):
     mapped = MappedTensors.write(tmp_path / "folder", {"a.b": torch.arange(3), "c": torch.ones(2, 2)}.items())
     mapped["a.b"].add_(1)
     assert MappedTensors(tmp_path / "folder")["a.b"].tolist() == [1, 2, 3]
-    assert list(mapped) == ["a.b", "c"] and len(mapped) == 2
+    assert list(mapped) == ["a.b", "c"] and len(mapped) == 2 and "a" not in mapped
     MappedTensors.write(tmp_path / "folder", {"d": torch.zeros(1)}.items())
     assert list(mapped) == ["d"]
 

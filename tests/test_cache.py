@@ -242,7 +242,7 @@ class TestTraining:
     def test_stale_tables_are_dropped(self, make_args, tmp_path, change):
         args = make_args()
         self.trainer(args).train()
-        before = {path.name for path in (tmp_path / "trainer/cache").iterdir()}
+        before = {path.name for path in (tmp_path / "trainer/_cache").iterdir()}
         if change == "teacher":
             self.trainer(args, previous=tiny_model(3)).train()
         elif change == "data":
@@ -253,7 +253,7 @@ class TestTraining:
             MulKITrainer(
                 tiny_model(), args, tiny_task(), processor, original_model=tiny_model(1), previous_model=tiny_model(2)
             ).train()
-        after = {path.name for path in (tmp_path / "trainer/cache").iterdir()}
+        after = {path.name for path in (tmp_path / "trainer/_cache").iterdir()}
         assert len(after) == len(before) == 2
         assert len(before - after) == (1 if change == "teacher" else 2)
 
@@ -387,7 +387,8 @@ class TestEvaluation:
         # Numbers in place of batches: who looks for pixels in them fails.
         monkeypatch.setattr(evaluate, "loaders", [range(3), range(2)])
         assert evaluate(model, 1, "test") == first
-        assert evaluate(tiny_model(3), 1, "test") != first
+        # The texts are those of the model at hand.
+        assert len({tuple(evaluate(tiny_model(seed), 1, "test")) for seed in range(6)}) > 1
 
     def test_cached_images_give_the_same(self, cache):
         assert self.evaluator(image_cache=cache)(tiny_model(), 0, "test") == self.evaluator()(tiny_model(), 0, "test")

@@ -27,15 +27,19 @@ def launch(config, output, *options, processes: int = 1):
     return run.stdout
 
 
-@pytest.mark.parametrize("method", ["mulki", "snd"])
-def test_two_ranks_equal_one_process(stream_yaml, tmp_path, method):
+# Of 4 and 3 batches: in each, another pairing with the reference images.
+TWO_EPOCHS = ["--max_steps", "7", "--learning_rate", "0.1"]
+
+
+@pytest.mark.parametrize(("method", "steps"), [("mulki", []), ("snd", TWO_EPOCHS)])
+def test_two_ranks_equal_one_process(stream_yaml, tmp_path, method, steps):
     overrides = {"method": method}
     if method == "snd":
         overrides |= {"reference_dataset": "parquet", "reference_data_files": str(tmp_path / "shapes-train.parquet")}
     config = stream_yaml(**overrides)
-    launch(config, tmp_path / "one", *ONE_STEP, "--per_device_train_batch_size", "8")
+    launch(config, tmp_path / "one", *ONE_STEP, *steps, "--per_device_train_batch_size", "8")
     # On two ranks in parts as well, of four and three classes.
-    options = [*ONE_STEP, "--per_device_train_batch_size", "4", "--text_chunk", "2"]
+    options = [*ONE_STEP, *steps, "--per_device_train_batch_size", "4", "--text_chunk", "2"]
     printed = launch(config, tmp_path / "two", *options, processes=2)
 
     one, two = (json.loads((tmp_path / run / "results.json").read_text()) for run in ("one", "two"))

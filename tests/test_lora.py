@@ -10,7 +10,8 @@ import sys
 
 import pytest
 import torch
-from conftest import hub_environment, rows, save_tiny, stream_writer, tiny_hub, tiny_model, tiny_task
+import yaml
+from conftest import hub_environment, rows, save_tiny, stream_writer, tiny_hub, tiny_model, tiny_processor, tiny_task
 from huggingface_hub import ModelCard
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
@@ -19,6 +20,7 @@ from transformers import CLIPModel, TrainerCallback
 from mulki_hf import ConfigurationError, MulKIConfig, MulKITrainer
 from mulki_hf.lora import (
     AdapterAverage,
+    AdapterTeacher,
     adapter_layers,
     add_lora,
     connect_adapters,
@@ -27,6 +29,8 @@ from mulki_hf.lora import (
     save_adapter,
     target_layers,
 )
+from mulki_hf.models import load_model
+from mulki_hf.text import tokenize_prompts
 from mulki_hf.train import main
 
 
@@ -48,9 +52,17 @@ def trainer_of(model, args, processor, task=None, **kwargs):
 
 
 def features(model: CLIPModel) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
+    """What both towers say of three images and three texts, behind one another."""
+    pixels = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    prompts = tokenize_prompts(tiny_processor().tokenizer, ["red", "blue", "frame"], ["a {}."])
     with torch.no_grad():
-        return model.get_image_features(pixel_values=torch.rand(3, 3, 16, 16, generator=generator)).pooler_output
+        images = model.get_image_features(pixel_values=pixels).pooler_output
+        return torch.cat([images, model.get_text_features(**prompts).pooler_output])
+
+
+def logits(model: CLIPModel) -> torch.Tensor:
+    images, texts = (torch.nn.functional.normalize(side, dim=-1) for side in features(model).chunk(2))
+    return model.logit_scale.exp().detach() * images @ texts.T
 
 
 @pytest.fixture
@@ -83,9 +95,11 @@ class TestTraining:
         vision_only = all("vision" in name or "visual" in name for name in adapters)
         assert vision_only == (method == "snd")
 
-    def test_original_teacher_is_the_base_bit_for_bit(self, lora_args, processor):
+    @pytest.mark.parametrize("later", [False, True])
+    @pytest.mark.parametrize("bf16", [False, True])
+    def test_original_teacher_is_the_base_bit_for_bit(self, trained, lora_args, processor, tmp_path, later, bf16):
         expected = features(tiny_model().eval())
-        model = add_lora(tiny_model(), lora_args())
+        model = add_lora(tiny_model(), lora_args(), tmp_path / "adapter" if later else None)
         found = []
 
         class Look(TrainerCallback):
@@ -93,7 +107,7 @@ class TestTraining:
                 with trainer.original.active(DEVICE) as original:
                     found.append(features(original))
 
-        trainer = trainer_of(model, lora_args(), processor, callbacks=[Look()])
+        trainer = trainer_of(model, lora_args(bf16=bf16), processor, callbacks=[Look()])
         trainer.train()
         with trainer.original.active(DEVICE) as original:
             found.append(features(original))
@@ -128,7 +142,21 @@ class TestTraining:
         for name, value in states[0].items():
             torch.testing.assert_close(value, states[1][name], rtol=1e-3, atol=1e-4)
 
-    @pytest.mark.parametrize("settings", [{"bf16": True}, {"activation_checkpointing": True}, {"lora_dropout": 0.5}])
+    def test_activation_checkpointing_changes_nothing(self, trained, lora_args, processor, tmp_path):
+        counts, states = [], []
+        for wanted in (False, True):
+            model, calls = add_lora(tiny_model(), lora_args(), tmp_path / "adapter"), []
+            model.vision_model.encoder.layers[0].mlp.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
+            args = lora_args(activation_checkpointing=wanted, output_dir=str(tmp_path / f"{wanted}"))
+            trainer_of(model, args, processor).train()
+            counts.append(len(calls))
+            states.append(model.state_dict())
+        # Every one of the four steps computes the layer once more.
+        assert counts[1] == counts[0] + 4
+        for name, value in states[0].items():
+            torch.testing.assert_close(value, states[1][name], rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("settings", [{"bf16": True}, {"lora_dropout": 0.5}])
     def test_settings_that_train(self, lora_args, processor, settings):
         args = lora_args(**settings)
         model = add_lora(tiny_model(), args)
@@ -219,6 +247,13 @@ class TestTargets:
         with pytest.raises(ValueError, match=f"{field} must be .*{value}"):
             make_args(**{"lora_r": 4} | {field: value})
 
+    @pytest.mark.parametrize(
+        ("field", "value"), [("lora_alpha", 8.0), ("lora_targets", "mlp"), ("lora_towers", "both")]
+    )
+    def test_nothing_of_it_without_a_rank(self, make_args, field, value):
+        with pytest.raises(ValueError, match=f"{field} needs lora_r, got {value!r}"):
+            make_args(**{field: value})
+
     def test_model_already_adapted(self, lora_args):
         model = add_lora(tiny_model(), lora_args())
         for adapted in (model, model.get_base_model()):
@@ -308,14 +343,41 @@ class TestConnections:
         for name, value in changes(model).items():
             torch.testing.assert_close(value, before[name], rtol=1e-4, atol=1e-6)
 
-    @pytest.mark.parametrize("settings", [{"use_dora": True}, {"target_modules": ["token_embedding"]}, {"bias": "all"}])
-    def test_what_cannot_be_connected_is_refused(self, make_args, processor, settings):
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"use_dora": True}, "LoRA of linear layers, without DoRA; .*q_proj"),
+            ({"target_modules": ["token_embedding"]}, "LoRA of linear layers, without DoRA; .*token_embedding"),
+            ({"lora_bias": True}, "lora_bias must be off, got True"),
+        ],
+    )
+    def test_what_cannot_be_connected_is_refused(self, make_args, processor, settings, message):
         config = LoraConfig(**{"r": 2, "target_modules": ["q_proj"]} | settings)
-        message = "bias='none'" if "bias" in settings else "stage 4 averages and merges LoRA of linear layers"
         with pytest.raises(ConfigurationError, match=message):
             trainer_of(get_peft_model(tiny_model(), config), make_args(), processor)
-        if "use_dora" in settings:
-            trainer_of(get_peft_model(tiny_model(), config), make_args(connecting=False), processor).train()
+        trainer_of(get_peft_model(tiny_model(), config), make_args(connecting=False), processor).train()
+
+    @pytest.mark.parametrize(
+        "settings", [{"bias": "all"}, {"init_lora_weights": "olora"}, {"modules_to_save": ["text_projection"]}]
+    )
+    def test_adapters_that_change_the_model_are_refused(self, make_args, processor, settings):
+        """With them off, what is left is not the original teacher."""
+        config = LoraConfig(**{"r": 2, "target_modules": ["q_proj"]} | settings)
+        name = next(iter(settings))
+        with pytest.raises(ConfigurationError, match=f"the adapter's {name} must be .*original teacher"):
+            trainer_of(get_peft_model(tiny_model(), config), make_args(connecting=False), processor)
+
+    def test_adapters_on_other_layers_are_refused(self, make_args, processor):
+        model = get_peft_model(tiny_model(), LoraConfig(r=2, target_modules=["q_proj"]))
+        model.add_adapter("previous", LoraConfig(r=2, target_modules=["v_proj"]))
+        with pytest.raises(ConfigurationError, match="'default' and 'previous' must be on the same layers"):
+            trainer_of(model, make_args(), processor)
+
+    def test_adapters_of_transformers_are_refused(self, make_args, processor):
+        model = tiny_model()
+        model.add_adapter(LoraConfig(r=2, target_modules=["q_proj"]))
+        with pytest.raises(ConfigurationError, match=r"no PeftModel: make them with peft\.get_peft_model"):
+            trainer_of(model, make_args(), processor)
 
 
 LORA = {"lora_r": 2, "average_every": 1, "merge_alpha": 0.2, "learning_rate": 1e-2}
@@ -349,6 +411,7 @@ class TestRun:
             adapted = PeftModel.from_pretrained(base, folder / "adapter").eval()
             merged = CLIPModel.from_pretrained(folder).eval()
             torch.testing.assert_close(features(adapted), features(merged), rtol=0, atol=1e-5)
+            torch.testing.assert_close(logits(adapted), logits(merged), rtol=0, atol=1e-5)
             assert not any("lora" in name for name in merged.state_dict())
             assert {path.name for path in (folder / "adapter").iterdir()} == {
                 "README.md",
@@ -359,22 +422,33 @@ class TestRun:
             assert card.data.library_name == "peft" and "relative" in card.text
             assert str(tmp_path) not in card.content + (folder / "README.md").read_text()
         tasks = json.loads((tmp_path / "out/results.json").read_text())["tasks"]
-        assert all(0 <= task["lora_error"] < 1 for task in tasks)
+        assert all(0 < task["lora_error"] < 1 for task in tasks)
+        assert "cut back to rank 2" in card.text
+
+    def test_card_without_stage_4(self, stream_yaml, tmp_path):
+        main(["--config", str(stream_yaml(**LORA, method="finetune"))])
+        card = ModelCard.load(tmp_path / "out/task2-shapes/adapter/README.md")
+        assert "stage 4" not in card.text and "PeftModel.from_pretrained" in card.text
 
     @pytest.mark.parametrize("step", [3, 4])
-    def test_resumed_equals_uninterrupted(self, stream_yaml, tmp_path, monkeypatch, step):
+    def test_three_tasks_resumed_equal_uninterrupted(self, stream_yaml, tmp_path, monkeypatch, step):
         from test_train import TestResume
 
-        config = stream_yaml(**LORA)
+        tasks = yaml.safe_load(stream_yaml().read_text())["tasks"]
+        config = stream_yaml(**LORA, tasks=[*tasks, tasks[0] | {"name": "again", "templates": ["one {}"]}])
         main(["--config", str(config), "--output_dir", str(tmp_path / "whole")])
         TestResume().interrupted(config, step, monkeypatch)
         main(["--config", str(config), "--resume"])
-        for name in ("model", "adapter/adapter_model"):
-            whole, resumed = (
-                load_file(tmp_path / run / f"task2-shapes/{name}.safetensors") for run in ("whole", "out")
-            )
-            for key, value in whole.items():
-                torch.testing.assert_close(value, resumed[key], rtol=0, atol=1e-5)
+        for task in ("task2-shapes", "task3-again"):
+            whole, resumed = (load_file(tmp_path / run / task / "model.safetensors") for run in ("whole", "out"))
+            for name, value in whole.items():
+                torch.testing.assert_close(value, resumed[name], rtol=0, atol=1e-5)
+        # Teacher P of the third task: the second one's result, averaged, merged and cut.
+        before = tmp_path / "out/task2-shapes"
+        model = add_lora(load_model(tmp_path / "tiny-clip"), MulKIConfig(lora_r=2, use_cpu=True), before / "adapter")
+        with AdapterTeacher("previous", model).active(DEVICE) as previous:
+            checkpoint = CLIPModel.from_pretrained(before).eval()
+            torch.testing.assert_close(features(previous), features(checkpoint), rtol=0, atol=1e-5)
 
     def test_changed_adapters_are_refused_on_resume(self, stream_yaml):
         main(["--config", str(stream_yaml(**LORA))])
@@ -401,7 +475,7 @@ class TestRun:
                 torch.testing.assert_close(value, two[name], rtol=1e-4, atol=1e-4)
                 largest = max(largest, (value - start[name]).abs().max().item())
         assert largest > 1e-2
-        assert not list(tmp_path.rglob("weight_average*"))
+        assert not list(tmp_path.rglob("*weight_average*"))
 
 
 def test_on_the_hub(tmp_path):

@@ -8,11 +8,22 @@ import numpy as np
 import pytest
 import torch
 from conftest import SECRET, rows, tiny_model, tiny_task
-from transformers import BertConfig, BertModel, CLIPModel
+from huggingface_hub.utils import filter_repo_objects
+from transformers import BertConfig, BertModel, CLIPModel, TrainerCallback
 
 from mulki_hf import ConfigurationError, MulKITrainer
 from mulki_hf.models import save_checkpoint
 from mulki_hf.trainer import TRAINED_PARTS, snapshot
+
+
+class StopAt(TrainerCallback):
+    """Ends training after a step, as a crash would."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop = state.global_step == self.step
 
 
 def make_trainer(args, processor, student=None, task=None, **kwargs) -> MulKITrainer:
@@ -82,21 +93,81 @@ class TestTraining:
 
             def look(global_step, step=step, there=there):
                 step(global_step)
-                there.append(len(list((tmp_path / "trainer").glob("weight_average-0/*.npy"))))
+                there.append(len(list((tmp_path / "trainer").glob("_weight_average-0/*.npy"))))
 
             average.step = look
             trainer.train()
             assert all(bool(count) == on_disk for count in there) and len(there) == 4
-            assert not (tmp_path / "trainer/weight_average-0").exists()
+            assert not (tmp_path / "trainer/_weight_average-0").exists()
             states.append(trainer.model.state_dict())
         assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+    def test_what_a_push_of_the_output_folder_takes_along(self, make_args, processor, tmp_path):
+        """Trainer's own `push_to_hub` ignores `_*` and checkpoints: no training images, no teacher features."""
+        args = make_args(cache_images=True, average_on_disk=True, save_strategy="steps", save_steps=2)
+        trainer = make_trainer(args, processor)
+        trainer.train()
+        trainer.save_model()
+        folder = tmp_path / "trainer"
+        paths = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+        sent = list(filter_repo_objects(paths, ignore_patterns=["_*", "checkpoint-*"]))
+        assert "model.safetensors" in sent and not [path for path in sent if path.endswith(".npy")]
+        assert any("pixels" in path for path in paths)
+
+    def test_resumed_to_train_longer(self, make_args, processor):
+        make_trainer(make_args(max_steps=4, save_strategy="steps", save_steps=2), processor).train()
+        trainer = make_trainer(make_args(max_steps=6), processor)
+        trainer.train(resume_from_checkpoint=True)
+        assert trainer.state.global_step == 6
+
+    def test_a_half_written_checkpoint_is_passed_over(self, make_args, processor, tmp_path):
+        make_trainer(make_args(save_strategy="steps", save_steps=2), processor).train()
+        (tmp_path / "trainer/checkpoint-9/weight_average").mkdir(parents=True)
+        trainer = make_trainer(make_args(max_steps=5), processor)
+        trainer.train(resume_from_checkpoint=True)
+        assert trainer.state.global_step == 5
+
+    def test_reference_pairing_after_a_resume_in_the_second_epoch(self, make_args, processor, tmp_path):
+        states = []
+        for stop in (None, 6):
+            args = make_args(method="snd", max_steps=8, save_strategy="steps", save_steps=3)
+            args.output_dir = str(tmp_path / f"{stop}")
+            trainer = make_trainer(args, processor)
+            if stop:
+                # An epoch is four steps: step 6 is in the middle of the second one.
+                trainer.add_callback(StopAt(stop))
+                trainer.train()
+                trainer = make_trainer(args, processor)
+                trainer.train(resume_from_checkpoint=True)
+            else:
+                trainer.train()
+            assert trainer.state.global_step == 8 and trainer.state.epoch == 2
+            states.append(trainer.model.state_dict())
+        for name, value in states[0].items():
+            torch.testing.assert_close(value, states[1][name], rtol=0, atol=1e-6)
+
+    def test_evaluates_and_predicts_rows_of_a_dataset(self, make_args, processor):
+        trainer = make_trainer(make_args(), processor)
+        task = tiny_task()
+        assert trainer.evaluate(task.evaluation)["eval_loss"] == trainer.evaluate()["eval_loss"]
+        predicted = trainer.predict(task.evaluation)
+        assert predicted.predictions.shape == (len(task.evaluation), len(task.class_names))
+        assert predicted.metrics["test_accuracy"] == trainer.evaluate()["eval_accuracy"]
+
+    def test_parts_of_an_earlier_train_are_not_logged(self, make_args, processor):
+        trainer = make_trainer(make_args(max_steps=3, logging_steps=2), processor)
+        trainer.train()
+        trainer.train()
+        first = next(entry for entry in trainer.state.log_history if entry["step"] == 2)
+        parts = sum(value for name, value in first.items() if name.startswith("loss_"))
+        assert parts == pytest.approx(first["loss"], abs=1e-3)
 
     def test_first_task_has_one_teacher(self, make_args, processor, tmp_path):
         trainer = make_trainer(make_args(), processor)
         assert trainer.previous is trainer.original
         trainer.train()
-        assert list((tmp_path / "trainer/cache").glob("train-*")) == list(
-            (tmp_path / "trainer/cache").glob("*original*")
+        assert list((tmp_path / "trainer/_cache").glob("train-*")) == list(
+            (tmp_path / "trainer/_cache").glob("*original*")
         )
 
     @pytest.mark.parametrize("method", ["mulki", "snd", "finetune"])

@@ -119,7 +119,9 @@ class ResearchTrainer(MulKITrainer):
 
 
 def make_trainer(name: str, shape: str, towers: str, folder: Path, **settings):
-    """`plain` and `plain-again`, or METHOD-WAY: method `mulki` or `snd`, way `cached`, `images` (cached too), `live` or `research`."""
+    """`plain`, `plain-again`, or METHOD-WAY: method `mulki` or `snd`, way `cached`, `images` (too), `live` or
+    `research`.
+    """
     sizes = SHAPES[shape]
     method, _, way = name.partition("-")
     options = {

@@ -1,9 +1,9 @@
 """A step of MulKI and of Select-and-Distill against a step of plain fine-tuning: `python -m tests.benchmarks.step`.
 
-All rows train at once, in one process, and take turns step by step, so that a noisy machine hurts them alike. A step
-is the time from the end of one to the end of the next, with data loading and everything that Trainer does. `median`: of
-the ratios to the plain step of the same round; `sums`: of all rounds, with the sample of the weight average that MulKI
-takes in every tenth step. The second plain row is the same again: what the ratios of equal work differ by.
+All rows train at once, in one process, and take turns, so that a noisy machine hurts them alike. The time of a step
+runs from the end of the one before it, with data loading and everything that Trainer does. `median` and `quartiles`: of
+the ratios to the plain row's turn of the same round; `sums`: of all turns. MulKI samples its weight average in every
+tenth step. The second plain row is the same again: what the ratios of equal work differ by.
 """
 
 import threading
@@ -58,11 +58,12 @@ class Turns:
 
 
 class Clock(TrainerCallback):
-    """Seconds of the steps of a trainer, which take turns with those of others."""
+    """Seconds of a trainer's steps. It takes turns of `length` steps with others, after a first step of each."""
 
-    def __init__(self, turns: Turns | None = None, number: int = 0):
+    def __init__(self, turns: Turns | None = None, number: int = 0, length: int = 1):
         self.turns = turns or Turns(1)
         self.number = number
+        self.length = length
         self.seconds = []
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -73,9 +74,14 @@ class Clock(TrainerCallback):
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.seconds.append(time.perf_counter() - self.began)
-        self.turns.pass_on()
-        self.turns.wait(self.number)
+        if state.global_step % self.length == 1 % self.length:
+            self.turns.pass_on()
+            self.turns.wait(self.number)
         self.began = time.perf_counter()
+
+    def sums(self) -> list[float]:
+        """Seconds of each turn, without the first step."""
+        return [sum(self.seconds[at : at + self.length]) for at in range(1, len(self.seconds), self.length)]
 
     @property
     def step(self) -> float:
@@ -95,7 +101,8 @@ class Clock(TrainerCallback):
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--towers", choices=ROWS, default="both")
-    parser.add_argument("--steps", type=int, default=20, help="timed steps of each row (default 20)")
+    parser.add_argument("--rounds", type=int, default=10, help="turns of each row (default 10)")
+    parser.add_argument("--turn", type=int, default=10, help="steps of a turn (default 10; 1 is fairer to long steps)")
     parser.add_argument("--lora", action="store_true", help="LoRA of rank 16, against plain LoRA fine-tuning with peft")
     parser.add_argument("--rows", nargs="*", help="of the rows only these; plain is always there")
     args = parser.parse_args()
@@ -104,9 +111,12 @@ def main() -> None:
     turns, clocks, threads = Turns(len(names)), {}, []
     with scratch() as folder:
         for number, name in enumerate(names):
-            settings = settings_of(args) | {"max_steps": args.steps + 1, "lora_r": 16 if args.lora else None}
+            settings = settings_of(args) | {
+                "max_steps": args.rounds * args.turn + 1,
+                "lora_r": 16 if args.lora else None,
+            }
             trainer = make_trainer(name, args.shape, args.towers, Path(folder), **settings)
-            clocks[name] = Clock(turns, number)
+            clocks[name] = Clock(turns, number, args.turn)
             trainer.add_callback(clocks[name])
             threads.append(threading.Thread(target=clocks[name].train, args=(trainer,)))
         for thread in threads:
@@ -116,10 +126,10 @@ def main() -> None:
     if turns.failure:
         raise turns.failure
     towers = f"{args.towers}, LoRA" if args.lora else args.towers
-    print(f"{args.shape}, {towers}, batch {trainer.args.train_batch_size}, {machine()}, {args.steps} steps")
+    print(f"{args.shape}, {towers}, batch {trainer.args.train_batch_size}, {machine()}")
     table = [["step", "seconds", "median", "quartiles", "sums"]]
     for name in names:
-        pairs = zip(clocks[name].seconds[1:], clocks["plain"].seconds[1:], strict=True)
+        pairs = zip(clocks[name].sums(), clocks["plain"].sums(), strict=True)
         low, middle, high = quantiles((own / plain for own, plain in pairs), n=4)
         method, _, way = name.partition("-")
         seconds, sums = clocks[name].step, clocks[name].step / clocks["plain"].step
