@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from transformers.utils import is_peft_available
 
 from . import __version__
 
@@ -22,9 +23,10 @@ LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "huggingface_hub
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of Python, this package and the libraries that a result depends on."""
+    """Versions of Python, this package and the libraries that a result depends on; of PEFT where it is installed."""
     versions = {"python": platform.python_version(), "mulki-hf": __version__}
-    return versions | {library: version(library) for library in LIBRARIES}
+    libraries = (*LIBRARIES, "peft") if is_peft_available() else LIBRARIES
+    return versions | {library: version(library) for library in libraries}
 
 
 def provenance(
