@@ -279,7 +279,7 @@ class MulKITrainer(Trainer):
         return super().get_eval_dataloader(self._transformed(eval_dataset))
 
     def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
-        """Of rows with `image` and, if metrics are wanted, `label`."""
+        """Of rows with `image` and, where metrics are wanted, `label`."""
         return super().get_test_dataloader(self._transformed(test_dataset))
 
     def _transformed(self, rows):
@@ -295,6 +295,14 @@ class MulKITrainer(Trainer):
             return super().evaluation_loop(*args, **kwargs)
         finally:
             self._evaluated_text = None
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """`Trainer.prediction_step`; of images without labels the logits alone."""
+        if "labels" in inputs:
+            return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            features = self._encode(model, self._prepare_inputs(inputs))
+        return None, class_logits(features.image, features.text, self.logit_scale), None
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Sum of the objective's parts; in evaluation the task loss alone, which every method shares."""
@@ -334,7 +342,7 @@ class MulKITrainer(Trainer):
                     said[teacher.name] = self._ask(teacher, inputs, reference)
                 teachers[name] = said[teacher.name]
         return FeatureBatch(
-            labels=inputs["labels"],
+            labels=inputs.get("labels"),
             logit_scale=self.logit_scale,
             image=embeds[0],
             text=text,

@@ -153,6 +153,8 @@ class TestTraining:
         predicted = trainer.predict(task.evaluation)
         assert predicted.predictions.shape == (len(task.evaluation), len(task.class_names))
         assert predicted.metrics["test_accuracy"] == trainer.evaluate()["eval_accuracy"]
+        unlabelled = trainer.predict(task.evaluation.select_columns("image"))
+        assert np.array_equal(unlabelled.predictions, predicted.predictions)
 
     def test_parts_of_an_earlier_train_are_not_logged(self, make_args, processor):
         trainer = make_trainer(make_args(max_steps=3, logging_steps=2), processor)

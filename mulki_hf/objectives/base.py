@@ -52,7 +52,7 @@ class FeatureBatch:
     """Everything a loss may read. All features are fp32 and L2-normalised; only the student's carry gradient.
 
     Attributes:
-        labels (`(B,)`, long): class of each image within the task.
+        labels (`(B,)`, long): class of each image within the task; `None` only where no loss is asked for.
         logit_scale (`float`): `exp(logit_scale)` of the original model; never trained.
         image (`(B, d)`): the student's features of the task's images.
         text (`(C, d)`): the student's features of the task's classes.
@@ -60,7 +60,7 @@ class FeatureBatch:
         original, previous ([`TeacherFeatures`], *optional*): the two teachers; for the first task the same object.
     """
 
-    labels: Tensor
+    labels: Tensor | None
     logit_scale: float
     image: Tensor
     text: Tensor
