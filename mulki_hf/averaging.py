@@ -77,7 +77,7 @@ class WeightAverage:
         Raises:
             ConfigurationError: it is not there, or that of another model.
         """
-        kept = MappedTensors(Path(checkpoint) / self.CHECKPOINT)
+        kept = MappedTensors(Path(checkpoint) / self.CHECKPOINT, mode="c")
         if set(kept) != set(self.average):
             raise ConfigurationError(
                 f"{kept.folder} does not hold the weight average of this model: resume with the average_every, "
@@ -90,11 +90,14 @@ class WeightAverage:
 class MappedTensors(Mapping):
     """Tensors in a folder, a file each: mapped into memory when asked for, out of it with the last reference.
 
-    Changes of a tensor are changes of its file.
+    Args:
+        folder: where the files lie.
+        mode: of [`numpy.load`]; with `r+` changes of a tensor are changes of its file, with `c` files stay as they are.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path, mode: str = "r+"):
         self.folder = Path(folder)
+        self.mode = mode
 
     @classmethod
     def write(cls, folder: str | Path, tensors: Iterable[tuple[str, Tensor]]) -> "MappedTensors":
@@ -110,7 +113,7 @@ class MappedTensors(Mapping):
         path = self.folder / f"{name}.npy"
         if not path.is_file():
             raise KeyError(name)
-        return torch.from_numpy(np.load(path, mmap_mode="r+"))
+        return torch.from_numpy(np.load(path, mmap_mode=self.mode))
 
     def __iter__(self) -> Iterator[str]:
         return (path.stem for path in sorted(self.folder.glob("*.npy")))

@@ -306,12 +306,13 @@ def check_adapted(model: nn.Module, connects: bool) -> None:
     if str(getattr(config.peft_type, "value", config.peft_type)) != "LORA":
         raise ConfigurationError(f"the adapter must be LoRA, got {config.peft_type}")
     # With adapters off the model has to be teacher O.
-    wanted = {"bias": ("none",), "modules_to_save": (None, []), "init_lora_weights": (True, False, "gaussian")}
+    inits = (True, False, "gaussian", "orthogonal", "eva")
+    wanted = {"bias": ("none",), "modules_to_save": (None, []), "init_lora_weights": inits}
     for name, allowed in wanted.items():
         if getattr(config, name) not in allowed:
             raise ConfigurationError(
-                f"the adapter's {name} must be {' or '.join(map(repr, allowed))}, got {getattr(config, name)!r}: it "
-                "changes the model itself, which has to stay the original teacher"
+                f"the adapter's {name} must be {' or '.join(map(repr, allowed))}, got {getattr(config, name)!r}: the "
+                "model itself has to stay the original teacher"
             )
     if connects:
         # What stage 4 would leave out.

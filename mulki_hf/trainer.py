@@ -21,7 +21,7 @@ from .cache import ArrayCache, Table, WithTables, weights_fingerprint
 from .config import MulKIConfig
 from .errors import ConfigurationError
 from .images import cached_images, encode_images, image_transform
-from .lora import PREVIOUS, AdapterAverage, AdapterTeacher, check_adapted, connect_adapters, is_adapted
+from .lora import PREVIOUS, STUDENT, AdapterAverage, AdapterTeacher, check_adapted, connect_adapters, is_adapted
 from .objectives import OBJECTIVES, FeatureBatch, Prototypes, TeacherFeatures
 from .objectives.base import class_logits, task_loss
 from .prototypes import compute_prototypes
@@ -111,6 +111,8 @@ class MulKITrainer(Trainer):
         check_reference(args.method, reference_dataset is not None)
         if adapted:
             check_adapted(model, connects=bool(self.objective.average_every or self.objective.merge))
+            # peft loads adapters frozen, and leaves active which one came first.
+            model.set_adapter(STUDENT)
         else:
             train_towers(model, args.train_towers)
 
@@ -387,16 +389,23 @@ class MulKITrainer(Trainer):
     # Stage 4 and checkpoints
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs) -> TrainOutput:
-        """`Trainer.train`, with the teachers' part before it and stage 4 after it."""
+        """`Trainer.train`, with the teachers' part before it and stage 4 after it.
+
+        Raises:
+            ConfigurationError: there is no complete checkpoint to resume from.
+        """
+        checkpoint = resume_from_checkpoint
+        if checkpoint is True:
+            # Trainer would also take one whose writing was interrupted.
+            checkpoint = last_checkpoint(self.args.output_dir)
+        if resume_from_checkpoint and not (checkpoint and (Path(checkpoint) / TRAINER_STATE_NAME).is_file()):
+            folder = checkpoint or self.args.output_dir
+            raise ConfigurationError(f"no complete checkpoint in {folder}: leave resume_from_checkpoint")
         self.prepare_teachers()
         self.train_dataset = self._training_samples()
         self._forget_parts()
         if self.weight_average is not None:
             self.weight_average.start()
-        checkpoint = resume_from_checkpoint
-        if checkpoint is True:
-            # Trainer would also take one whose writing was interrupted.
-            checkpoint = last_checkpoint(self.args.output_dir) or True
         state = TrainerState.load_from_json(Path(checkpoint) / TRAINER_STATE_NAME) if checkpoint else None
         if state is not None and state.global_step >= self._steps():
             # Trainer looks at its limit only after a step, and would take one too many.

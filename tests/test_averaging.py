@@ -181,6 +181,7 @@ class TestWeightAverage:
 def test_mapped_tensors_are_their_files(tmp_path):
     mapped = MappedTensors.write(tmp_path / "folder", {"a.b": torch.arange(3), "c": torch.ones(2, 2)}.items())
     mapped["a.b"].add_(1)
+    MappedTensors(tmp_path / "folder", mode="c")["a.b"].add_(1)
     assert MappedTensors(tmp_path / "folder")["a.b"].tolist() == [1, 2, 3]
     assert list(mapped) == ["a.b", "c"] and len(mapped) == 2 and "a" not in mapped
     MappedTensors.write(tmp_path / "folder", {"d": torch.zeros(1)}.items())

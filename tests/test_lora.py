@@ -191,6 +191,27 @@ class TestTraining:
         with trainer.original.active(DEVICE) as original:
             assert torch.equal(features(original), features(tiny_model().eval()))
 
+    @pytest.mark.parametrize("method", ["mulki", "finetune"])
+    @pytest.mark.parametrize("how", ["loaded to infer", "added to a loaded one"])
+    def test_a_users_adapter_that_is_frozen_or_not_active(self, make_args, processor, tmp_path, method, how):
+        config = LoraConfig(r=2, target_modules=["q_proj", "v_proj"])
+        get_peft_model(tiny_model(), config).save_pretrained(tmp_path / "saved")
+        name = "default" if how == "loaded to infer" else "previous"
+        model = PeftModel.from_pretrained(tiny_model(), tmp_path / "saved", adapter_name=name)
+        if name == "previous":
+            model.add_adapter("default", config)
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        trainer_of(model, make_args(method=method), processor).train()
+        changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+        assert changed == {name for name in before if ".default." in name}
+
+    @pytest.mark.parametrize("init", ["orthogonal", "gaussian", False])
+    def test_inits_that_leave_the_model_alone(self, make_args, processor, init):
+        config = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=init)
+        trainer = trainer_of(get_peft_model(tiny_model(), config), make_args(), processor)
+        with trainer.original.active(DEVICE) as original:
+            assert torch.equal(features(original), features(tiny_model().eval()))
+
 
 def test_checkpoints_of_a_later_task_ask_no_hub(trained, lora_args, processor, monkeypatch):
     """peft would look there for the model that the previous adapter names."""

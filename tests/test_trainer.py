@@ -127,6 +127,11 @@ class TestTraining:
         trainer.train(resume_from_checkpoint=True)
         assert trainer.state.global_step == 5
 
+    @pytest.mark.parametrize("where", [True, "elsewhere"])
+    def test_nothing_to_resume_from(self, make_args, processor, where):
+        with pytest.raises(ConfigurationError, match="no complete checkpoint in .*(trainer|elsewhere)"):
+            make_trainer(make_args(), processor).train(resume_from_checkpoint=where)
+
     def test_reference_pairing_after_a_resume_in_the_second_epoch(self, make_args, processor, tmp_path):
         states = []
         for stop in (None, 6):
