@@ -172,19 +172,31 @@ class TestEquations:
             "feature": close(feature),
         }
 
-    def test_snd(self, batch, make_args):
+    @pytest.mark.parametrize("gate", ["sample", "batch"])
+    def test_snd(self, batch, make_args, gate):
         student, original, previous = (numbers(source.reference) for source in (batch, batch.original, batch.previous))
-        gate = expected_gate(original, previous)
-        to_previous = np.mean(gate * ((student - previous) ** 2).sum(axis=1))
-        to_original = np.mean((1 - gate) * ((student - original) ** 2).sum(axis=1))
-        both = select_and_distill(batch.reference, batch.original, batch.previous)
+        share = expected_gate(original, previous)
+        distances = [((student - teacher) ** 2).sum(axis=1) for teacher in (previous, original)]
+        if gate == "batch":
+            # The official code's shapes: (R, 1) times (R,) is (R, R).
+            share = share[:, None]
+        to_previous, to_original = np.mean(share * distances[0]), np.mean((1 - share) * distances[1])
+        both = select_and_distill(batch.reference, batch.original, batch.previous, gate)
         assert [value.item() for value in both] == close([to_previous, to_original])
-        parts = OBJECTIVES["snd"](make_args(method="snd"))(batch)
+        parts = OBJECTIVES["snd"](make_args(method="snd", snd_gate=gate))(batch)
         assert {name: value.item() for name, value in parts.items()} == {
             "task": close(expected_task(batch, 0.0)),
             "previous": close(9 * to_previous),
             "original": close(0.5 * to_original),
         }
+
+    def test_the_two_gates_differ(self, batch):
+        sample, mixed = (
+            select_and_distill(batch.reference, batch.original, batch.previous, gate) for gate in ("sample", "batch")
+        )
+        assert all(
+            one.item() != pytest.approx(other.item(), rel=1e-6) for one, other in zip(sample, mixed, strict=True)
+        )
 
 
 class TestWeights:
@@ -356,6 +368,7 @@ class TestArguments:
             ("snd_previous_weight", -9.0),
             ("snd_original_weight", float("nan")),
             ("reference_per_sample", 0),
+            ("snd_gate", "both"),
             ("label_smoothing_factor", 1.0),
             ("learning_rate", -1e-5),
             ("method", "magic"),

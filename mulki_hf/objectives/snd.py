@@ -2,15 +2,19 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor
 
 from .base import FeatureBatch, Objective, TeacherFeatures, discrepancy_gate
 
 
+GATES = ("sample", "batch")
+
+
 @dataclass
 class SnDArguments:
-    """Select-and-Distill's strengths; defaults as in the official code."""
+    """Select-and-Distill's strengths, with the official code's defaults, and its gate, by default the paper's."""
 
     _argument_group_name = "Select-and-Distill"
 
@@ -19,6 +23,13 @@ class SnDArguments:
     )
     snd_original_weight: float = field(
         default=0.5, metadata={"help": "Strength of the distillation from the original teacher."}
+    )
+    snd_gate: Literal["sample", "batch"] = field(
+        default="sample",
+        metadata={
+            "help": "How the two teachers are chosen: `sample`, for each reference image (the paper), or `batch`, in one "
+            "mixture for the whole batch (what the official code computes)."
+        },
     )
     reference_per_sample: int = field(
         default=2,
@@ -29,6 +40,8 @@ class SnDArguments:
         for name in ("snd_previous_weight", "snd_original_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be >= 0 and finite, got {getattr(self, name)}")
+        if self.snd_gate not in GATES:
+            raise ValueError(f"snd_gate must be one of {', '.join(GATES)}, got {self.snd_gate!r}")
         if self.reference_per_sample < 1:
             raise ValueError(f"reference_per_sample must be >= 1, got {self.reference_per_sample}")
 
@@ -36,7 +49,8 @@ class SnDArguments:
 class SelectAndDistill(Objective):
     """`L = L_task + 9 * mean(g * ||v_S - v_P||^2) + 0.5 * mean((1 - g) * ||v_S - v_O||^2)` on reference images.
 
-    `g` is [`discrepancy_gate`]. Trains the vision tower; needs an unlabelled reference set.
+    `g` is [`discrepancy_gate`]. Trains the vision tower; needs an unlabelled reference set. This is the paper's rule, a
+    teacher for each image; with `snd_gate: batch` it is [`select_and_distill`]'s other one, the official code's.
     """
 
     teachers = frozenset({"original", "previous"})
@@ -44,11 +58,13 @@ class SelectAndDistill(Objective):
     towers = "vision"
     arguments = SnDArguments
     summary = (
-        "Select-and-Distill ([arXiv 2403.09296](https://arxiv.org/abs/2403.09296)), with the equations of its official "
-        "code: two frozen teachers, the original CLIP and the student after the previous task, chosen for each "
-        "unlabelled reference image by how far their features disagree.\n\n"
+        "Select-and-Distill ([arXiv 2403.09296](https://arxiv.org/abs/2403.09296)): two frozen teachers, the original "
+        "CLIP and the student after the previous task, chosen for each unlabelled reference image by how far their "
+        "features disagree.\n\n"
         "`L = L_task + 9 mean(g ‖v_S − v_P‖²) + 0.5 mean((1 − g) ‖v_S − v_O‖²)`, `g = sigmoid(6 (‖v_O − v_P‖ − 0.2))` "
-        "with the default strengths 9 and 0.5."
+        "with the default strengths 9 and 0.5. That is the paper's rule (`snd_gate: sample`). The official code's "
+        "product broadcasts over the batch, so that it computes `9 mean(g) mean(‖v_S − v_P‖²)` and "
+        "`0.5 mean(1 − g) mean(‖v_S − v_O‖²)`, one mixture for all images: `snd_gate: batch`."
     )
     bibtex = """@inproceedings{yu2024select,
   title = {Select and Distill: Selective Dual-Teacher Knowledge Transfer for Continual Learning on Vision-Language
@@ -60,16 +76,28 @@ class SelectAndDistill(Objective):
 }"""
 
     def retention(self, batch: FeatureBatch) -> dict[str, Tensor]:
-        previous, original = select_and_distill(batch.reference, batch.original, batch.previous)
+        previous, original = select_and_distill(batch.reference, batch.original, batch.previous, self.args.snd_gate)
         return {
             "previous": self.args.snd_previous_weight * previous,
             "original": self.args.snd_original_weight * original,
         }
 
 
-def select_and_distill(student: Tensor, original: TeacherFeatures, previous: TeacherFeatures) -> tuple[Tensor, Tensor]:
-    """Gated squared feature distances to the previous and to the original teacher, each a mean over `(R, d)`."""
-    gate = discrepancy_gate(original.reference, previous.reference)
+def select_and_distill(
+    student: Tensor, original: TeacherFeatures, previous: TeacherFeatures, gate: str = "sample"
+) -> tuple[Tensor, Tensor]:
+    """Gated squared feature distances to the previous and to the original teacher, two scalars.
+
+    Args:
+        student (`(R, d)`): the student's features of the reference images.
+        original, previous: the teachers', `reference` of `(R, d)`.
+        gate: `sample`, `mean(g * distance)`, chooses a teacher for each image, as the paper says. `batch`,
+            `mean(g) * mean(distance)`, mixes them alike for the whole batch, as the official code computes it: there
+            `g` of `(R, 1)` times distances of `(R,)` broadcasts to `(R, R)`.
+    """
+    share = discrepancy_gate(original.reference, previous.reference)
+    if gate == "batch":
+        share = share.mean()
     to_previous = (student - previous.reference).square().sum(dim=-1)
     to_original = (student - original.reference).square().sum(dim=-1)
-    return (gate * to_previous).mean(), ((1 - gate) * to_original).mean()
+    return (share * to_previous).mean(), ((1 - share) * to_original).mean()
