@@ -27,8 +27,8 @@ class SnDArguments:
     snd_gate: Literal["sample", "batch"] = field(
         default="sample",
         metadata={
-            "help": "How the two teachers are chosen: `sample`, for each reference image (the paper), or `batch`, in one "
-            "mixture for the whole batch (what the official code computes)."
+            "help": "How the two teachers are chosen: for each reference image (`sample`, the paper), or in one "
+            "mixture for the whole batch (`batch`, what the official code computes)."
         },
     )
     reference_per_sample: int = field(
