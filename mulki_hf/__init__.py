@@ -1,14 +1,10 @@
 """Continual learning of CLIP, native to Hugging Face."""
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from .resources import __version__ as __version__
 
-try:
-    __version__ = version("mulki-hf")
-except PackageNotFoundError:  # a clone that is not installed
-    __version__ = "0+unknown"
 
 # Loaded on first use: metrics must not cost an import of torch.
 _HOMES = {
@@ -16,12 +12,12 @@ _HOMES = {
     "MulKIConfig": "config",
     "MulKITrainer": "trainer",
     "StreamConfig": "config",
-    "StreamEvaluator": "evaluation",
+    "StreamEvaluator": "evaluation.evaluator",
     "StreamResults": "results",
-    "Task": "tasks",
+    "Task": "data.tasks",
     "TaskConfig": "config",
     "continual_metrics": "metrics",
-    "load_stream": "tasks",
+    "load_stream": "data.tasks",
 }
 
 __all__ = [
@@ -39,15 +35,15 @@ __all__ = [
 
 if TYPE_CHECKING:
     from .config import MulKIConfig, StreamConfig, TaskConfig
+    from .data.tasks import Task, load_stream
     from .errors import ConfigurationError
-    from .evaluation import StreamEvaluator
+    from .evaluation.evaluator import StreamEvaluator
     from .metrics import continual_metrics
     from .results import StreamResults
-    from .tasks import Task, load_stream
     from .trainer import MulKITrainer
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -1,4 +1,4 @@
-"""The one exception for input that a person can mend."""
+"""What can go wrong in a way that a person can mend."""
 
 
 class ConfigurationError(ValueError):
@@ -7,3 +7,7 @@ class ConfigurationError(ValueError):
     The message says what is wrong, where (task, dataset, column, row, file or field) and what to do.
     The command line prints it without a traceback and exits with status 1.
     """
+
+
+class PushError(RuntimeError):
+    """Checkpoints that did not reach the Hub: complete on disk, recorded as pending; nothing else went wrong."""

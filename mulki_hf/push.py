@@ -8,9 +8,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from .errors import ConfigurationError
-from .hub import Outbox, Push, PushError
-from .results import StreamResults
+from .errors import ConfigurationError, PushError
+from .hub.outbox import Outbox
+from .publish import publish
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -59,7 +59,8 @@ def push(args: argparse.Namespace) -> None:
     outbox = Outbox(args.output_dir, args.hub_token, args.hub_retries, args.hub_timeout)
     waiting = outbox.pending
     if args.hub_model_id is not None:
-        waiting += publish(args, outbox)
+        options = (args.hub_private_repo, args.hub_revision, args.hub_collection, args.license)
+        waiting += publish(outbox, args.hub_model_id, *options)
     elif args.hub_revision or args.hub_collection or args.license or args.hub_private_repo is not None:
         raise ConfigurationError("these options are for new repositories: give --hub_model_id too")
     elif not outbox.pushes:
@@ -70,38 +71,6 @@ def push(args: argparse.Namespace) -> None:
         outbox.send(push)
     print(outbox.report())
     outbox.raise_for_pending()
-
-
-def publish(args: argparse.Namespace, outbox: Outbox) -> list[Push]:
-    """Pushes of the finished tasks that have none yet, their cards written for where they go."""
-    folders = unpublished(args.output_dir, {push.folder for push in outbox.pushes})
-    if not folders:
-        raise ConfigurationError(
-            f"every finished task of {str(args.output_dir)!r} has its push recorded already:\n{outbox.report()}"
-        )
-    # Here, because it imports torch: pending pushes need no more than the Hub's client.
-    from .model_card import draft_card, save_card
-
-    adapters = [path.parent for folder in folders for path in folder.glob("*/adapter_config.json")]
-    names = [path.relative_to(args.output_dir).as_posix() for path in (*folders, *adapters)]
-    results = {folder: StreamResults.load(folder) for folder in folders}
-    for each in results.values():
-        each.base.license = args.license or each.base.license
-    options = (args.hub_private_repo, args.hub_revision, args.hub_collection)
-    outbox.prepare(args.hub_model_id, names, *options, card=draft_card(results[folders[-1]]))
-    for folder in folders:
-        results[folder].save(folder)
-        save_card(results[folder], folder, outbox.planned[folder.name].repo_id)
-    return list(outbox.planned.values())
-
-
-def unpublished(output_dir: Path, recorded: set[str]) -> list[Path]:
-    """Checkpoint folders of finished tasks without a recorded push, in the order of the stream."""
-    folders = [path.parent for path in output_dir.glob(f"task*-*/{StreamResults.FILE}")]
-    if not folders and not recorded:
-        raise ConfigurationError(f"{str(output_dir)!r} holds no finished task")
-    order = {folder: StreamResults.load(folder).finished for folder in folders if folder.name not in recorded}
-    return sorted(order, key=order.get)
 
 
 if __name__ == "__main__":

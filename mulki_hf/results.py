@@ -1,9 +1,10 @@
-"""A stream's results: the accuracy matrix as it grows, on disk after every task."""
+"""What `results.json` holds: the accuracy matrix as it grows, and all that a card says; on disk after every task."""
 
 import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .errors import ConfigurationError
 from .metrics import continual_metrics
@@ -53,6 +54,58 @@ class BaseModel:
     hub_id: str | None = None
     revision: str | None = None
     license: str | None = None
+    embedded: bool = False
+
+
+@dataclass
+class ArtefactRecord:
+    """What is saved beside a task's model, in words for the cards.
+
+    Attributes:
+        folder: its folder inside the task's.
+        suffix: of its repository, `org/mulki-task3-SUFFIX`.
+        kind: what it is, `A LoRA adapter`.
+        trained: what of the model was trained, `LoRA adapters of rank 16`.
+        details: the settings that go with it, a sentence of Markdown.
+        tag: of its repository.
+        bibtex: its paper, if there is one.
+        rank: what a mean of weight changes is cut to, if it is.
+    """
+
+    folder: str
+    suffix: str
+    kind: str
+    trained: str
+    details: str
+    tag: str
+    bibtex: str = ""
+    rank: int | None = None
+
+
+@dataclass
+class MethodRecord:
+    """What `results.json` says of the method, recorded when the run began.
+
+    Attributes:
+        summary: the method and the source of its equations, as Markdown.
+        towers: the trained ones in words, `both towers`.
+        bibtex: the paper; empty if there is none.
+        settings: what the result depends on and is not the default, by field; tasks and model stand elsewhere.
+    """
+
+    summary: str
+    towers: str
+    bibtex: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class ProtocolResults:
+    """Accuracies in percent by one protocol; fields as in [`StreamResults`]."""
+
+    zero_shot: list[float] = field(default_factory=list)
+    accuracy: list[list[float]] = field(default_factory=list)
+    metrics: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass
@@ -70,6 +123,9 @@ class StreamResults:
         config: the resolved configuration.
         provenance: command, git commit and hardware of the run.
         versions: of the libraries that made the results.
+        about (*optional*): the method in words; files of older versions lack it.
+        artefact (*optional*): what every task leaves beside the model.
+        others: by name, what further protocols make of the same predictions.
     """
 
     method: str
@@ -83,6 +139,9 @@ class StreamResults:
     config: dict = field(default_factory=dict)
     provenance: dict[str, str | None] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    about: MethodRecord | None = None
+    artefact: ArtefactRecord | None = None
+    others: dict[str, ProtocolResults] = field(default_factory=dict)
 
     FILE = "results.json"
 
@@ -96,15 +155,35 @@ class StreamResults:
         """Number of finished tasks."""
         return len(self.accuracy)
 
-    def add(self, row: list[float], seconds: float | None = None) -> None:
-        """Add the accuracies after one more task, learned in `seconds`; with the last task come the metrics."""
+    def of(self, protocol: str) -> "StreamResults | ProtocolResults":
+        """Zero-shot row, matrix and metrics by `protocol`, which are its own for the headline's."""
+        return self if protocol == self.protocol else self.others.setdefault(protocol, ProtocolResults())
+
+    def measured(self, rows: dict[str, list[float]]) -> None:
+        """Add the accuracies of the model before any training, by protocol."""
+        for protocol, row in rows.items():
+            self.of(protocol).zero_shot = row
+
+    def add(
+        self, rows: dict[str, list[float]], seconds: float | None = None, facts: dict[str, Any] | None = None
+    ) -> None:
+        """Add the accuracies after one more task; with the last task come the metrics.
+
+        Args:
+            rows: by protocol.
+            seconds: that learning took.
+            facts: what else is to be said of the task, by field of its [`TaskRecord`].
+        """
         task = self.tasks[self.finished]
-        task.seconds = seconds
         versions = ", ".join(f"{name} {number}" for name, number in self.versions.items())
-        task.provenance = self.provenance | {"versions": versions}
-        self.accuracy.append(row)
-        if self.finished == len(self.tasks):
-            self.metrics = continual_metrics(self.accuracy, self.zero_shot or None)
+        said = {"seconds": seconds, "provenance": self.provenance | {"versions": versions}} | (facts or {})
+        for name, value in said.items():
+            setattr(task, name, value)
+        for protocol, row in rows.items():
+            own = self.of(protocol)
+            own.accuracy.append(row)
+            if len(own.accuracy) == len(self.tasks):
+                own.metrics = continual_metrics(own.accuracy, own.zero_shot or None)
 
     def save(self, output_dir: str | Path) -> None:
         """Write `results.json`; an interruption leaves the old file or the new one, never half of one."""
@@ -124,38 +203,21 @@ class StreamResults:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             tasks = [TaskRecord(**task) for task in content.pop("tasks")]
-            base, reference = BaseModel(**content.pop("base")), content.pop("reference")
-            return cls(tasks=tasks, base=base, reference=reference and ReferenceRecord(**reference), **content)
+            base, others = BaseModel(**content.pop("base")), content.pop("others", {})
+            parts = {
+                name: content.get(name) and kind(**content[name])
+                for name, kind in (
+                    ("reference", ReferenceRecord),
+                    ("about", MethodRecord),
+                    ("artefact", ArtefactRecord),
+                )
+            }
+            others = {name: ProtocolResults(**other) for name, other in others.items()}
+            return cls(**content | parts | {"tasks": tasks, "base": base, "others": others})
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigurationError(f"can't read results from {path}: {error}") from error
 
-    def table(self) -> str:
-        """The accuracy matrix and the metrics as Markdown tables, aligned for a terminal."""
-        tables = [self.matrix_table()]
-        if self.metrics:
-            tables.append(markdown_table([[*self.metrics], [*map(percent, self.metrics.values())]]))
-        return "\n\n".join(tables)
 
-    def matrix_table(self) -> str:
-        """The accuracy matrix alone."""
-        rows = [["after", *self.names]]
-        if self.zero_shot:
-            rows.append(["zero-shot", *map(percent, self.zero_shot)])
-        rows += [[name, *map(percent, row)] for name, row in zip(self.names, self.accuracy, strict=False)]
-        return markdown_table(rows)
-
-
-def percent(value: float | None) -> str:
-    """One decimal, a dash for what is not defined."""
-    return "-" if value is None else f"{value:.1f}"
-
-
-def markdown_table(rows: list[list[str]]) -> str:
-    """Rows of cells, the header first, as an aligned Markdown table."""
-    rows = [[cell.replace("|", r"\|") for cell in row] for row in rows]
-    widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
-    ]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines)
+def task_folder(output: Path, names: list[str], position: int) -> Path:
+    """Folder of a task's checkpoint, `task3-greek` for position 2."""
+    return output / f"task{position + 1}-{names[position]}"

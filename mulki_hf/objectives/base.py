@@ -6,7 +6,7 @@ objective returns a dict of weighted scalars that are summed into the loss and l
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -32,19 +32,32 @@ class Prototypes:
         return torch.searchsorted(self.classes, labels)
 
 
+class UndeclaredNeed(AttributeError):
+    """An objective reads a part of the batch that its `needs` do not name."""
+
+
 @dataclass(frozen=True)
 class TeacherFeatures:
-    """What one frozen teacher says about the batch; parts that the objective does not read stay `None`.
+    """What one frozen teacher says about the batch. Of these only what the objective's `needs` name is filled.
 
     Attributes:
         image (`(B, d)`): L2-normalised features of the task's images.
         reference (`(R, d)`): L2-normalised features of the reference images.
         prototypes ([`Prototypes`]): of the task's classes.
+        role: `original` or `previous`.
+
+    Raises:
+        UndeclaredNeed: a part is read that is not filled.
     """
 
     image: Tensor | None = None
     reference: Tensor | None = None
     prototypes: Prototypes | None = None
+    role: str = "teacher"
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        return _declared(f"{self.role}.{name}") if value is None and name in TEACHER_PARTS else value
 
 
 @dataclass(frozen=True)
@@ -56,8 +69,11 @@ class FeatureBatch:
         logit_scale (`float`): `exp(logit_scale)` of the original model; never trained.
         image (`(B, d)`): the student's features of the task's images.
         text (`(C, d)`): the student's features of the task's classes.
-        reference (`(R, d)`, *optional*): the student's features of reference images.
-        original, previous ([`TeacherFeatures`], *optional*): the two teachers; for the first task the same object.
+        reference (`(R, d)`): the student's features of reference images; only for who declares it.
+        original, previous ([`TeacherFeatures`]): the two teachers; for the first task they say the same.
+
+    Raises:
+        UndeclaredNeed: a part is read that is not filled.
     """
 
     labels: Tensor | None
@@ -65,39 +81,57 @@ class FeatureBatch:
     image: Tensor
     text: Tensor
     reference: Tensor | None = None
-    original: TeacherFeatures | None = None
-    previous: TeacherFeatures | None = None
+    original: TeacherFeatures = TeacherFeatures(role="original")
+    previous: TeacherFeatures = TeacherFeatures(role="previous")
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        return _declared(name) if value is None and name == "reference" else value
+
+
+def _declared(path: str) -> NoReturn:
+    raise UndeclaredNeed(f"the objective reads {path!r} of the batch, which its `needs` do not name: add it there")
+
+
+TEACHERS = ("original", "previous")
+TEACHER_PARTS = ("image", "reference", "prototypes")
+PATHS = frozenset({"reference", *(f"{teacher}.{part}" for teacher in TEACHERS for part in TEACHER_PARTS)})
+"""What an objective may declare in `needs`, beside the student's features of the task, which are always there."""
 
 
 class Objective(ABC):
-    """A continual-learning method.
+    """A continual-learning method: a loss as a pure function of features, and a declaration of whatever else it wants.
 
     Args:
         args ([`MulKIConfig`]): the objective reads its own fields from it.
 
     Class attributes:
-        teachers: which frozen teachers it asks, out of `"original"` and `"previous"`.
-        teacher_inputs: what it reads of them, out of `"image"`, `"reference"` and `"prototypes"`.
+        needs: the parts of a [`FeatureBatch`] that it reads beside the student's features of the task, by path:
+            `reference`, `original.image`, `previous.prototypes`, ... Nothing else is computed.
         towers: the towers that the method trains when `--train_towers` is not given.
+        learns: `each` task, one after another; `none`: the stream is evaluated and nothing is trained.
         arguments: dataclass of the method's own fields; they become part of `MulKIConfig` and a group of options.
         summary: the method and the source of its equations, as Markdown for the model card.
         bibtex: the paper, for the model card; empty if there is none.
     """
 
-    teachers: ClassVar[frozenset[str]] = frozenset()
-    teacher_inputs: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[frozenset[str]] = frozenset()
     towers: ClassVar[str] = "both"
+    learns: ClassVar[Literal["each", "none"]] = "each"
     arguments: ClassVar[type | None] = None
-    summary: ClassVar[str]
+    summary: ClassVar[str] = ""
     bibtex: ClassVar[str] = ""
 
-    def __init__(self, args):
+    def __init__(self, args: Any):
         self.args = args
 
-    @classmethod
-    def needs_reference(cls) -> bool:
-        """Whether the method trains with reference images beside the task's own."""
-        return "reference" in cls.teacher_inputs
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        unknown = sorted(set(cls.needs) - PATHS)
+        if unknown:
+            raise TypeError(f"{cls.__name__}.needs: unknown {', '.join(unknown)}; known are {', '.join(sorted(PATHS))}")
+
+    # In weight space, where no loss can see
 
     @property
     def average_every(self) -> int:
@@ -108,6 +142,11 @@ class Objective(ABC):
     def merge(self) -> tuple[str, float] | None:
         """`(teacher, alpha)`: after a task the weights become `(1 - alpha) * student + alpha * teacher`."""
         return None
+
+    @property
+    def anchor(self) -> float:
+        """Strength of the squared distance to the weights at the task's start, which is added to the loss; 0: none."""
+        return 0.0
 
     def __call__(self, batch: FeatureBatch) -> dict[str, Tensor]:
         """Weighted loss parts by name, each a scalar; their sum is the loss."""

@@ -89,8 +89,7 @@ class MulKI(Objective):
     weights `w` are stage 3, averaging and merging stage 4.
     """
 
-    teachers = frozenset({"original", "previous"})
-    teacher_inputs = frozenset({"image", "prototypes"})
+    needs = frozenset({"original.image", "original.prototypes", "previous.image", "previous.prototypes"})
     arguments = MulKIArguments
     summary = (
         "MulKI ([arXiv 2411.06764](https://arxiv.org/abs/2411.06764)): two frozen teachers, the original CLIP and the "

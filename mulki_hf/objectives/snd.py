@@ -53,8 +53,7 @@ class SelectAndDistill(Objective):
     teacher for each image; with `snd_gate: batch` it is [`select_and_distill`]'s other one, the official code's.
     """
 
-    teachers = frozenset({"original", "previous"})
-    teacher_inputs = frozenset({"reference"})
+    needs = frozenset({"reference", "original.reference", "previous.reference"})
     towers = "vision"
     arguments = SnDArguments
     summary = (

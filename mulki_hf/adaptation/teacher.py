@@ -1,13 +1,13 @@
-"""The frozen teachers of a task."""
+"""A frozen model that teaches."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor, nn
 from transformers import CLIPModel
-
-from .cache import Table, weights_fingerprint
-from .objectives import Prototypes
 
 
 class Teacher:
@@ -18,19 +18,12 @@ class Teacher:
         source ([`CLIPModel`] or a function that makes one): a model is frozen, put into eval mode and moved to the
             device while it is asked, to the CPU when it is released; one that a function makes is made when it is
             needed and can go in between.
-
-    Attributes:
-        prototypes: of the task's classes, once computed.
-        tables: its features, once computed: `image` of the training images, `reference` of the reference images.
-            Empty while the teacher runs in every step.
     """
 
     def __init__(self, name: str, source: CLIPModel | Callable[[], CLIPModel]):
         self.name = name
         self._source = source
-        self._model = None
-        self.prototypes: Prototypes | None = None
-        self.tables: dict[str, Table] = {}
+        self._model: CLIPModel | None = None
 
     @property
     def model(self) -> CLIPModel:
@@ -54,3 +47,12 @@ class Teacher:
         if self._model is not None:
             self._model.to("cpu")
         self._model = None
+
+
+def weights_fingerprint(model: nn.Module, state: dict[str, Tensor] | None = None) -> str:
+    """Hash of a model's configuration and weights, or of those in `state`."""
+    digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True, default=str).encode())
+    for name, value in sorted((state or model.state_dict()).items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Textual and visual prototypes of a task's classes under a frozen teacher."""
+"""Textual and visual prototypes of a task's classes under a frozen model."""
 
 from pathlib import Path
 
@@ -7,8 +7,11 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .cache import Table
-from .objectives import Prototypes
+from ..data.tables import Table
+from ..objectives import Prototypes
+
+
+PROTOTYPES_FILE = "prototypes.safetensors"
 
 
 def compute_prototypes(features: Table, labels: Tensor, class_features: Tensor, chunk: int = 65536) -> Prototypes:

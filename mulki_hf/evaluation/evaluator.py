@@ -1,6 +1,6 @@
 """Accuracy on every task of the stream."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from accelerate import Accelerator
@@ -9,10 +9,12 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPModel, CLIPProcessor
 from transformers.utils.logging import tqdm
 
-from .cache import ArrayCache
-from .images import cached_images, encode_images, image_transform
-from .tasks import Task
-from .text import encode_classes, tokenize_prompts
+from ..data.images import cached_images, image_transform
+from ..data.prompts import tokenize_prompts
+from ..data.tables import ArrayCache
+from ..data.tasks import Task
+from ..models.classifier import Classifier, classifier_of
+from .protocols import PROTOCOLS
 
 
 class StreamEvaluator:
@@ -51,8 +53,8 @@ class StreamEvaluator:
         self.batch_size = batch_size
         self.protocol = protocol
         self.trained_towers = trained_towers
-        self._kept_texts: list[Tensor] | None = None
-        self._kept_images: list[list[Tensor]] = [[] for _ in tasks]
+        self._kept_classes: Tensor | None = None
+        self._kept_images: list[list[dict[str, Tensor]]] = [[] for _ in tasks]
         self.loaders = []
         for position, task in enumerate(tasks):
             if image_cache is None:
@@ -61,9 +63,16 @@ class StreamEvaluator:
                 name = f"evaluation-{position}"
                 samples = cached_images(task.evaluation, processor.image_processor, image_cache, name)
             self.loaders.append(self._loader(samples, batch_size, num_workers))
-        self.prompts = [tokenize_prompts(processor.tokenizer, task.class_names, task.templates) for task in tasks]
+        self.prompts = [
+            (tokenize_prompts(processor.tokenizer, task.class_names, task.templates), len(task.class_names))
+            for task in tasks
+        ]
         numbers = {name: number for number, name in enumerate(dict.fromkeys(n for t in tasks for n in t.class_names))}
-        self.names = [torch.tensor([numbers[n] for n in t.class_names], device=accelerator.device) for t in tasks]
+        device = accelerator.device
+        # Of every class of the stream, task after task: the number of its name, and its task.
+        self.names = torch.tensor([numbers[name] for task in tasks for name in task.class_names], device=device)
+        counts = torch.tensor([len(task.class_names) for task in tasks], device=device)
+        self.owner = torch.arange(len(tasks), device=device).repeat_interleave(counts)
 
     def __call__(self, model: CLIPModel, learned: int, description: str) -> list[float]:
         """Accuracy in percent on every task, by the evaluator's protocol.
@@ -80,42 +89,37 @@ class StreamEvaluator:
         self, model: CLIPModel, learned: int, description: str, protocols: Sequence[str]
     ) -> dict[str, list[float]]:
         """Accuracy in percent on every task, by several protocols in one pass."""
-        model = model.to(self.accelerator.device).eval()
-        texts = self._texts(model)
+        classifier = self._classifier(model.to(self.accelerator.device).eval())
         total = sum(len(loader) for loader in self.loaders)
-        accuracies = {protocol: [] for protocol in protocols}
+        accuracies: dict[str, list[float]] = {protocol: [] for protocol in protocols}
         with tqdm(total=total, desc=description, leave=False) as progress:
             for position in range(len(self.tasks)):
-                rivals = {protocol: self._rivals(texts, protocol, position, learned) for protocol in protocols}
+                rivals = {name: PROTOCOLS[name].mask(self.owner, position, learned) for name in protocols}
+                own_names = self.names[self.owner == position]
                 correct = dict.fromkeys(protocols, 0)
                 count = 0
-                for features, labels in self._images(model, position):
-                    own = self.names[position][labels]
+                for features, labels in self._images(classifier, position):
+                    logits, own = classifier.logits(features), own_names[labels]
                     hits = {
-                        protocol: names[(features @ classes.T).argmax(dim=-1)] == own
-                        for protocol, (classes, names) in rivals.items()
+                        name: self.names[logits.masked_fill(~mask, -torch.inf).argmax(dim=-1)] == own
+                        for name, mask in rivals.items()
                     }
                     hits = self.accelerator.gather_for_metrics(hits)
-                    correct = {protocol: correct[protocol] + hits[protocol].sum() for protocol in protocols}
+                    correct = {name: correct[name] + hits[name].sum() for name in protocols}
                     count += len(hits[protocols[0]])
                     progress.update()
-                for protocol in protocols:
-                    accuracies[protocol].append(100.0 * int(correct[protocol]) / count)
+                for name in protocols:
+                    accuracies[name].append(100.0 * int(correct[name]) / count)
         return accuracies
 
-    def _texts(self, model: CLIPModel) -> list[Tensor]:
-        if self._kept_texts is not None:
-            return self._kept_texts
+    def _classifier(self, model: CLIPModel) -> Classifier:
         with self.accelerator.autocast():
-            texts = [
-                encode_classes(model, prompts, len(task.class_names))
-                for task, prompts in zip(self.tasks, self.prompts, strict=True)
-            ]
+            classifier = classifier_of(model, self.prompts, self._kept_classes)
         if self.trained_towers == "vision":
-            self._kept_texts = texts
-        return texts
+            self._kept_classes = getattr(classifier, "classes", None)
+        return classifier
 
-    def _images(self, model: CLIPModel, position: int):
+    def _images(self, classifier: Classifier, position: int) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         """Features and labels of a task's images, batch by batch."""
         loader, kept = self.loaders[position], self._kept_images[position]
         if kept:
@@ -128,7 +132,7 @@ class StreamEvaluator:
         encoded = []
         for batch in loader:
             with self.accelerator.autocast():
-                encoded.append(encode_images(model, batch["pixel_values"]))
+                encoded.append(classifier.features(batch["pixel_values"]))
             yield encoded[-1], batch["labels"]
             if self.trained_towers != "text":
                 encoded.clear()
@@ -137,9 +141,3 @@ class StreamEvaluator:
     def _loader(self, samples: Dataset, batch_size: int, num_workers: int = 0) -> DataLoader:
         loader = DataLoader(samples, batch_size=batch_size, num_workers=num_workers, generator=torch.Generator())
         return self.accelerator.prepare_data_loader(loader)
-
-    def _rivals(self, texts: list[Tensor], protocol: str, position: int, learned: int) -> tuple[Tensor, Tensor]:
-        """Features `(N, d)` of the classes that compete, and the number of each one's name `(N,)`."""
-        rivals = {"til": {position}, "cil": {*range(learned), position}, "xtail": {*range(len(self.tasks))}}
-        chosen = sorted(rivals[protocol])
-        return torch.cat([texts[i] for i in chosen]), torch.cat([self.names[i] for i in chosen])

@@ -1,57 +1,27 @@
-"""Publishing a stream on the Hub, a repository a task, and taking one up from there."""
+"""Publishing a stream on the Hub, a repository a task."""
 
 import json
 import logging
 import os
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
-from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import httpx2
-import yaml
-from huggingface_hub import (
-    CommitOperationAdd,
-    DatasetCard,
-    HfApi,
-    ModelCard,
-    constants,
-    get_token,
-    hf_hub_download,
-    set_client_factory,
-    snapshot_download,
-)
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalTokenNotFoundError,
-    OfflineModeIsEnabled,
-)
-from huggingface_hub.utils import disable_progress_bars, parse_ratelimit_headers, validate_repo_id
+from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, constants, get_token
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.utils import disable_progress_bars, validate_repo_id
 
-# Not public, but its event hooks are the library's; made without it, a client would miss them.
-from huggingface_hub.utils._http import default_client_factory
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
-
-from .errors import ConfigurationError
+from ..errors import ConfigurationError, PushError
+from .faults import bound_waiting, explain, hide_signatures, retried
 
 
 logger = logging.getLogger(__name__)
-
-# 412: something else was committed meanwhile; the next try sees it.
-_TRANSIENT_STATUS = {408, 412, 425, 429, 500, 502, 503, 504}
-
-
-class PushError(RuntimeError):
-    """Checkpoints that did not reach the Hub: complete on disk, recorded as pending; nothing else went wrong."""
 
 
 @dataclass
@@ -99,8 +69,8 @@ class Outbox:
         self.retries = retries
         self.api = HfApi(token=token)
         self.token = token or get_token()
-        # The library's own client waits for ever, and is made anew after some errors.
-        set_client_factory(partial(_client, timeout))
+        bound_waiting(timeout)
+        hide_signatures()
         path = self.output_dir / self.FILE
         try:
             self.pushes = [Push(**push) for push in json.loads(path.read_text(encoding="utf-8"))]
@@ -122,7 +92,7 @@ class Outbox:
     def prepare(
         self,
         model_id: str | None,
-        names: list[str],
+        repositories: dict[str, str],
         private: bool | None = None,
         revision: str | None = None,
         collection: str | None = None,
@@ -132,8 +102,8 @@ class Outbox:
 
         Args:
             model_id: `org/mulki`; without a namespace the user's own, None: the name of `output_dir`.
-            names: of the checkpoints' folders, `task3-greek` or, of an adapter, `task3-greek/adapter`: the repositories
-                are `org/mulki-task3` and `org/mulki-task3-lora`.
+            repositories: what of the names of repositories comes behind `model_id`, by folder: `task3` for
+                `task3-greek`, `task3-lora` for `task3-greek/adapter`.
             private: visibility of repositories and collection that have to be created.
             revision: branch to push to, created where it is missing.
             collection: title of a collection, created if it is missing.
@@ -145,7 +115,7 @@ class Outbox:
         model_id = model_id or self.output_dir.absolute().name
         if constants.is_offline_mode():
             raise ConfigurationError("push_to_hub: HF_HUB_OFFLINE is set, so nothing can be pushed; unset it")
-        repo_ids = [f"{model_id}-{name.partition('-')[0]}{'-lora' if '/' in name else ''}" for name in names]
+        repo_ids = [f"{model_id}-{name}" for name in repositories.values()]
         for repo_id in repo_ids:
             try:
                 validate_repo_id(repo_id)
@@ -175,7 +145,8 @@ class Outbox:
                 raise
             raise ConfigurationError(f"push_to_hub: {explain(error, 'hub_model_id ' + repr(model_id))}") from error
         self.planned = {
-            name: Push(name, repo_id, revision, slug) for name, repo_id in zip(names, repo_ids, strict=True)
+            folder: Push(folder, repo_id, revision, slug)
+            for folder, repo_id in zip(repositories, repo_ids, strict=True)
         }
         # A record of one of them is of a run that ended between the push and the results: it is made again.
         self.pushes = [push for push in self.pushes if push.folder not in self.planned]
@@ -264,18 +235,8 @@ class Outbox:
         self.api.create_tag(repo_id, tag=tag, revision=commit)
         return tag
 
-    def _retried(self, call: Callable, *args, **kwargs) -> Any:
-        """`call(...)`, again after a fault that may pass. Every call here can be repeated without harm."""
-
-        return Retrying(
-            stop=stop_after_attempt(self.retries + 1),
-            wait=_pause,
-            retry=retry_if_exception(_may_pass),
-            before_sleep=lambda state: logger.warning(
-                f"Hub: {explain(state.outcome.exception(), 'a request')}; next try in {state.next_action.sleep:.0f} s"
-            ),
-            reraise=True,
-        )(call, *args, **kwargs)
+    def _retried(self, call: Callable, *args: Any, **kwargs: Any) -> Any:
+        return retried(self.retries, call, *args, **kwargs)
 
     def record_elsewhere(self, folder: str, source: str) -> None:
         """Note that `folder` came from the Hub, `org/mulki-task3@COMMIT`, and is not to be pushed."""
@@ -310,125 +271,3 @@ class Outbox:
         """Raise [`PushError`] if a push is pending."""
         if self.pending:
             raise PushError(self.pending_message())
-
-
-def _client(timeout: float) -> httpx2.Client:
-    client = default_client_factory()
-    client.timeout = httpx2.Timeout(timeout)
-    return client
-
-
-class _WithoutQueries(logging.Filter):
-    """Takes the queries of addresses, which can hold signatures of storage, out of the library's own messages."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = re.sub(r"(https?://[^\s?]+)\?[^\s'\"]+", r"\1", record.getMessage()), ()
-        return True
-
-
-logging.getLogger("huggingface_hub.utils._http").addFilter(_WithoutQueries())
-
-
-def root_of(error: BaseException) -> BaseException:
-    """What went wrong with the request: the library wraps it for uploads."""
-    while not isinstance(error, HfHubHTTPError | httpx2.HTTPError) and error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def _may_pass(error: BaseException) -> bool:
-    error = root_of(error)
-    if isinstance(error, OfflineModeIsEnabled):
-        return False
-    if isinstance(error, HfHubHTTPError):
-        return error.response is not None and error.response.status_code in _TRANSIENT_STATUS
-    return isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError)
-
-
-def _pause(state: RetryCallState) -> float:
-    """What the server asks for, ten minutes at most; else 1, 2, 4, ... up to 60 seconds."""
-    response = getattr(root_of(state.outcome.exception()), "response", None)
-    asked = None if response is None else _asked_for(response.headers)
-    return wait_exponential(max=60)(state) if asked is None else min(max(asked, 0.0), 600.0)
-
-
-def _asked_for(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by the Hub's RateLimit header or by Retry-After, as a number or as a date."""
-    limit = parse_ratelimit_headers(headers)
-    if limit is not None and limit.remaining == 0:
-        return limit.reset_in_seconds + 1.0
-    asked = headers.get("retry-after", "").strip()
-    if asked.isdigit():
-        return float(asked)
-    try:
-        return (parsedate_to_datetime(asked) - datetime.now(timezone.utc)).total_seconds()
-    except (TypeError, ValueError):
-        return None
-
-
-def explain(error: BaseException, what: str) -> str:
-    """An error of the Hub or of the way there, in one line; without URL queries, which can hold signatures."""
-    error = root_of(error)
-    if isinstance(error, LocalTokenNotFoundError):
-        return "no token: run `hf auth login`, set HF_TOKEN or give hub_token"
-    if isinstance(error, OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set; unset it"
-    if isinstance(error, httpx2.TransportError):
-        return f"can't reach {constants.ENDPOINT}: {type(error).__name__} {error}".strip()
-    message = re.sub(r"\?\S+", "", " ".join(str(error).split()))
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if status == 401:
-        return f"{what}: the token is not valid here (401): {message}"
-    if status == 403:
-        return f"{what}: the token does not allow this (403): {message}"
-    return f"{what}: {type(error).__name__}: {message}"
-
-
-# Reading
-
-
-def pinned(source: str, token: str | None = None) -> str:
-    """`org/mulki-task3[@REVISION]` with the commit that it stands for now, so that all is read from the same."""
-    repo_id, _, revision = source.partition("@")
-    commit = _tried(source, lambda: HfApi(token=token).model_info(repo_id, revision=revision or None).sha)
-    return f"{repo_id}@{commit}"
-
-
-def fetch_file(source: str, name: str, token: str | None = None) -> Path:
-    """`results.json` or `recipe.yaml` of the checkpoint `org/mulki-task3[@REVISION]`, from the Hub or its cache.
-
-    Raises:
-        ConfigurationError: there is no such repository, or it holds no checkpoint of a stream.
-    """
-    return Path(_tried(source, lambda: hf_hub_download(**_repository(source), filename=name, token=token)))
-
-
-def fetch_checkpoint(source: str, token: str | None = None) -> Path:
-    """The checkpoint `org/mulki-task3[@REVISION]` as a folder in the cache."""
-    return Path(_tried(source, lambda: snapshot_download(**_repository(source), token=token)))
-
-
-def _repository(source: str) -> dict[str, str | None]:
-    repo_id, _, revision = source.partition("@")
-    return {"repo_id": repo_id, "revision": revision or None}
-
-
-def _tried(source: str, call: Callable[[], str]) -> str:
-    try:
-        return call()
-    except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as error:
-        # A file that is absent from a repository that is there.
-        if isinstance(error, EntryNotFoundError) and not isinstance(error, OSError):
-            reason = "it holds no checkpoint of a stream, as `mulki_hf.train --push_to_hub` makes them"
-        else:
-            reason = explain(error, "it can't be read")
-        raise ConfigurationError(f"resume_from_hub {source!r}: {reason}") from error
-
-
-def licence_of(card: type[ModelCard] | type[DatasetCard], where: str | Path, token: str | None = None) -> str | None:
-    """The licence that a card names, on the Hub or in a file; None if there is none or it can't be read."""
-    try:
-        licence = card.load(where, token=token).data.license
-    except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError, yaml.YAMLError):
-        return None
-    return licence if isinstance(licence, str) else None

@@ -1,18 +1,29 @@
-"""Load the CLIP to start from, and write a task's final checkpoint."""
+"""Load the CLIP to start from or to go on from, and write it."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, CLIPModel, CLIPProcessor
 
-from .embedded import EMBEDDED_MODELS, embedded_model_path
-from .errors import ConfigurationError
-from .objectives import Prototypes
-from .prototypes import save_prototypes
+from ..embedded import EMBEDDED_MODELS, embedded_model_path
+from ..errors import ConfigurationError
 
 
-PROTOTYPES_FILE = "prototypes.safetensors"
+@dataclass
+class ModelArguments:
+    """The model that a stream starts from."""
+
+    model_name_or_path: str = field(
+        default="clip-nano",
+        metadata={"help": "CLIP to start from: a Hub id, a folder, or `clip-nano`, the small one inside the package."},
+    )
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub model."})
+
+    def __post_init__(self):
+        if not isinstance(self.model_name_or_path, str) or not self.model_name_or_path:
+            raise ConfigurationError(f"model_name_or_path must be a string, got {self.model_name_or_path!r}")
 
 
 def resolve_model(name_or_path: str) -> str:
@@ -42,31 +53,29 @@ def load_processor(name_or_path: str, revision: str = "main") -> CLIPProcessor:
     return processor
 
 
-def load_model(name_or_path: str, revision: str = "main") -> CLIPModel:
+def load_model(name_or_path: str | Path, revision: str = "main") -> CLIPModel:
     """The model in fp32, whatever precision its file has: training keeps fp32 weights, autocast does the rest.
 
     Raises:
         ConfigurationError: it can't be loaded.
     """
     try:
-        return CLIPModel.from_pretrained(resolve_model(name_or_path), revision=revision, dtype=torch.float32)
+        return CLIPModel.from_pretrained(resolve_model(str(name_or_path)), revision=revision, dtype=torch.float32)
     except (OSError, ValueError, SafetensorError) as error:
         raise _unusable(name_or_path, error) from error
 
 
-def _unusable(name_or_path: str, error: Exception) -> ConfigurationError:
+def _unusable(name_or_path: str | Path, error: Exception) -> ConfigurationError:
     if isinstance(error, ConfigurationError):
         return error
     return ConfigurationError(f"model_name_or_path: can't load {name_or_path!r} as a CLIP: {error}")
 
 
-def save_checkpoint(folder: str | Path, model: CLIPModel, processor: CLIPProcessor, prototypes: Prototypes) -> None:
-    """Write a task's final checkpoint: a plain `CLIPModel` folder with processor and prototypes.
+def save_model(folder: str | Path, model: CLIPModel, processor: CLIPProcessor) -> None:
+    """Write a task's final model: a plain `CLIPModel` folder with its processor.
 
     The image processor is also written by itself (`preprocessor_config.json`), for libraries that look for it there.
     """
-    folder = Path(folder)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     processor.image_processor.save_pretrained(folder)
-    save_prototypes(prototypes, folder / PROTOTYPES_FILE)

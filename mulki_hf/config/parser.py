@@ -6,14 +6,12 @@ from pathlib import Path
 import yaml
 from transformers import HfArgumentParser
 
-from .config import CONSTANT_FIELDS, MulKIConfig, StreamConfig, check_keys
-from .errors import ConfigurationError
-from .hub import fetch_file
-
-
-PACKAGE = Path(__file__).parent
-RECIPE_FILE = "recipe.yaml"
-RECIPE_FIELDS = CONSTANT_FIELDS | {"per_device_eval_batch_size", "activation_checkpointing", "license", "language"}
+from ..data.config import check_keys
+from ..errors import ConfigurationError
+from ..hub.fetch import fetch_file
+from .recipes import RECIPE_FIELDS, RECIPE_FILE, all_fields, find_recipe
+from .stream import StreamConfig
+from .training import MulKIConfig
 
 
 def make_parser() -> HfArgumentParser:
@@ -65,34 +63,5 @@ def read_yaml(path: Path, fields: set[str] | None = None, source: str | None = N
         raise ConfigurationError(f"--config: can't read {path}: {error}") from error
     if not isinstance(recipe, dict):
         raise ConfigurationError(f"--config: {path} must be a mapping of fields, got {type(recipe).__name__}")
-    known = {f.name for cls in (StreamConfig, MulKIConfig) for f in dataclasses.fields(cls) if f.init}
-    check_keys(recipe, fields or known, source)
+    check_keys(recipe, fields or {f.name for f in all_fields()}, source)
     return recipe
-
-
-def write_recipe(settings: dict, path: Path) -> None:
-    """The recipe of a finished task: of its `settings` everything that the result depends on, and nothing else."""
-    recipe = {
-        f.name: settings[f.name]
-        for cls in (StreamConfig, MulKIConfig)
-        for f in dataclasses.fields(cls)
-        if f.name in RECIPE_FIELDS
-    }
-    path.write_text(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
-
-
-def find_recipe(name: str) -> Path:
-    """The YAML at the path `name`, else the recipe of that name that ships with the package."""
-    if Path(name).is_file():
-        return Path(name)
-    for folder in recipe_folders():
-        path = folder / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
-        if path.is_file():
-            return path
-    shipped = sorted({path.stem for folder in recipe_folders() for path in folder.glob("*.yaml")})
-    raise ConfigurationError(f"--config: no file {name!r}, and no recipe of that name; recipes: {', '.join(shipped)}")
-
-
-def recipe_folders() -> list[Path]:
-    """Where recipes lie: inside an installed wheel, or beside the package in a clone."""
-    return [folder for folder in (PACKAGE / "recipes", PACKAGE.parent / "recipes") if folder.is_dir()]

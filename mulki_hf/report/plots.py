@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .results import StreamResults
+from ..results import StreamResults
 
 
 def plot_accuracy_matrix(results: StreamResults, path: str | Path) -> None:

@@ -1,24 +1,44 @@
-"""Stage 4, making connections between models: a running weight average within a task, a merge between tasks."""
+"""The running average of whatever an adaptation names, in memory or on disk."""
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import TrainerCallback
 
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
+
+
+@dataclass
+class AverageArguments:
+    """Where the running weight average is kept."""
+
+    _argument_group_name = "Weight average"
+
+    average_on_disk: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Keep stage 4's running average on disk, not in the memory of the model's device. Default: on disk "
+            "on the CPU and with adapters, for models of 16 M parameters or more."
+        },
+    )
+
+    def __post_init__(self):
+        if self.average_on_disk not in (None, True, False):
+            raise ValueError(f"average_on_disk must be true or false, got {self.average_on_disk!r}")
 
 
 class WeightAverage:
-    """Uniform running average of a model's trainable parameters, the starting weights counted as the first sample.
+    """Uniform running average of tensors that training changes, the starting values counted as the first sample.
 
     Kept in fp32, updated in place.
 
     Args:
-        model: its parameters with `requires_grad` are averaged; frozen ones never change.
+        weights: gives what is averaged as it is now, by name, one tensor after another.
         every (`int`): optimizer steps between two samples; at most the number of steps of the task, so that a short
             task does not average to its starting weights.
         folder (*optional*): keep the average on disk, where one tensor at a time takes memory. Default: in the memory
@@ -27,38 +47,30 @@ class WeightAverage:
 
     CHECKPOINT = "weight_average"
 
-    def __init__(self, model: nn.Module, every: int, folder: str | Path | None = None):
-        self.model = model
+    def __init__(
+        self, weights: Callable[[], Iterable[tuple[str, Tensor]]], every: int, folder: str | Path | None = None
+    ):
+        self.weights = weights
         self.every = every
         self.folder = folder
         self.average: Mapping[str, Tensor] = {}
-
-    def values(self) -> Iterator[tuple[str, Tensor]]:
-        """What is averaged, one tensor after another."""
-        return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
 
     @torch.no_grad()
     def start(self) -> None:
         """Take the current weights as the first sample."""
         if self.folder is None:
-            self.average = {name: value.detach().float().clone() for name, value in self.values()}
+            self.average = {name: value.detach().float().clone() for name, value in self.weights()}
         else:
-            self.average = MappedTensors.write(self.folder, self.values())
+            self.average = MappedTensors.write(self.folder, self.weights())
 
     @torch.no_grad()
     def step(self, global_step: int) -> None:
         """Take the weights after optimizer step `global_step` (1-based) into the average if it is their turn."""
         if global_step % self.every == 0:
             samples = global_step // self.every + 1
-            for name, value in self.values():
+            for name, value in self.weights():
                 average = self.average[name]
                 average.lerp_(value.to(average), 1 / samples)
-
-    @torch.no_grad()
-    def apply(self) -> None:
-        """Make the average the model's weights."""
-        for name, parameter in self.values():
-            parameter.copy_(self.average[name])
 
     def clear(self) -> None:
         """Give back memory and disk."""
@@ -134,12 +146,3 @@ class AveragingCallback(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         self.average.step(state.global_step)
-
-
-@torch.no_grad()
-def merge_weights(model: nn.Module, other: nn.Module, alpha: float) -> None:
-    """In place, on the trainable parameters: `model = (1 - alpha) * model + alpha * other`."""
-    others = dict(other.named_parameters())
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            parameter.lerp_(others[name].to(parameter), alpha)

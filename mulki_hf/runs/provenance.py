@@ -1,24 +1,21 @@
-"""Where a result comes from (command, commit, hardware, versions), and what of its settings may leave the machine."""
+"""Where a result comes from: command, commit, hardware, versions."""
 
 import json
 import os
 import platform
-import re
 import shlex
 import subprocess
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution, version
-from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 from transformers.utils import is_peft_available
 
-from . import __version__
+from ..hub.shareable import shareable
+from ..resources import PACKAGE, __version__
 
 
-PACKAGE = Path(__file__).parent
 LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "huggingface_hub", "safetensors")
 
 
@@ -86,30 +83,3 @@ def hardware(accelerator: Accelerator) -> str:
     else:
         name = f"{os.cpu_count()} CPU cores" if accelerator.device.type == "cpu" else accelerator.device.type
     return f"1 process on {name}" if processes == 1 else f"{processes} processes on {name}"
-
-
-# The folders of a path in the middle of a text, where it is absolute or leads upwards.
-_FOLDERS = re.compile(
-    r"(?:(?<=::)|(?<=file://)|(?<![\w:/.}]))(?:(?:[A-Za-z]:)?[/~]|(?:\.\./)+)(?:[^\s,'\"/]*/)*(?=[^\s])"
-)
-_ABSOLUTE = re.compile(r"(?:[A-Za-z]:)?[/\\]|~|(?:\.\./)")
-
-
-def shareable(value: Any) -> Any:
-    """`value` without what names people and machines, however deep: folders of paths, credentials in addresses.
-
-    An absolute path, and one that leads upwards, is cut to its last part; the home folder becomes `~`.
-    """
-    if isinstance(value, dict):
-        return {shareable(key): shareable(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [shareable(part) for part in value]
-    if not isinstance(value, str):
-        return value
-    if value.rstrip("/") in (str(Path.home()), "~"):
-        return "~"
-    value = re.sub(r"://[^/@\s]+@", "://", value)
-    value = re.sub(r"(https?://[^\s?]+)\?[^\s'\"]+", r"\1", value)
-    if _ABSOLUTE.match(value) and "," not in value:
-        return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
-    return _FOLDERS.sub("", value)

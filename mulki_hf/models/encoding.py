@@ -1,41 +1,43 @@
-"""Class names to prompts to class features."""
+"""Features of images and of classes, in memory that stays bounded."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from .errors import ConfigurationError
+
+@dataclass
+class EncodingArguments:
+    """How class prompts are read."""
+
+    _argument_group_name = "Text tower"
+
+    text_chunk: int = field(
+        default=256,
+        metadata={
+            "help": "Prompts that a trained text tower reads at a time; with more, each part is computed again in the "
+            "backward pass, so that memory stays bounded."
+        },
+    )
+
+    def __post_init__(self):
+        if self.text_chunk < 1:
+            raise ValueError(f"text_chunk must be >= 1, got {self.text_chunk}")
 
 
-def tokenize_prompts(
-    tokenizer: PreTrainedTokenizerBase, class_names: list[str], templates: list[str]
-) -> dict[str, Tensor]:
-    """What the text tower reads of every class in every template, class after class: `input_ids` of `(C * M, L)`.
+@torch.no_grad()
+def encode_images(model, pixel_values: Tensor) -> Tensor:
+    """The model's L2-normalised image features `(B, d)` in fp32, without gradient.
 
-    Prompts are padded to the longest, not to the model's maximum, and come without a mask: the causal text tower pools
-    at EOS, so what comes behind it changes nothing. (To use a mask, transformers looks at its values in every step,
-    which an accelerator has to wait for.) A prompt that would be cut is an error, since classes could become the same.
-
-    Raises:
-        ConfigurationError: a prompt is longer than the text tower reads.
+    Mixed precision is the caller's: wrap the call in `accelerator.autocast()`.
     """
-    prompts = [template.replace("{}", name) for name in class_names for template in templates]
-    encoded = tokenizer(prompts, padding="longest", padding_side="right", return_tensors="pt")
-    longest = encoded["input_ids"].shape[1]
-    if longest > tokenizer.model_max_length:
-        length = encoded["attention_mask"].sum(dim=1)
-        worst = prompts[int(length.argmax())]
-        raise ConfigurationError(
-            f"prompt {worst!r} has {longest} tokens, the model reads {tokenizer.model_max_length}: "
-            "shorten the template or the class name"
-        )
-    return {"input_ids": encoded["input_ids"]}
+    features = model.get_image_features(pixel_values=pixel_values).pooler_output.float()
+    return F.normalize(features, dim=-1)
 
 
 def class_features(text_embeds: Tensor, num_classes: int) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers.utils.logging import tqdm
 
@@ -136,12 +136,3 @@ class WithTables(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         return self.__getitems__([index])[0]
-
-
-def weights_fingerprint(model: nn.Module, state: dict[str, Tensor] | None = None) -> str:
-    """Hash of a model's configuration and weights, or of those in `state`."""
-    digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True, default=str).encode())
-    for name, value in sorted((state or model.state_dict()).items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .cache import ArrayCache, Table
+from .tables import ArrayCache, Table
 
 
 def image_transform(image_processor, crop_area: float | None = None) -> Callable[[dict], dict]:
@@ -106,13 +106,3 @@ def random_resized_crop(image: Image.Image, min_area: float, side: int) -> Image
     left, top = x * (width - crop_width), y * (height - crop_height)
     box = (left, top, left + crop_width, top + crop_height)
     return image.resize((side, side), Image.Resampling.BICUBIC, box=box)
-
-
-@torch.no_grad()
-def encode_images(model, pixel_values: Tensor) -> Tensor:
-    """The model's L2-normalised image features `(B, d)` in fp32, without gradient.
-
-    Mixed precision is the caller's: wrap the call in `accelerator.autocast()`.
-    """
-    features = model.get_image_features(pixel_values=pixel_values).pooler_output.float()
-    return torch.nn.functional.normalize(features, dim=-1)

@@ -1,0 +1,239 @@
+"""Adapters through PEFT: one backbone is student and teachers.
+
+With adapters off it is the original teacher, with the previous task's adapter the previous one.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPModel
+
+from ..errors import ConfigurationError
+from .base import LARGE, Adaptation
+from .teacher import Teacher, weights_fingerprint
+from .towers import TOWER_WORDS, trains
+
+
+STUDENT, PREVIOUS = "default", "previous"
+FOLDER = "adapter"
+
+
+class Adapters(Adaptation):
+    """A `PeftModel`, whose adapter `default` is the student; what every tuner of PEFT has in common.
+
+    Args:
+        model ([`peft.PeftModel`] of a [`CLIPModel`]): trained in place. Its adapter `previous`, if it has one, is
+            teacher P.
+        args ([`MulKIConfig`]): the settings.
+        original, previous: not taken: the model is its own teacher.
+
+    Raises:
+        ConfigurationError: the model can't be student and teachers at once.
+    """
+
+    def __init__(self, model: Any, args: Any, original: Any = None, previous: Any = None):
+        if original is not None or previous is not None:
+            raise ConfigurationError(
+                "a model with adapters is its own teacher: leave original_model and previous_model"
+            )
+        if not isinstance(model.get_base_model(), CLIPModel):
+            base = type(model.get_base_model()).__name__
+            raise ConfigurationError(f"model must be a CLIPModel or a PeftModel of one, got {base}")
+        if STUDENT not in model.peft_config:
+            names = ", ".join(model.peft_config)
+            raise ConfigurationError(f"the adapter to train must be called {STUDENT!r}, got {names}")
+        self.check_config(model.peft_config[STUDENT])
+        # peft loads adapters frozen, and leaves active which one came first.
+        model.set_adapter(STUDENT)
+        self.student = model
+        original = AdapterTeacher("original", model)
+        previous = AdapterTeacher("previous", model) if PREVIOUS in model.peft_config else original
+        self.teachers = {"original": original, "previous": previous}
+
+    def check_config(self, config: Any) -> None:
+        """Raise `ConfigurationError` for an adapter that, switched off, does not leave the model as it was."""
+        for name, allowed in {"bias": ("none", None), "modules_to_save": (None, [])}.items():
+            if getattr(config, name, None) not in allowed:
+                raise ConfigurationError(
+                    f"the adapter's {name} must be {' or '.join(map(repr, allowed))}, got {getattr(config, name)!r}: the "
+                    "model itself has to stay the original teacher"
+                )
+
+    def check_towers(self, towers: str, asked_by: str) -> None:
+        """Raise `ConfigurationError` for adapters outside the trained towers, which count as frozen."""
+        odd = [tower for tower in ("vision", "text") if towers not in ("both", tower) and trains(self.student, tower)]
+        if odd:
+            raise ConfigurationError(
+                f"{asked_by}: adapters on {TOWER_WORDS[odd[0]]}, but train_towers is {towers!r}: choose other layers "
+                "(target_modules, exclude_modules) or train_towers: both"
+            )
+
+    @torch.no_grad()
+    def try_out(self, said: Tensor, who: str) -> None:
+        """Change the adapter at random, switch it off, merge it; for a copy of the model, which is used up.
+
+        Args:
+            said: [`both_towers`] before the model had adapters.
+            who: with what the message begins.
+
+        Raises:
+            ConfigurationError: off, the model is not what it was, or merged not what it was with the adapter on.
+        """
+        with torch.random.fork_rng(devices=[]):
+            for parameter in (p for p in self.student.parameters() if p.requires_grad):
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        on = both_towers(self.student.eval())
+        with self.teachers["original"].active(said.device) as original:
+            if not torch.equal(both_towers(original), said):
+                raise ConfigurationError(
+                    f"{who} can't be switched off, but then the model has to be the original teacher"
+                )
+        if not torch.allclose(both_towers(self.finish()), on, atol=1e-3):
+            raise ConfigurationError(f"{who} can't be merged, but a task leaves a plain CLIPModel")
+
+    def finish(self) -> CLIPModel:
+        return self.student.merge_and_unload(adapter_names=[STUDENT])
+
+    def save(self, folder: Path, base: str, revision: str | None) -> None:
+        save_adapter(self.student, folder / FOLDER, base, revision)
+
+    def average_on_disk(self, args: Any) -> bool:
+        """On an accelerator too: it would be a second copy of the weights, beside the frozen ones."""
+        if args.average_on_disk is not None:
+            return args.average_on_disk
+        return sum(p.numel() for p in self.student.parameters()) >= LARGE
+
+
+class AdapterTeacher(Teacher):
+    """A teacher on the student's own backbone: adapters off, or the previous task's adapter. Takes no memory."""
+
+    def __init__(self, name: str, student: Any):
+        super().__init__(name, student.get_base_model)
+        self.student = student
+
+    @property
+    def model(self) -> CLIPModel:
+        """The student's backbone: what it says depends on the adapters, so ask it inside `active`."""
+        return self.student.get_base_model()
+
+    @contextmanager
+    def active(self, device: torch.device) -> Iterator[CLIPModel]:
+        """The backbone as this teacher; the student is as before when the block ends."""
+        training = self.student.training
+        self.student.eval()
+        try:
+            if self.name == "original":
+                with self.student.disable_adapter():
+                    yield self.model
+            else:
+                self.student.set_adapter(PREVIOUS, inference_mode=True)
+                try:
+                    yield self.model
+                finally:
+                    self.student.set_adapter(STUDENT)
+        finally:
+            self.student.train(training)
+
+    def fingerprint(self) -> str:
+        adapters = set(self.student.peft_config)
+        others = adapters - {PREVIOUS} if self.name == "previous" else adapters
+        state = {name: v for name, v in self.model.state_dict().items() if others.isdisjoint(name.split("."))}
+        settings = {}
+        if self.name == "previous":
+            settings = self.student.peft_config[PREVIOUS].to_dict() | {
+                "base_model_name_or_path": None,
+                "revision": None,
+            }
+        return f"{weights_fingerprint(self.model, state)} {json.dumps(settings, sort_keys=True, default=_sorted)}"
+
+    def release(self) -> None:
+        """Nothing to do."""
+
+
+def _sorted(value: Any) -> Any:
+    """For JSON: a set in an order that is the same in every process."""
+    return sorted(value) if isinstance(value, set) else str(value)
+
+
+def import_peft(asked_by: str) -> Any:
+    """The package, or an error that says how to get it."""
+    try:
+        import peft
+    except ImportError as error:
+        raise ConfigurationError(f'{asked_by} needs the package peft: run pip install "mulki-hf[lora]"') from error
+    return peft
+
+
+def is_peft_model(model: Any) -> bool:
+    """Whether `model` is a `PeftModel`; does not import peft."""
+    return hasattr(model, "peft_config") and hasattr(model, "get_base_model")
+
+
+def has_adapters(model: nn.Module) -> bool:
+    """Whether adapters, of whatever kind, sit on the layers of `model`."""
+    return any("base_layer" in name.split(".") for name, _ in model.named_parameters())
+
+
+def check_unadapted(model: nn.Module, asked_by: str) -> None:
+    """Raise `ConfigurationError` if the model has adapters: theirs and ours would be one on top of the other."""
+    if is_peft_model(model) or has_adapters(model):
+        raise ConfigurationError(
+            f"{asked_by}: the model has adapters already; merge them first (merge_and_unload) or train without {asked_by}"
+        )
+
+
+@torch.no_grad()
+def both_towers(model: CLIPModel) -> Tensor:
+    """What both towers say of a grey image and of an empty text, `(2, d)`."""
+    text, vision = model.config.text_config, model.config.vision_config
+    ids = torch.tensor([[text.bos_token_id, text.eos_token_id]], device=model.device)
+    pixels = torch.full((1, vision.num_channels, vision.image_size, vision.image_size), 0.5, device=model.device)
+    outputs = model(input_ids=ids, pixel_values=pixels)
+    return torch.cat([outputs.image_embeds, outputs.text_embeds])
+
+
+def add_adapter(model: CLIPModel, config: Any, seed: int, previous: Path | None = None) -> Any:
+    """`model` as a `PeftModel` whose adapter is the student; in place, without a copy of the weights.
+
+    Args:
+        model ([`CLIPModel`]): the original model.
+        config ([`peft.PeftConfig`]): of a new adapter.
+        seed (`int`): of a new adapter's random part.
+        previous (*optional*): folder of the previous task's adapter: where the student starts, and teacher P.
+    """
+    import peft
+
+    if previous is None:
+        # The random half of a new adapter depends on the seed alone, on every rank.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            adapted = peft.get_peft_model(model, config, adapter_name=STUDENT)
+    else:
+        adapted = peft.PeftModel.from_pretrained(model, str(previous), adapter_name=STUDENT, is_trainable=True)
+        adapted.load_adapter(str(previous), adapter_name=PREVIOUS, is_trainable=False)
+        adapted.set_adapter(STUDENT)
+    for config in adapted.peft_config.values():
+        # Where the model was loaded from. By the name in a task's adapter peft would look for it on the Hub whenever
+        # Trainer saves a checkpoint.
+        config.base_model_name_or_path, config.revision = model.name_or_path, None
+    return adapted
+
+
+def save_adapter(model: Any, folder: Path, base_name: str, base_revision: str | None = None) -> None:
+    """Write the student's adapter alone, as `PeftModel.from_pretrained` reads it.
+
+    Args:
+        model ([`peft.PeftModel`]): from now on it says, too, that it belongs to `base_name`.
+        folder: where to.
+        base_name, base_revision: the model that the adapter belongs to.
+    """
+    model.peft_config[STUDENT].base_model_name_or_path = base_name
+    model.peft_config[STUDENT].revision = base_revision
+    # No layer of it is an embedding; to find that out, peft would look for the base model's configuration on the Hub.
+    model.save_pretrained(str(folder), selected_adapters=[STUDENT], save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's empty form; the card comes from `report`

@@ -1,0 +1,97 @@
+"""The whole model is trained, or a tower of it."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPModel
+
+from ..errors import ConfigurationError
+from ..models.loading import load_model
+from ..objectives import Objective
+from .adapters import has_adapters
+from .base import Adaptation
+from .teacher import Teacher
+from .towers import train_towers
+
+
+Source = CLIPModel | Callable[[], CLIPModel]
+
+
+class FullModel(Adaptation):
+    """The parameters of the trained towers themselves; the teachers are models of their own.
+
+    Args:
+        model ([`CLIPModel`]): the student, trained in place.
+        args ([`MulKIConfig`]): `train_towers`.
+        original ([`CLIPModel`] or a function that loads it, *optional*): teacher O. Default: the student as given.
+        previous ([`CLIPModel`] or a function that loads it, *optional*): teacher P. Default: teacher O.
+
+    Raises:
+        ConfigurationError: the model is no CLIP, or has adapters.
+    """
+
+    name = "the full model"
+
+    def __init__(self, model: CLIPModel, args: Any, original: Source | None = None, previous: Source | None = None):
+        if not isinstance(model, CLIPModel):
+            raise ConfigurationError(f"model must be a CLIPModel or a PeftModel of one, got {type(model).__name__}")
+        if has_adapters(model):
+            raise ConfigurationError("the model has adapters but is no PeftModel: make them with peft.get_peft_model")
+        self.student = model
+        train_towers(model, args.train_towers)
+        # A teacher that is the student itself would freeze it: teach with a copy.
+        original = snapshot(model) if original is None or original is model else original
+        previous = snapshot(model) if previous is model else previous
+        teacher = Teacher("original", original)
+        self.teachers = {
+            "original": teacher,
+            "previous": teacher if previous is None else Teacher("previous", previous),
+        }
+
+    @classmethod
+    def takes(cls, model: Any) -> bool:
+        return True
+
+    @classmethod
+    def start(cls, load_base: Callable[[], CLIPModel], args: Any, before: Path | None) -> "FullModel":
+        load_before = partial(load_model, before) if before else None
+        return cls((load_before or load_base)(), args, load_base, load_before)
+
+    def finish(self) -> CLIPModel:
+        return self.student
+
+    def can_connect(self, objective: Objective) -> None:
+        """It can."""
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        return ((name, p) for name, p in self.student.named_parameters() if p.requires_grad)
+
+    @torch.no_grad()
+    def connect(self, average: Mapping[str, Tensor] | None, teacher: str | None, alpha: float) -> None:
+        if average is not None:
+            for name, parameter in self.weights():
+                parameter.copy_(average[name])
+        if alpha > 0 and not (teacher == "previous" and self.first):
+            merge_weights(self.student, self.teachers[teacher].model, alpha)
+            self.teachers[teacher].release()
+
+
+@torch.no_grad()
+def merge_weights(model: nn.Module, other: nn.Module, alpha: float) -> None:
+    """In place, on the trainable parameters: `model = (1 - alpha) * model + alpha * other`."""
+    others = dict(other.named_parameters())
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.lerp_(others[name].to(parameter), alpha)
+
+
+def snapshot(model: CLIPModel) -> CLIPModel:
+    """An independent copy of a model's weights, free of whatever wraps the model."""
+    twin = CLIPModel(copy.deepcopy(model.config))
+    twin.load_state_dict(model.state_dict())
+    return twin

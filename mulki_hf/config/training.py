@@ -1,0 +1,129 @@
+"""`MulKIConfig`: how each task is trained, composed of what every district declares."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import TrainingArguments
+from transformers.trainer_utils import HubStrategy
+from transformers.training_args import ParallelMode
+
+from ..adaptation import ADAPTATIONS
+from ..adaptation.averaging import AverageArguments
+from ..adaptation.towers import TowerArguments
+from ..features.task_features import CacheArguments
+from ..hub.arguments import HubArguments
+from ..models.encoding import EncodingArguments
+from ..objectives import OBJECTIVES, objective_of
+
+
+@dataclass
+class MethodArguments:
+    """Which method."""
+
+    _argument_group_name = "Method"
+
+    method: str = field(default="mulki", metadata={"help": f"Continual-learning method: {', '.join(OBJECTIVES)}."})
+
+    def __post_init__(self):
+        if self.method not in OBJECTIVES:
+            raise ValueError(f"method must be one of {', '.join(OBJECTIVES)}, got {self.method!r}")
+
+
+@dataclass
+class TrainerArguments(TrainingArguments):
+    """`transformers.TrainingArguments` with the defaults that fine-tuning a CLIP wants."""
+
+    _argument_group_name = "Trainer (transformers.TrainingArguments; the schedule starts anew with every task)"
+
+    learning_rate: float = field(default=1e-5, metadata={"help": "Peak learning rate of AdamW."})
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning-rate schedule within a task."})
+    logging_steps: float = field(default=10, metadata={"help": "Log every that many steps, or share of the steps."})
+    label_smoothing_factor: float = field(
+        default=0.0, metadata={"help": "Label smoothing of the task loss, in [0, 1)."}
+    )
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Must stay off: images become pixel values only as batches are made."}
+    )
+    logging_nan_inf_filter: bool = field(
+        default=False,
+        metadata={"help": "Leave losses that are not finite out of the log; looks at the loss every step."},
+    )
+    ddp_find_unused_parameters: bool | None = field(
+        default=False, metadata={"help": "Every trainable parameter takes part in each step, so there is none to find."}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 <= self.label_smoothing_factor < 1:
+            raise ValueError(f"label_smoothing_factor must be in [0, 1), got {self.label_smoothing_factor}")
+        if not 0 <= self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be >= 0 and finite, got {self.learning_rate}")
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        if self.max_steps <= 0 and not self.num_train_epochs > 0:
+            raise ValueError(f"num_train_epochs must be > 0, got {self.num_train_epochs}")
+        if self.parallel_mode == ParallelMode.NOT_DISTRIBUTED:
+            raise ValueError(
+                f"{self.n_gpu} GPUs in one process are not supported: start a process for each with "
+                "`accelerate launch --multi_gpu`, or show one with CUDA_VISIBLE_DEVICES"
+            )
+        if self.remove_unused_columns:
+            raise ValueError("remove_unused_columns must be False, got True: it would drop the images")
+        if self.fsdp or self.deepspeed:
+            raise ValueError("fsdp and deepspeed are not supported: CLIP's 0-D logit scale can't be sharded; use DDP")
+        if self.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
+            raise ValueError(
+                f"hub_strategy must be every_save or end, got {self.hub_strategy.value!r}: each task is pushed once, "
+                "when it is finished"
+            )
+
+
+OBJECTIVE_ARGUMENTS = tuple(objective.arguments for objective in OBJECTIVES.values() if objective.arguments)
+ADAPTATION_ARGUMENTS = tuple(adaptation.arguments for adaptation in ADAPTATIONS if adaptation.arguments)
+
+
+@dataclass
+class MulKIConfig(  # type: ignore[misc]  # bases that a registry names
+    MethodArguments,
+    TowerArguments,
+    *OBJECTIVE_ARGUMENTS,
+    *ADAPTATION_ARGUMENTS,
+    CacheArguments,
+    EncodingArguments,
+    AverageArguments,
+    HubArguments,
+    TrainerArguments,
+):
+    """Training arguments of one task of the stream: `transformers.TrainingArguments` and the methods' own.
+
+    Fields of a method that is not selected are checked but have no effect.
+
+    Raises:
+        ValueError: a field is out of range; the message names field and value.
+    """
+
+    def __post_init__(self):
+        for arguments in MulKIConfig.__bases__:
+            arguments.__post_init__(self)
+        settle(self)
+        objective = objective_of(self)
+        if self.load_best_model_at_end and objective.average_every:
+            raise ValueError("load_best_model_at_end must be False, got True: the averaged weights are the result")
+        if self.dataloader_persistent_workers and "reference" in objective.needs:
+            raise ValueError(
+                "dataloader_persistent_workers must be False, got True: workers that outlive an epoch would repeat its "
+                "pairing of task and reference images"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Trainer pickles its arguments beside every checkpoint; a token must not get there.
+        return self.__dict__ | {"hub_token": None}
+
+
+def settle(args: Any) -> None:
+    """Fill in the fields of `args` that follow from others where nobody gave them."""
+    args.train_towers = args.train_towers or OBJECTIVES[args.method].towers
+    for adaptation in ADAPTATIONS:
+        adaptation.settle(args)

@@ -1,0 +1,31 @@
+"""Class names to prompts."""
+
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from ..errors import ConfigurationError
+
+
+def tokenize_prompts(
+    tokenizer: PreTrainedTokenizerBase, class_names: list[str], templates: list[str]
+) -> dict[str, Tensor]:
+    """What the text tower reads of every class in every template, class after class: `input_ids` of `(C * M, L)`.
+
+    Prompts are padded to the longest, not to the model's maximum, and come without a mask: the causal text tower pools
+    at EOS, so what comes behind it changes nothing. (To use a mask, transformers looks at its values in every step,
+    which an accelerator has to wait for.) A prompt that would be cut is an error, since classes could become the same.
+
+    Raises:
+        ConfigurationError: a prompt is longer than the text tower reads.
+    """
+    prompts = [template.replace("{}", name) for name in class_names for template in templates]
+    encoded = tokenizer(prompts, padding="longest", padding_side="right", return_tensors="pt")
+    longest = encoded["input_ids"].shape[1]
+    if longest > tokenizer.model_max_length:
+        length = encoded["attention_mask"].sum(dim=1)
+        worst = prompts[int(length.argmax())]
+        raise ConfigurationError(
+            f"prompt {worst!r} has {longest} tokens, the model reads {tokenizer.model_max_length}: "
+            "shorten the template or the class name"
+        )
+    return {"input_ids": encoded["input_ids"]}

@@ -1,0 +1,1 @@
+"""Accuracy on every task of a stream, by several protocols at once."""

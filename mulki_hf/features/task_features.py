@@ -1,0 +1,228 @@
+"""All of a task that no step changes: its samples, its prompts, and what frozen models say of both."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from torch.utils.data import Dataset as Samples
+from transformers import CLIPModel, CLIPProcessor
+
+from ..adaptation.teacher import Teacher, weights_fingerprint
+from ..data.images import cached_images, image_transform
+from ..data.prompts import tokenize_prompts
+from ..data.reference import WithReference
+from ..data.tables import ArrayCache, Table, WithTables
+from ..data.tasks import Task
+from ..models.encoding import encode_classes, encode_images
+from ..objectives import Prototypes, TeacherFeatures
+from .prototypes import compute_prototypes
+
+
+@dataclass
+class CacheArguments:
+    """What is computed once instead of in every step; the same result up to rounding."""
+
+    _argument_group_name = "Caches"
+
+    cache_teachers: bool = field(
+        default=True,
+        metadata={
+            "help": "Compute the teachers' image features once per task, to disk, and let the teachers go. Off, and "
+            "with random_resized_crop, where every step sees other pixels: the teachers run in every step."
+        },
+    )
+    cache_images: bool = field(
+        default=False,
+        metadata={
+            "help": "Decode and resize every image once, to disk as bytes (3 * height * width each). Training images "
+            "only without random_resized_crop."
+        },
+    )
+
+    def __post_init__(self):
+        """Nothing to check: both are switches."""
+
+
+class TaskFeatures:
+    """The samples of a task's steps, and what frozen models say of them; depends on data and teachers alone.
+
+    Args:
+        task ([`Task`]): the task to learn.
+        teachers: `original` and `previous`; in the first task one teacher under both names.
+        needs: what the objective reads, see [`Objective`]. Nothing else is computed.
+        processor ([`CLIPProcessor`]): the student's.
+        cache ([`ArrayCache`]): where tables of features and images lie, for one trainer at a time.
+        args ([`MulKIConfig`]): `cache_teachers`, `cache_images`; pairs of task and reference images, seed, device.
+        reference ([`datasets.Dataset`], *optional*): column `image`.
+        crop_area (`float`, *optional*): train on random crops of at least this share of the image's area; then no
+            features of single images are kept.
+
+    Attributes:
+        prompts: of the classes, tokenised, on the device.
+        text (`(C, d)`, *optional*): class features of the student while no step changes them; see `hold_text`.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        teachers: dict[str, Teacher],
+        needs: frozenset[str],
+        processor: CLIPProcessor,
+        cache: ArrayCache,
+        args: Any,
+        reference: Dataset | None = None,
+        crop_area: float | None = None,
+    ):
+        self.task = task
+        # By role, the parts that are read of the teacher in it.
+        self.reads = {
+            role: {path.partition(".")[2] for path in needs if path.startswith(f"{role}.")} for role in teachers
+        }
+        self.teachers = {role: teacher for role, teacher in teachers.items() if self.reads[role]}
+        # By a teacher's own name: in the first task two roles are one teacher.
+        self.asked = {teacher.name: teacher for teacher in self.teachers.values()}
+        self._prototypes: dict[str, Prototypes] = {}
+        self._tables: dict[str, dict[str, Table]] = {}
+        self.processor = processor
+        self.cache = cache
+        self.args = args
+        self.reference = reference
+        self.crop_area = crop_area
+        prompts = tokenize_prompts(processor.tokenizer, task.class_names, task.templates)
+        self.prompts = {name: ids.to(args.device) for name, ids in prompts.items()}
+        self.text: Tensor | None = None
+
+    def parts_of(self, teacher: Teacher) -> set[str]:
+        """What is read of a teacher, in whichever role."""
+        return {part for role, asked in self.teachers.items() if asked is teacher for part in self.reads[role]}
+
+    # Before the first step
+
+    def prepare(self) -> None:
+        """Compute what the teachers say of the task, unless that was done: prototypes and, when cached, features."""
+        for name, teacher in self.asked.items():
+            if name not in self._tables:
+                self._prepare(teacher, self.args.cache_teachers and self.crop_area is None)
+
+    def _prepare(self, teacher: Teacher, cached: bool) -> None:
+        reads, tables = self.parts_of(teacher), {}
+        with teacher.active(self.args.device) as model:
+            fingerprint = teacher.fingerprint()
+            if "prototypes" in reads or (cached and "image" in reads):
+                name = f"train-{teacher.name}"
+                tables["image"] = self.table(model, fingerprint, self.task.train, self.training_images, name)
+            if "prototypes" in reads:
+                self._prototypes[teacher.name] = self._prototypes_from(model, tables["image"])
+            if cached and "reference" in reads:
+                name = f"reference-{teacher.name}"
+                tables["reference"] = self.table(model, fingerprint, self.reference, self.reference_images, name)
+        self._tables[teacher.name] = tables if cached else {}
+        if cached:
+            teacher.release()
+
+    def training_samples(self) -> Samples:
+        """What a step is made of: images, the teachers' features of them where cached, reference images likewise."""
+        samples = self.training_images
+        if self.crop_area is not None:
+            samples = self.task.train.with_transform(image_transform(self.processor.image_processor, self.crop_area))
+        samples = self._with_features(samples, "image")
+        if self.reference is None:
+            return samples
+        reference = self._with_features(self.reference_images, "reference")
+        return WithReference(samples, reference, self.args.reference_per_sample, self.args.seed)
+
+    def _with_features(self, samples: Samples, part: str) -> Samples:
+        tables = {name: tables[part] for name, tables in self._tables.items() if part in tables}
+        return WithTables(samples, tables) if tables else samples
+
+    @cached_property
+    def training_images(self) -> Samples:
+        """The training images without crops: `pixel_values` and `labels`."""
+        return self._images(self.task.train, "train")
+
+    @cached_property
+    def reference_images(self) -> Samples:
+        """The reference images: `pixel_values`."""
+        return self._images(self.reference, "reference")
+
+    def _images(self, rows: Dataset, name: str) -> Samples:
+        image_processor = self.processor.image_processor
+        if self.args.cache_images:
+            return cached_images(rows, image_processor, self.cache, name)
+        return rows.with_transform(image_transform(image_processor))
+
+    # In every step
+
+    def said(self, inputs: dict[str, Tensor]) -> dict[str, TeacherFeatures]:
+        """What the teachers say of a batch, by role: from its columns or, where nothing is cached, asked now."""
+        told = {name: self._told(teacher, inputs) for name, teacher in self.asked.items()}
+        return {
+            role: TeacherFeatures(**{part: told[teacher.name][part] for part in self.reads[role]}, role=role)
+            for role, teacher in self.teachers.items()
+        }
+
+    def _told(self, teacher: Teacher, inputs: dict[str, Tensor]) -> dict[str, Any]:
+        parts = self.parts_of(teacher)
+        told: dict[str, Any] = {"prototypes": self._prototypes[teacher.name]} if "prototypes" in parts else {}
+        parts = sorted(parts - {"prototypes"})
+        if not parts:
+            return told
+        if self._tables[teacher.name]:
+            columns = {"image": teacher.name, "reference": f"reference_{teacher.name}"}
+            return told | {part: rows_of(inputs, columns[part]) for part in parts}
+        columns = {"image": "pixel_values", "reference": "reference_pixel_values"}
+        with self.cache.accelerator.autocast(), teacher.active(self.args.device) as model:
+            return told | {part: encode_images(model, rows_of(inputs, columns[part])) for part in parts}
+
+    # Of any model
+
+    def class_features(self, model: CLIPModel) -> Tensor:
+        """Features `(C, d)` of the task's classes, without gradient; the model is in eval mode meanwhile."""
+        training = model.training
+        model.eval()
+        with self.cache.accelerator.autocast():
+            features = encode_classes(model, self.prompts, len(self.task.class_names))
+        model.train(training)
+        return features
+
+    @contextmanager
+    def hold_text(self, model: CLIPModel) -> Iterator[None]:
+        """Inside the block `text` holds the model's class features, which nothing there changes."""
+        before, self.text = self.text, self.class_features(model)
+        try:
+            yield
+        finally:
+            self.text = before
+
+    def prototypes(self, model: CLIPModel) -> Prototypes:
+        """Prototypes of the task's classes under `model`, in eval mode; one pass over the training images."""
+        model.eval()
+        fingerprint = weights_fingerprint(model)
+        table = self.table(model, fingerprint, self.task.train, self.training_images, "train-student")
+        return self._prototypes_from(model, table)
+
+    def _prototypes_from(self, model: CLIPModel, features: Table) -> Prototypes:
+        labels = torch.tensor(self.task.train.with_format("numpy")["label"][:])
+        return compute_prototypes(features, labels, self.class_features(model))
+
+    def table(self, model: CLIPModel, fingerprint: str, rows: Dataset, samples: Samples, name: str) -> Table:
+        """The model's image features of `rows`, a table of `(N, d)`; from disk if it is there."""
+        processor = self.processor.image_processor.to_json_string()
+        precision = self.cache.accelerator.mixed_precision
+        return self.cache.table(
+            name,
+            ["image features", fingerprint, processor, rows._fingerprint, precision],
+            samples,
+            lambda batch: encode_images(model, batch["pixel_values"]),
+            f"{self.task.name}: {name} features",
+        )
+
+
+def rows_of(inputs: dict[str, Tensor], column: str) -> Tensor:
+    """A column of the batch with a row an image: reference images come as `(B, per_sample, ...)`."""
+    return inputs[column].flatten(0, 1) if column.startswith("reference_") else inputs[column]

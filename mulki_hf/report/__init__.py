@@ -1,0 +1,1 @@
+"""What people read: cards, tables and pictures, functions of `StreamResults` alone."""

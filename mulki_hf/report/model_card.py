@@ -1,0 +1,289 @@
+"""The model card of a task's checkpoint, from its results alone."""
+
+import json
+from itertools import groupby
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from ..evaluation.protocols import PROTOCOLS
+from ..metrics import continual_metrics
+from ..resources import resource
+from ..results import BaseModel, StreamResults
+from .tables import duration, markdown_table, matrix_table, percent, signed
+
+
+CLIP_BIBTEX = """@inproceedings{radford2021clip,
+  title = {Learning Transferable Visual Models From Natural Language Supervision},
+  author = {Radford, Alec and Kim, Jong Wook and Hallacy, Chris and Ramesh, Aditya and Goh, Gabriel and
+            Agarwal, Sandhini and Sastry, Girish and Askell, Amanda and Mishkin, Pamela and Clark, Jack and
+            Krueger, Gretchen and Sutskever, Ilya},
+  booktitle = {International Conference on Machine Learning},
+  year = {2021}
+}"""
+
+
+def save_card(results: StreamResults, folder: Path, repo_id: str | None = None) -> None:
+    """Write `README.md` into a checkpoint's folder, for the Hub repository `repo_id` or, without one, for local use.
+
+    An artefact in it gets its own, for the repository of that name and the artefact's suffix.
+    """
+    (folder / "README.md").write_text(task_card(results, folder.name, repo_id), encoding="utf-8")
+    if results.artefact is not None and (folder / results.artefact.folder).is_dir():
+        card = artefact_card(results, folder.name, repo_id)
+        (folder / results.artefact.folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def task_card(results: StreamResults, folder: str, repo_id: str | None = None) -> str:
+    """Card of the checkpoint after the last finished task of `results`: metadata and text.
+
+    Args:
+        results ([`StreamResults`]): as they were after that task.
+        folder: name of the checkpoint's folder, which the usage snippet loads if there is no repository.
+        repo_id (*optional*): the Hub repository that the card is for.
+    """
+    number, so_far = results.finished, metrics_so_far(results)
+    data = card_data(results, (repo_id or folder).rpartition("/")[2], "transformers", "finetune")
+    return str(
+        ModelCard.from_template(
+            data,
+            template_path=str(resource("model_cards/task_card.md.jinja")),
+            **words(results),
+            model_name=data.model_name,
+            model_id=repo_id or folder,
+            published=repo_id is not None,
+            method_summary=results.about.summary,
+            bibtex=citations(results.about.bibtex),
+            artefact=results.artefact,
+            artefact_id=results.artefact and artefact_id(results, repo_id, results.artefact.folder),
+            stream_table=stream_table(results),
+            embedded=any(task.dataset.startswith("embedded:") for task in results.tasks),
+            changes_text=changes_text(results),
+            changes_table=changes_table(results),
+            stream_metrics=markdown_table([[*so_far], [*map(percent, so_far.values())]]) if number > 1 else None,
+            settings_table=settings_table(results.about.settings),
+            data_table=data_table(results),
+            license=results.base.license,
+            runs=runs(results),
+            wall_time=wall_time(results),
+            seed=results.config["seed"],
+        )
+    )
+
+
+def artefact_card(results: StreamResults, folder: str, repo_id: str | None = None) -> str:
+    """Card of the artefact alone; arguments as for [`task_card`], `repo_id` being the repository of the whole model."""
+    artefact, base = results.artefact, results.base
+    name = f"{(repo_id or folder).rpartition('/')[2]}-{artefact.suffix}"
+    data = card_data(results, name, "peft", "adapter", artefact.tag)
+    return str(
+        ModelCard.from_template(
+            data,
+            template_path=str(resource("model_cards/adapter_card.md.jinja")),
+            **words(results),
+            model_name=data.model_name,
+            model_id=artefact_id(results, repo_id, f"{folder}/{artefact.folder}"),
+            merged=f"[{repo_id}](https://huggingface.co/{repo_id})" if repo_id else "The folder above this one",
+            base_id=base.name,
+            revision="" if base.revision in (None, "main") else f", revision={json.dumps(base.revision)}",
+            embedded=base.embedded,
+            artefact=artefact,
+            error=results.tasks[results.finished - 1].lora_error,
+            bibtex=citations(results.about.bibtex, artefact.bibtex),
+        )
+    )
+
+
+def draft_card(results: StreamResults) -> str:
+    """A card with the metadata that a person chooses, for the Hub to check before there are results."""
+    data = ModelCardData(
+        language=results.config["language"],
+        license=results.base.license,
+        library_name="transformers",
+        base_model=results.base.hub_id,
+        datasets=[task.dataset for task in results.tasks if "/" in task.dataset] or None,
+    )
+    return f"---\n{data.to_yaml()}\n---\n"
+
+
+# Parts of the card
+
+
+def card_data(results: StreamResults, name: str, library: str, relation: str, *tags: str) -> ModelCardData:
+    """The metadata that the Hub reads."""
+    base = results.base
+    return ModelCardData(
+        language=results.config["language"],
+        license=base.license,
+        library_name=library,
+        pipeline_tag="zero-shot-image-classification",
+        tags=["clip", "continual-learning", *tags, "mulki-hf", results.method],
+        base_model=base.hub_id,
+        base_model_relation=relation if base.hub_id else None,
+        datasets=hub_datasets(results) or None,
+        metrics=["accuracy"],
+        model_name=name,
+        eval_results=eval_results(results, metrics_so_far(results)),
+    )
+
+
+def words(results: StreamResults) -> dict[str, Any]:
+    """What both cards say of a run."""
+    return {
+        "base": base_text(results.base),
+        "method": results.method,
+        "task": results.tasks[results.finished - 1],
+        "number": results.finished,
+        "total": len(results.tasks),
+        "towers": results.about.towers,
+        "protocol": PROTOCOLS[results.protocol].sentence,
+        "results_table": matrix_table(results),
+    }
+
+
+def artefact_id(results: StreamResults, repo_id: str | None, local: str) -> str:
+    """Where the artefact is loaded from: its repository or, without one, the folder `local`."""
+    return f"{repo_id}-{results.artefact.suffix}" if repo_id else local
+
+
+def citations(*bibtex: str) -> str:
+    """Papers of the method and of what it builds on, CLIP's last."""
+    return "\n\n".join(filter(None, (*bibtex, CLIP_BIBTEX)))
+
+
+def base_text(base: BaseModel) -> str:
+    """The model that a stream started from, in a sentence."""
+    if base.embedded:
+        return f"`{base.name}`, the small CLIP that ships with mulki-hf,"
+    return f"[{base.name}](https://huggingface.co/{base.hub_id})" if base.hub_id else f"`{base.name}`"
+
+
+def hub_datasets(results: StreamResults) -> list[str]:
+    """Hub ids of the data that the model was trained with so far."""
+    names = [task.dataset for task in results.tasks[: results.finished]]
+    if results.reference is not None:
+        names.append(results.reference.dataset)
+    return list(dict.fromkeys(name for name in names if "/" in name))
+
+
+def metrics_so_far(results: StreamResults) -> dict[str, float | None]:
+    """The stream's metrics as if it ended with the last finished task."""
+    count = results.finished
+    return continual_metrics([row[:count] for row in results.accuracy], results.zero_shot[:count])
+
+
+def eval_results(results: StreamResults, so_far: dict[str, float | None]) -> list[EvalResult]:
+    """The `model-index`: accuracy on each task, and Transfer, Avg and Last of the stream; shares of one."""
+    kind = "zero-shot-image-classification"
+    entries = [
+        EvalResult(
+            task_type=kind,
+            dataset_type=task.dataset if "/" in task.dataset else task.name,
+            dataset_name=f"{task.name}, {'learned' if position < results.finished else 'not learned'}",
+            metric_type="accuracy",
+            metric_name=f"Accuracy ({results.protocol})",
+            metric_value=round(value / 100, 4),
+        )
+        for position, (task, value) in enumerate(zip(results.tasks, results.accuracy[-1], strict=True))
+    ]
+    entries += [
+        EvalResult(
+            task_type=kind,
+            dataset_type="stream",
+            dataset_name=f"stream of {results.finished} tasks: {', '.join(results.names[: results.finished])}",
+            metric_type=name,
+            metric_name=name.capitalize(),
+            metric_value=round(so_far[name] / 100, 4),
+        )
+        for name in ("transfer", "avg", "last")
+        if so_far[name] is not None
+    ]
+    return entries
+
+
+def stream_table(results: StreamResults) -> str:
+    rows = [["#", "task", "dataset", "classes", "training images", "evaluation images", "prompts", "learned in"]]
+    for position, task in enumerate(results.tasks):
+        counts = [str(n) for n in (len(task.class_names), task.training_images, task.evaluation_images)]
+        learned = "-" if position >= results.finished else duration(task.seconds)
+        rows.append([str(position + 1), task.name, link(task.dataset), *counts, "; ".join(task.templates), learned])
+    return markdown_table(rows)
+
+
+def data_table(results: StreamResults) -> str:
+    rows = [["task", "dataset", "licence"]]
+    for task in results.tasks[: results.finished]:
+        rows.append([task.name, link(task.dataset), task.license or "not known"])
+    if results.reference is not None:
+        data = results.reference
+        rows.append([f"{data.images} unlabelled reference images", link(data.dataset), data.license or "not known"])
+    return markdown_table(rows)
+
+
+def changes_table(results: StreamResults) -> str:
+    rows = [["task", "", "zero-shot", "when learned", "now", "change against zero-shot"]]
+    for position, (task, before, now) in enumerate(_before_and_now(results)):
+        learned = position < results.finished
+        best = percent(results.accuracy[position][position]) if learned else "-"
+        rows.append(
+            [task, "learned" if learned else "not learned", percent(before), best, percent(now), signed(now - before)]
+        )
+    return markdown_table(rows)
+
+
+def changes_text(results: StreamResults) -> str:
+    """Gains and losses against zero-shot in words."""
+    changes = [(task, now - before) for task, before, now in _before_and_now(results)]
+    learned, ahead = changes[: results.finished], changes[results.finished :]
+    lines = [_about("task that was learned", "tasks that were learned", learned)]
+    if ahead:
+        lines.append(_about("task that is still to come", "tasks that are still to come", ahead))
+    return "\n".join(lines)
+
+
+def _before_and_now(results: StreamResults) -> list[tuple[str, float, float]]:
+    return list(zip(results.names, results.zero_shot, results.accuracy[-1], strict=True))
+
+
+def _about(one: str, many: str, changes: list[tuple[str, float]]) -> str:
+    gained = [f"{name} {signed(change)}" for name, change in changes if change > 0.05]
+    lost = [f"{name} {signed(change)}" for name, change in changes if change < -0.05]
+    subject = f"On the {one}" if len(changes) == 1 else f"On the {len(changes)} {many}"
+    line = f"- {subject} accuracy changed by **{signed(mean(change for _, change in changes))} points** on average. "
+    line += f"Gained: {', '.join(gained)}. " if gained else "Nothing was gained. "
+    return line + (f"Lost: {', '.join(lost)}." if lost else "Nothing was lost.")
+
+
+def settings_table(settings: dict[str, Any]) -> str:
+    """The settings that the result depends on and that are not the defaults; tasks and model stand elsewhere."""
+    rows = [["setting", "value"], *([f"`{name}`", str(value)] for name, value in settings.items())]
+    return markdown_table(rows) if settings else "None."
+
+
+def runs(results: StreamResults) -> list[tuple[str, dict[str, str | None]]]:
+    """Which tasks were learned by which run, in words: a stream can go on on another machine."""
+    groups = [
+        ([number for number, _ in group], origin)
+        for origin, group in groupby(
+            enumerate(results.tasks[: results.finished], start=1), key=lambda entry: entry[1].provenance
+        )
+    ]
+    if len(groups) == 1:
+        return [("", groups[0][1])]
+    return [
+        (f"Task {numbers[0]}" if len(numbers) == 1 else f"Tasks {numbers[0]} to {numbers[-1]}", origin)
+        for numbers, origin in groups
+    ]
+
+
+def wall_time(results: StreamResults) -> str:
+    seconds = [task.seconds for task in results.tasks[: results.finished]]
+    if None in seconds:
+        return "not recorded"
+    return f"{duration(sum(seconds))} for the {len(seconds)} tasks so far, evaluation on every task included"
+
+
+def link(dataset: str) -> str:
+    return f"[{dataset}](https://huggingface.co/datasets/{dataset})" if "/" in dataset else dataset
