@@ -85,7 +85,7 @@ class Publisher:
                 self.outbox.send_in_background(push)
 
     def address(self, folder: Path, license: str | None = None) -> list[Push]:
-        """The planned pushes of a task's folder, its cards written for where they go; `license`: in place of its own."""
+        """The planned pushes of a task's folder, its cards written for where they go; `license` overrides its own."""
         results = StreamResults.load(folder)
         if results.about is None:
             # Of an older version, which did not record it. Here, because it needs torch.

@@ -150,7 +150,7 @@ class MulKITrainer(Trainer):
         return loss, {"loss": loss, "logits": class_logits(features.image, features.text, self.logit_scale)}
 
     def student_features(self, model: nn.Module, inputs: dict[str, Tensor]) -> FeatureBatch:
-        """The batch as the objective reads it: what the student says of it now, and in training what the teachers say."""
+        """The batch as the objective reads it: what the student says of it and, in training, what the teachers say."""
         images = [inputs["pixel_values"]]
         if "reference_pixel_values" in inputs:
             images.append(rows_of(inputs, "reference_pixel_values"))

@@ -10,7 +10,8 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean, stdev
 
-from mulki_hf.results import StreamResults, markdown_table
+from mulki_hf.report.tables import markdown_table
+from mulki_hf.results import StreamResults
 
 
 METRICS = ("transfer", "avg", "last", "forgetting", "degradation")

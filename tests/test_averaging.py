@@ -1,6 +1,7 @@
 """Stage 4 on a two-layer model: averages and merges against the plain formula."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from torch import nn
 from transformers import TrainerControl, TrainerState
 
 from mulki_hf import ConfigurationError
-from mulki_hf.averaging import AveragingCallback, MappedTensors, WeightAverage, merge_weights
+from mulki_hf.adaptation.averaging import AveragingCallback, MappedTensors, WeightAverage
+from mulki_hf.adaptation.full import merge_weights
 
 
 def make_model(seed: int = 0) -> nn.Sequential:
@@ -21,6 +23,18 @@ def make_model(seed: int = 0) -> nn.Sequential:
 
 def copied(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def trained(model: nn.Module):
+    """What an adaptation would name."""
+    return ((name, p) for name, p in model.named_parameters() if p.requires_grad)
+
+
+@torch.no_grad()
+def apply(model: nn.Module, average: WeightAverage) -> None:
+    """The average as the model's weights."""
+    for name, parameter in trained(model):
+        parameter.copy_(average.average[name])
 
 
 @torch.no_grad()
@@ -38,7 +52,7 @@ def started(request, tmp_path):
 
     def make(model: nn.Module, every: int) -> WeightAverage:
         folder = tmp_path / f"average-{next(numbers)}" if request.param == "disk" else None
-        average = WeightAverage(model, every, folder)
+        average = WeightAverage(lambda: trained(model), every, folder)
         average.start()
         return average
 
@@ -62,7 +76,7 @@ class TestWeightAverage:
         average = started(model, every)
         snapshots = walk(model, average, range(1, 12))
         taken = [start, *(snapshots[step - 1] for step in range(1, 12) if step % every == 0)]
-        average.apply()
+        apply(model, average)
         for name, value in model.state_dict().items():
             torch.testing.assert_close(value, torch.stack([one[name] for one in taken]).mean(dim=0))
 
@@ -71,7 +85,7 @@ class TestWeightAverage:
         start = copied(model)
         average = started(model, every=10)
         walk(model, average, range(1, 10))
-        average.apply()
+        apply(model, average)
         torch.testing.assert_close(copied(model), start, rtol=0, atol=0)
 
     @pytest.mark.parametrize(("every", "max_steps", "taken"), [(10, 4, [4]), (4, 4, [4]), (2, 5, [2, 4])])
@@ -87,7 +101,7 @@ class TestWeightAverage:
             state.global_step = step
             callback.on_step_end(None, state, control)
             samples += [copied(model)] * (step in taken)
-        average.apply()
+        apply(model, average)
         for name, value in model.state_dict().items():
             torch.testing.assert_close(value, torch.stack([one[name] for one in samples]).mean(dim=0))
 
@@ -109,7 +123,7 @@ class TestWeightAverage:
         for one, its_average in ((model, average), (resumed_model, resumed)):
             torch.manual_seed(7)
             walk(one, its_average, range(6, 11))
-            its_average.apply()
+            apply(one, its_average)
         torch.testing.assert_close(copied(resumed_model), copied(model), rtol=0, atol=0)
 
     def test_frozen_parameters_are_neither_kept_nor_touched(self, started):
@@ -119,7 +133,7 @@ class TestWeightAverage:
         walk(model, average, range(1, 3))
         with torch.no_grad():
             model[1].weight.fill_(5)
-        average.apply()
+        apply(model, average)
         assert (model[1].weight == 5).all()
 
     def test_average_of_half_precision_weights_is_kept_in_fp32(self, started):
@@ -131,7 +145,7 @@ class TestWeightAverage:
         average.step(1)
         expected = (start + model[0].weight.detach().float()) / 2
         torch.testing.assert_close(average.average["0.weight"], expected, rtol=0, atol=1e-7)
-        average.apply()
+        apply(model, average)
         assert model[0].weight.dtype == torch.bfloat16
 
     def test_start_forgets_what_was(self, started):
@@ -140,13 +154,13 @@ class TestWeightAverage:
         walk(model, average, range(1, 4))
         average.start()
         before = copied(model)
-        average.apply()
+        apply(model, average)
         torch.testing.assert_close(copied(model), before, rtol=0, atol=0)
 
     def test_one_kept_on_disk_goes_on_in_memory(self, tmp_path):
         """A run may be resumed with another `average_on_disk`."""
         model = make_model()
-        kept = [WeightAverage(model, 1, folder) for folder in (tmp_path / "average", None)]
+        kept = [WeightAverage(lambda: trained(model), 1, folder) for folder in (tmp_path / "average", None)]
         for average in kept:
             average.start()
         walk(model, kept[0], range(1, 4))
@@ -164,13 +178,13 @@ class TestWeightAverage:
             average.load(tmp_path / "checkpoint-3")
 
     def test_a_longer_task_after_a_short_one(self):
-        callback = AveragingCallback(WeightAverage(make_model(), every=10))
+        callback = AveragingCallback(WeightAverage(lambda: trained(make_model()), every=10))
         for steps, every in ((4, 4), (40, 10)):
             callback.on_train_begin(None, TrainerState(max_steps=steps), TrainerControl())
             assert callback.average.every == every
 
     def test_disk_is_given_back(self, tmp_path):
-        average = WeightAverage(make_model(), 1, tmp_path / "average")
+        average = WeightAverage(partial(trained, make_model()), 1, tmp_path / "average")
         assert not (tmp_path / "average").exists()
         average.start()
         assert len(list((tmp_path / "average").iterdir())) == 2

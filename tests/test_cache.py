@@ -12,9 +12,11 @@ from datasets import Dataset
 from torch import nn
 
 from mulki_hf import MulKITrainer, StreamEvaluator
-from mulki_hf.cache import ArrayCache, Table, WithTables, weights_fingerprint
-from mulki_hf.images import cached_images, image_transform
-from mulki_hf.text import chunked_text_tower, tokenize_prompts
+from mulki_hf.adaptation.teacher import weights_fingerprint
+from mulki_hf.data.images import cached_images, image_transform
+from mulki_hf.data.prompts import tokenize_prompts
+from mulki_hf.data.tables import ArrayCache, Table, WithTables
+from mulki_hf.models.encoding import chunked_text_tower
 
 
 class Numbers:
@@ -228,7 +230,7 @@ class TestTraining:
         assert made == []
         trainer.train()
         assert (len(made), sum(seen)) == (2, 2 * len(trainer.task.train))
-        assert trainer.original._model is None and trainer.previous._model is None
+        assert all(teacher._model is None for teacher in trainer.adaptation.teachers.values())
         trainer.train()
         assert len(made) == 2
 
@@ -271,7 +273,8 @@ class TestTraining:
     def test_random_crops_ask_the_teachers_every_step(self, make_args):
         trainer = self.trainer(make_args(), crop=0.5)
         trainer.train()
-        assert trainer.original.tables == {} and trainer.original.prototypes is not None
+        assert trainer.features._tables == {"original": {}, "previous": {}}
+        assert set(trainer.features._prototypes) == {"original", "previous"}
         assert "original" not in trainer.train_dataset[0]
 
 
@@ -326,7 +329,7 @@ class TestTextChunks:
 
     def test_evaluation_encodes_the_classes_once(self, make_args, processor, monkeypatch):
         trainer = MulKITrainer(tiny_model(), make_args(per_device_eval_batch_size=2), tiny_task(), processor)
-        prompts, seen = trainer.prompts["input_ids"].shape, []
+        prompts, seen = trainer.features.prompts["input_ids"].shape, []
         forward = trainer.model.text_model.forward
         monkeypatch.setattr(
             trainer.model.text_model,

@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from transformers import AutoProcessor, CLIPModel, CLIPProcessor, pipeline
 
 from mulki_hf import StreamConfig, StreamEvaluator, load_stream
-from mulki_hf.command_line import find_recipe
+from mulki_hf.config.recipes import find_recipe
 from mulki_hf.embedded import embedded_model_path
 from mulki_hf.embedded.glyphs import HELD_OUT_FONTS
-from mulki_hf.models import load_model, load_processor
+from mulki_hf.models.loading import load_model, load_processor
 
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "clip_nano"))

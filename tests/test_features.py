@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from conftest import tiny_model, tiny_task, tiny_tokenizer
 from PIL import Image
 
+from mulki_hf.data.images import image_transform, random_resized_crop
+from mulki_hf.data.prompts import tokenize_prompts
+from mulki_hf.data.reference import WithReference
 from mulki_hf.errors import ConfigurationError
-from mulki_hf.images import encode_images, image_transform, random_resized_crop
-from mulki_hf.prototypes import compute_prototypes, load_prototypes, save_prototypes
-from mulki_hf.reference import WithReference
-from mulki_hf.text import class_features, encode_classes, tokenize_prompts
+from mulki_hf.features.prototypes import compute_prototypes, load_prototypes, save_prototypes
+from mulki_hf.models.encoding import class_features, encode_classes, encode_images
 
 
 NAMES = ["red", "greenish", "a blue one"]

@@ -19,7 +19,7 @@ from hub_server import Fault
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file, save_file
 
-from mulki_hf.hub import _may_pass, explain
+from mulki_hf.hub.faults import explain, may_pass
 
 
 def run(*words, env, cwd, status: int = 0) -> subprocess.CompletedProcess:
@@ -310,7 +310,7 @@ class TestFaults:
 import sys
 from huggingface_hub import constants
 from huggingface_hub.utils import http_backoff
-from mulki_hf.hub import Outbox
+from mulki_hf.hub.outbox import Outbox
 Outbox("out", timeout=1)
 for url in ("http://127.0.0.1:9", sys.argv[1]):
     try:
@@ -348,9 +348,9 @@ for url in ("http://127.0.0.1:9", sys.argv[1]):
             answer = httpx2.Response(status, request=request)
             wrapped = RuntimeError("Error while uploading 'model.safetensors' to the Hub.")
             wrapped.__cause__ = HfHubHTTPError(f"{status} Error for url: {request.url}", response=answer)
-            assert _may_pass(wrapped) is passes
+            assert may_pass(wrapped) is passes
             assert str(status) in explain(wrapped, "org/mulki") and "signed" not in explain(wrapped, "org/mulki")
-        assert _may_pass(httpx2.ReadTimeout("")) and not _may_pass(ValueError())
+        assert may_pass(httpx2.ReadTimeout("")) and not may_pass(ValueError())
 
     def test_signatures_of_storage_are_not_recorded(self, hub, hub_env, repository, waiting):
         hub.faults.append(Fault("PUT", STORE, status=403))
@@ -365,7 +365,7 @@ for url in ("http://127.0.0.1:9", sys.argv[1]):
         hub.faults.append(Fault("POST", COMMIT, delay=3.0))
         script = """
 import time
-from mulki_hf.hub import Outbox
+from mulki_hf.hub.outbox import Outbox
 outbox = Outbox("out")
 began = time.monotonic()
 for push in outbox.pending:

@@ -18,23 +18,19 @@ from safetensors.torch import load_file
 from transformers import CLIPModel, TrainerCallback
 
 from mulki_hf import ConfigurationError, MulKIConfig, MulKITrainer
-from mulki_hf.lora import (
-    AdapterAverage,
-    AdapterTeacher,
-    adapter_layers,
-    add_lora,
-    connect_adapters,
-    low_rank,
-    merge,
-    save_adapter,
-    target_layers,
-)
-from mulki_hf.models import load_model
-from mulki_hf.text import tokenize_prompts
+from mulki_hf.adaptation.adapters import AdapterTeacher, save_adapter
+from mulki_hf.adaptation.averaging import WeightAverage
+from mulki_hf.adaptation.lora import adapter_layers, add_lora, connect_adapters, low_rank, target_layers, weight_changes
+from mulki_hf.data.prompts import tokenize_prompts
+from mulki_hf.models.loading import load_model
 from mulki_hf.train import main
 
 
 DEVICE = torch.device("cpu")
+
+
+def merge(model) -> CLIPModel:
+    return model.merge_and_unload(adapter_names=["default"])
 
 
 @pytest.fixture
@@ -104,12 +100,12 @@ class TestTraining:
 
         class Look(TrainerCallback):
             def on_step_end(self, *_, **kwargs):
-                with trainer.original.active(DEVICE) as original:
+                with trainer.adaptation.teachers["original"].active(DEVICE) as original:
                     found.append(features(original))
 
         trainer = trainer_of(model, lora_args(bf16=bf16), processor, callbacks=[Look()])
         trainer.train()
-        with trainer.original.active(DEVICE) as original:
+        with trainer.adaptation.teachers["original"].active(DEVICE) as original:
             found.append(features(original))
         assert len(found) == 5 and all(torch.equal(one, expected) for one in found)
         assert not torch.allclose(features(model.eval()), expected, atol=1e-3)
@@ -122,7 +118,7 @@ class TestTraining:
         trainer = trainer_of(model, lora_args(), processor, tiny_task("shapes", ["stripe", "frame"]))
         found = []
         for _ in range(2):
-            with trainer.previous.active(DEVICE) as previous:
+            with trainer.adaptation.teachers["previous"].active(DEVICE) as previous:
                 found.append(features(previous))
             trainer.train()
         for one in found:
@@ -169,7 +165,7 @@ class TestTraining:
         _, model = trained
         trainer = trainer_of(model, lora_args(average_every=0, merge_alpha=0.3), processor)
         trainer.train()
-        assert trainer.weight_average is None and trainer.lora_error > 0
+        assert trainer.weight_average is None and trainer.adaptation.error > 0
 
     def test_previous_adapter_says_where_it_belongs(self, trained, tmp_path):
         config = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
@@ -188,7 +184,7 @@ class TestTraining:
         model = get_peft_model(tiny_model(), LoraConfig(r=2, target_modules=["q_proj", "v_proj"]))
         trainer = trainer_of(model, make_args(), processor)
         trainer.train()
-        with trainer.original.active(DEVICE) as original:
+        with trainer.adaptation.teachers["original"].active(DEVICE) as original:
             assert torch.equal(features(original), features(tiny_model().eval()))
 
     @pytest.mark.parametrize("method", ["mulki", "finetune"])
@@ -209,7 +205,7 @@ class TestTraining:
     def test_inits_that_leave_the_model_alone(self, make_args, processor, init):
         config = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=init)
         trainer = trainer_of(get_peft_model(tiny_model(), config), make_args(), processor)
-        with trainer.original.active(DEVICE) as original:
+        with trainer.adaptation.teachers["original"].active(DEVICE) as original:
             assert torch.equal(features(original), features(tiny_model().eval()))
 
 
@@ -228,8 +224,9 @@ def test_fingerprint_is_the_same_in_every_process(trained, tmp_path):
     script = """
 import sys
 from mulki_hf import MulKIConfig
-from mulki_hf.lora import AdapterTeacher, add_lora
-from mulki_hf.models import load_model
+from mulki_hf.adaptation.adapters import AdapterTeacher
+from mulki_hf.adaptation.lora import add_lora
+from mulki_hf.models.loading import load_model
 model = add_lora(load_model(sys.argv[1]), MulKIConfig(lora_r=2, use_cpu=True), sys.argv[2])
 print(*(AdapterTeacher(name, model).fingerprint() for name in ("original", "previous")), sep="|")
 """
@@ -323,7 +320,8 @@ class TestConnections:
     @pytest.mark.parametrize("folder", [None, "average"])
     def test_average_is_that_of_the_products(self, student, tmp_path, folder):
         """Eleven samples of rank 2 have a mean of a higher rank: exact in the average, the best of rank 2 after it."""
-        average, samples = AdapterAverage(student, 1, folder and tmp_path / folder), [changes(student)]
+        average = WeightAverage(lambda: weight_changes(student), 1, folder and tmp_path / folder)
+        samples = [changes(student)]
         average.start()
         for step in range(1, 11):
             self.move(student)

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from huggingface_hub import EvalResult, ModelCard
 
-from mulki_hf import MulKIConfig, StreamConfig, model_card
-from mulki_hf.model_card import changes_text, describe_base, duration, look_up_licences, signed, task_card
+from mulki_hf import MulKIConfig, StreamConfig
+from mulki_hf.report.model_card import changes_text, task_card
+from mulki_hf.report.tables import duration, signed
 from mulki_hf.results import BaseModel, ReferenceRecord, StreamResults, TaskRecord
+from mulki_hf.runs import records
+from mulki_hf.runs.records import describe_base, describe_method, look_up_licences
 
 
 DATASETS = ["timm/oxford-iiit-pet", "embedded:digits", "local files"]
@@ -36,8 +39,9 @@ def make_results(finished: int = 2, method: str = "mulki", **config) -> StreamRe
         provenance={"command": "python -m mulki_hf.train", "git_commit": None, "hardware": "1 process on 2 CPU cores"},
         versions={"torch": "2.13.0"},
     )
+    describe_method(results)
     for row in ROWS[:finished]:
-        results.add(row, seconds=90.0)
+        results.add({"cil": row}, seconds=90.0)
     return results
 
 
@@ -137,7 +141,7 @@ class TestText:
     def test_a_stream_that_went_on_elsewhere(self):
         results = make_results(1)
         results.provenance = results.provenance | {"hardware": "1 process on a GPU"}
-        results.add(ROWS[1], seconds=5.0)
+        results.add({"cil": ROWS[1]}, seconds=5.0)
         text = task_card(results, "task2-digits")
         first, second = text.index("Task 1:"), text.index("Task 2:")
         assert first < text.index("2 CPU cores") < second < text.index("a GPU")
@@ -166,7 +170,7 @@ class TestLicences:
         results = make_results()
         results.base.license = results.tasks[0].license = None
         known = {"openai/clip-vit-base-patch16": "mit", "timm/oxford-iiit-pet": "cc-by-sa-4.0"}
-        monkeypatch.setattr(model_card, "licence_of", lambda kind, repo_id, token: known[repo_id])
+        monkeypatch.setattr(records, "licence_of", lambda kind, repo_id, token: known[repo_id])
         look_up_licences(results)
         assert (results.base.license, results.tasks[0].license, results.tasks[1].license) == (
             "mit",

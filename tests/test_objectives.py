@@ -404,7 +404,12 @@ class TestNewMethod:
         assert args.train_towers == "text"
         assert parts["task"].item() == close(expected_task(batch, 0.0))
         assert parts["shrink"].item() == close(float(CLASSES))  # unit vectors
-        assert (objective.average_every, objective.merge, objective.needs_reference()) == (0, None, False)
+        assert (objective.average_every, objective.merge, objective.anchor, objective.needs) == (
+            0,
+            None,
+            0.0,
+            frozenset(),
+        )
 
     def test_must_say_what_it_keeps(self, make_args):
         with pytest.raises(TypeError, match="retention"):

@@ -8,7 +8,8 @@ import torch
 from accelerate import Accelerator
 from conftest import SECRET
 
-from mulki_hf.provenance import command_line, git_commit, hardware, library_versions, provenance, shareable
+from mulki_hf.hub.shareable import shareable
+from mulki_hf.runs.provenance import command_line, git_commit, hardware, library_versions, provenance
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from PIL import Image
 
 from mulki_hf.errors import ConfigurationError
 from mulki_hf.metrics import continual_metrics
-from mulki_hf.plots import plot_accuracy_matrix, plot_curves
-from mulki_hf.results import BaseModel, ReferenceRecord, StreamResults, TaskRecord, markdown_table
+from mulki_hf.report.plots import plot_accuracy_matrix, plot_curves
+from mulki_hf.report.tables import markdown_table, results_table
+from mulki_hf.results import BaseModel, ReferenceRecord, StreamResults, TaskRecord
 
 
 ROWS = [[80.25, 30.5], [70.75, 90.125]]
@@ -25,7 +26,7 @@ def make_results(finished: int = 2) -> StreamResults:
     )
     results.reference = ReferenceRecord("org/pictures", 100, "mit")
     for row in ROWS[:finished]:
-        results.add(row, seconds=1.5)
+        results.add({"til": row}, seconds=1.5)
     return results
 
 
@@ -45,7 +46,7 @@ class TestFile:
 
     def test_undefined_metrics_are_null(self, tmp_path):
         results = empty_results("only", method="snd", protocol="cil", zero_shot=[10.0])
-        results.add([60.0])
+        results.add({results.protocol: [60.0]})
         results.save(tmp_path)
         assert "NaN" not in (tmp_path / "results.json").read_text()
         assert StreamResults.load(tmp_path).metrics["transfer"] is None
@@ -74,7 +75,7 @@ class TestMetrics:
         results = make_results(0)
         for row in ROWS:
             assert results.metrics == {}
-            results.add(row)
+            results.add({"til": row})
         assert results.metrics == continual_metrics(ROWS, [50.0, 40.0])
         assert results.finished == 2
 
@@ -96,7 +97,7 @@ class TestTable:
         return [cells(line) for line in (header, *body)]
 
     def test_holds_every_number(self):
-        matrix, metrics = make_results().table().split("\n\n")
+        matrix, metrics = results_table(make_results()).split("\n\n")
         assert self.check(matrix) == [
             ["after", "digits", "Straßenschilder"],
             ["zero-shot", "50.0", "40.0"],
@@ -114,24 +115,24 @@ class TestTable:
         }
 
     def test_unfinished_stream_has_the_rows_so_far(self):
-        assert [row[0] for row in self.check(make_results(1).table())] == ["after", "zero-shot", "digits"]
+        assert [row[0] for row in self.check(results_table(make_results(1)))] == ["after", "zero-shot", "digits"]
 
     def test_undefined_metrics_are_dashes(self):
         results = empty_results("only", zero_shot=[10.0])
-        results.add([60.0])
-        metrics = self.check(results.table().split("\n\n")[1])
+        results.add({results.protocol: [60.0]})
+        metrics = self.check(results_table(results).split("\n\n")[1])
         assert metrics[1] == ["-", "60.0", "60.0", "-", "-", "-"]
 
     def test_short_cells_still_make_a_rule_of_three(self):
         assert self.check(markdown_table([["a", "b"], ["1", "2"]])) == [["a", "b"], ["1", "2"]]
 
     def test_before_anything_was_measured(self):
-        header, *body = self.check(empty_results("digits", "letters").table())
+        header, *body = self.check(results_table(empty_results("digits", "letters")))
         assert header == ["after", "digits", "letters"]
 
     def test_names_with_a_bar_stay_in_their_cell(self):
         results = empty_results("a|b", zero_shot=[10.0])
-        assert results.table().splitlines()[0].replace(r"\|", "").count("|") == 3
+        assert results_table(results).splitlines()[0].replace(r"\|", "").count("|") == 3
 
 
 @pytest.mark.parametrize("draw", [plot_accuracy_matrix, plot_curves])
@@ -139,7 +140,7 @@ class TestTable:
 def test_pictures(tmp_path, draw, tasks, finished):
     results = empty_results(*(f"task {j}" for j in range(tasks)), zero_shot=[40.0] * tasks)
     for i in range(finished):
-        results.add([float(10 * i + j) for j in range(tasks)])
+        results.add({"til": [float(10 * i + j) for j in range(tasks)]})
     draw(results, tmp_path / "picture.png")
     with Image.open(tmp_path / "picture.png") as picture:
         assert picture.format == "PNG"

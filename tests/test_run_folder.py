@@ -1,39 +1,42 @@
 """Going on with a stream that began on another machine."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from mulki_hf import load_stream, run_folder
-from mulki_hf.command_line import parse, write_recipe
+from mulki_hf import load_stream
+from mulki_hf.config.parser import parse
+from mulki_hf.config.recipes import write_recipe
 from mulki_hf.errors import ConfigurationError
-from mulki_hf.provenance import shareable
-from mulki_hf.run_folder import earlier_results, start_results
+from mulki_hf.hub.shareable import shareable
+from mulki_hf.runs import resume
+from mulki_hf.runs.resume import Earlier, find_earlier, start_results
 
 
 @pytest.fixture
 def elsewhere(stream_yaml, tmp_path, monkeypatch):
     """After its first task a stream was put on the Hub from a machine with other folders; returns the files there."""
     stream, config = parse(["--config", str(stream_yaml())])
-    results = start_results(None, None, stream, config, load_stream(stream), None)
+    results = start_results(Earlier(), stream, config, load_stream(stream), None)
     results.zero_shot = [10.0, 20.0]
-    results.add([90.0, 30.0])
+    results.add({"til": [90.0, 30.0]})
     text = json.dumps(results.config).replace(str(tmp_path), "/elsewhere/deep/down")
     results.config = shareable(json.loads(text))
     folder = tmp_path / "on-the-hub"
     folder.mkdir()
     results.save(folder)
     write_recipe(results.config, folder / "recipe.yaml")
-    monkeypatch.setattr(run_folder, "pinned", lambda source, token: f"{source}@abc")
-    monkeypatch.setattr(run_folder, "fetch_file", lambda source, name, token: folder / name)
+    monkeypatch.setattr(resume, "pinned", lambda source, token: f"{source}@abc")
+    monkeypatch.setattr(resume, "fetch_file", lambda source, name, token: folder / name)
     return folder
 
 
 def resumed(stream_yaml, *options):
     stream, config = parse(["--config", str(stream_yaml()), "--resume_from_hub", "org/mulki-task1", *options])
-    earlier, source = earlier_results(run_folder.Path(config.output_dir), stream, None)
-    assert source == "org/mulki-task1@abc"
-    return start_results(earlier, source, stream, config, load_stream(stream), None), config
+    earlier = find_earlier(Path(config.output_dir), stream, None)
+    assert earlier.source == "org/mulki-task1@abc"
+    return start_results(earlier, stream, config, load_stream(stream), None), config
 
 
 def test_own_recipe_with_own_folders_goes_on(elsewhere, stream_yaml):
@@ -57,7 +60,7 @@ def test_the_recipe_alone_can_not_find_a_local_model(elsewhere, tmp_path, monkey
     monkeypatch.chdir(tmp_path / "on-the-hub")
     stream, config = parse(["--config", str(elsewhere / "recipe.yaml"), "--resume_from_hub", "org/mulki-task1"])
     with pytest.raises(ConfigurationError, match="started from 'tiny-clip', a folder on another machine; give it with"):
-        earlier_results(tmp_path / "out", stream, None)
+        find_earlier(tmp_path / "out", stream, None)
 
 
 def test_results_of_other_tasks_are_refused(elsewhere, stream_yaml):

@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from transformers import BertConfig
 
 from mulki_hf import ConfigurationError, StreamConfig, Task, load_stream
-from mulki_hf.command_line import parse, recipe_folders
-from mulki_hf.tasks import load_reference
+from mulki_hf.config.parser import parse
+from mulki_hf.data.tasks import load_reference
+from mulki_hf.resources import resource
 from mulki_hf.train import main
 
 
@@ -249,8 +250,9 @@ class TestBadInput:
 
 
 def test_recipes_are_valid():
-    for folder in recipe_folders():
-        for path in folder.glob("*.yaml"):
-            stream, config = parse(["--config", str(path)])
-            assert stream.task_configs()
-            assert yaml.safe_load(path.read_text())["method"] == config.method
+    paths = list(resource("recipes").glob("*.yaml"))
+    assert len(paths) >= 3
+    for path in paths:
+        stream, config = parse(["--config", str(path)])
+        assert stream.task_configs()
+        assert yaml.safe_load(path.read_text())["method"] == config.method

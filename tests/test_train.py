@@ -16,10 +16,11 @@ from safetensors.torch import load_file
 from transformers import AutoProcessor, CLIPModel, CLIPProcessor, pipeline
 
 from mulki_hf import MulKITrainer, StreamEvaluator, load_stream
-from mulki_hf.averaging import AveragingCallback
-from mulki_hf.command_line import find_recipe, make_parser, parse
+from mulki_hf.adaptation.averaging import AveragingCallback
+from mulki_hf.config.parser import make_parser, parse
+from mulki_hf.config.recipes import find_recipe
 from mulki_hf.errors import ConfigurationError
-from mulki_hf.models import load_model, load_processor
+from mulki_hf.models.loading import load_model, load_processor
 from mulki_hf.train import main
 
 
@@ -36,7 +37,7 @@ class TestRun:
         results = json.loads((finished / "results.json").read_text())
         assert list(results) == [
             "method", "protocol", "tasks", "base", "reference", "zero_shot", "accuracy", "metrics", "config",
-            "provenance", "versions",
+            "provenance", "versions", "about", "artefact", "others",
         ]  # fmt: skip
         assert [task["name"] for task in results["tasks"]] == ["colours", "shapes"]
         assert len(results["zero_shot"]) == 2

@@ -12,8 +12,9 @@ from huggingface_hub.utils import filter_repo_objects
 from transformers import BertConfig, BertModel, CLIPModel, TrainerCallback
 
 from mulki_hf import ConfigurationError, MulKITrainer
-from mulki_hf.models import save_checkpoint
-from mulki_hf.trainer import TRAINED_PARTS, snapshot
+from mulki_hf.adaptation.full import snapshot
+from mulki_hf.models.loading import save_model
+from mulki_hf.adaptation.towers import TOWERS
 
 
 class StopAt(TrainerCallback):
@@ -43,7 +44,7 @@ class TestTraining:
         trainer = make_trainer(make_args(method=method, train_towers=towers), processor, previous_model=tiny_model(1))
         before = copy.deepcopy(trainer.model.state_dict())
         trainer.train()
-        expected = {n for n, _ in trainer.model.named_parameters() if n.startswith(TRAINED_PARTS[towers])}
+        expected = {n for n, _ in trainer.model.named_parameters() if n.startswith(TOWERS[towers])}
         # A shift of all attention keys by one vector cancels in the softmax: that bias has no gradient but noise.
         moved = changed(before, trainer.model)
         assert moved <= expected
@@ -68,17 +69,17 @@ class TestTraining:
         before = copy.deepcopy(student.state_dict())
         trainer.train()
         assert changed(before, student)
-        assert not changed(before, trainer.previous.model)
+        assert not changed(before, trainer.adaptation.teachers["previous"].model)
 
     def test_saved_model_gives_the_same_logits(self, make_args, processor, tmp_path):
         trainer = make_trainer(make_args(), processor, previous_model=tiny_model(1))
         trainer.train()
-        save_checkpoint(tmp_path / "saved", trainer.model, processor, trainer.original.prototypes)
+        save_model(tmp_path / "saved", trainer.model, processor)
         batch = torch.stack([torch.as_tensor(trainer.eval_dataset[row]["pixel_values"]) for row in range(4)])
         student, reloaded = trainer.model.eval(), CLIPModel.from_pretrained(tmp_path / "saved").eval()
         with torch.no_grad():
             expected, found = (
-                model(pixel_values=batch, **trainer.prompts).logits_per_image for model in (student, reloaded)
+                model(pixel_values=batch, **trainer.features.prompts).logits_per_image for model in (student, reloaded)
             )
         assert torch.equal(expected, found)
 
@@ -171,7 +172,8 @@ class TestTraining:
 
     def test_first_task_has_one_teacher(self, make_args, processor, tmp_path):
         trainer = make_trainer(make_args(), processor)
-        assert trainer.previous is trainer.original
+        teachers = trainer.adaptation.teachers
+        assert teachers["previous"] is teachers["original"]
         trainer.train()
         assert list((tmp_path / "trainer/_cache").glob("train-*")) == list(
             (tmp_path / "trainer/_cache").glob("*original*")
@@ -290,11 +292,11 @@ class TestTraining:
         # Trainer writes the tokenizer's ids into the config; CLIP's older configs say eos_token_id=2.
         student = tiny_model(eos_token_id=2)
         trainer = make_trainer(make_args(method="finetune", learning_rate=0.0), processor, student)
-        before = trainer.frozen_text
+        before = trainer.features.class_features(trainer.model)
         trainer.train()
         reloaded = snapshot(trainer.model).eval()
         assert reloaded.config.text_config.eos_token_id == processor.tokenizer.eos_token_id
-        torch.testing.assert_close(trainer._classes_under(reloaded), before)
+        torch.testing.assert_close(trainer.features.class_features(reloaded), before)
 
 
 class TestStageFour:

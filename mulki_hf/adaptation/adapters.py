@@ -60,8 +60,8 @@ class Adapters(Adaptation):
         for name, allowed in {"bias": ("none", None), "modules_to_save": (None, [])}.items():
             if getattr(config, name, None) not in allowed:
                 raise ConfigurationError(
-                    f"the adapter's {name} must be {' or '.join(map(repr, allowed))}, got {getattr(config, name)!r}: the "
-                    "model itself has to stay the original teacher"
+                    f"the adapter's {name} must be {' or '.join(map(repr, allowed))}, got {getattr(config, name)!r}: "
+                    "the model itself has to stay the original teacher"
                 )
 
     def check_towers(self, towers: str, asked_by: str) -> None:
@@ -90,9 +90,7 @@ class Adapters(Adaptation):
         on = both_towers(self.student.eval())
         with self.teachers["original"].active(said.device) as original:
             if not torch.equal(both_towers(original), said):
-                raise ConfigurationError(
-                    f"{who} can't be switched off, but then the model has to be the original teacher"
-                )
+                raise ConfigurationError(f"{who} can't be switched off, but off it has to be the original teacher")
         if not torch.allclose(both_towers(self.finish()), on, atol=1e-3):
             raise ConfigurationError(f"{who} can't be merged, but a task leaves a plain CLIPModel")
 
@@ -183,7 +181,8 @@ def check_unadapted(model: nn.Module, asked_by: str) -> None:
     """Raise `ConfigurationError` if the model has adapters: theirs and ours would be one on top of the other."""
     if is_peft_model(model) or has_adapters(model):
         raise ConfigurationError(
-            f"{asked_by}: the model has adapters already; merge them first (merge_and_unload) or train without {asked_by}"
+            f"{asked_by}: the model has adapters already; merge them first (merge_and_unload) or train without "
+            f"{asked_by}"
         )
 
 

@@ -45,6 +45,7 @@ class Adaptation(ABC):
     @classmethod
     def settle(cls, args: Any) -> None:
         """Fill in fields of `args` that follow from others."""
+        return
 
     @classmethod
     @abstractmethod
@@ -68,6 +69,7 @@ class Adaptation(ABC):
     @classmethod
     def check(cls, model: CLIPModel, args: Any, objective: Objective) -> None:
         """Raise `ConfigurationError` for what `start` or training would refuse; `model` stays as it is."""
+        return
 
     @classmethod
     def artefact(cls, args: Any) -> ArtefactRecord | None:
@@ -79,7 +81,8 @@ class Adaptation(ABC):
         """The plain model that is evaluated and saved; uses the student up."""
 
     def save(self, folder: Path, base: str, revision: str | None) -> None:
-        """Write the artefact into `folder`, a task's; before `finish`. `base` and its `revision`: what it belongs to."""
+        """Write the artefact into a task's `folder`, before `finish`; `base` and its `revision`: what it belongs to."""
+        return
 
     def facts(self) -> dict[str, Any]:
         """What training showed, by the field of the task's record in `results.json`."""

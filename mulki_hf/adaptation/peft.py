@@ -25,8 +25,8 @@ class PeftArguments:
     peft_config: dict | str | None = field(
         default=None,
         metadata={
-            "help": "YAML file (in a recipe: a mapping) with `peft_type` and that tuner's own fields: `peft_type: IA3`, "
-            "`target_modules: [k_proj, fc2]`, ... Default: no tuner but the one that lora_r asks for."
+            "help": "YAML file (in a recipe: a mapping) with `peft_type` and that tuner's fields: `peft_type: OFT`, "
+            "`target_modules: [q_proj, v_proj]`, ... Default: no tuner but the one that lora_r asks for."
         },
     )
 

@@ -14,7 +14,8 @@ PICTURES = ("accuracy_matrix.png", "curves.png")
 
 def describe_checkpoint(folder: Path, results: StreamResults) -> None:
     """Results so far, pictures and card; nothing that names people or machines."""
-    shared = dataclasses.replace(results, config=shareable(results.config))
+    about = dataclasses.replace(results.about, settings=shareable(results.about.settings))
+    shared = dataclasses.replace(results, config=shareable(results.config), about=about)
     shared.save(folder)
     draw(shared, folder)
     save_card(shared, folder)

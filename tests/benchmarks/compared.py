@@ -14,10 +14,13 @@ from transformers import CLIPConfig, CLIPModel, CLIPProcessor, Trainer
 from transformers.models.clip import CLIPImageProcessorPil
 
 from mulki_hf import MulKIConfig, MulKITrainer, Task
-from mulki_hf.images import image_transform
-from mulki_hf.lora import add_lora, save_adapter
-from mulki_hf.models import load_model, load_processor
-from mulki_hf.text import encode_classes, tokenize_prompts
+from mulki_hf.adaptation.adapters import save_adapter
+from mulki_hf.adaptation.lora import add_lora
+from mulki_hf.data.images import image_transform
+from mulki_hf.data.prompts import tokenize_prompts
+from mulki_hf.features.task_features import TaskFeatures
+from mulki_hf.models.encoding import encode_classes
+from mulki_hf.models.loading import load_model, load_processor
 
 
 @dataclass(frozen=True)
@@ -106,16 +109,20 @@ class ResearchTrainer(MulKITrainer):
         super().__init__(*args, **kwargs)
         texts = [template.replace("{}", name) for name in self.task.class_names for template in self.task.templates]
         padded = self.processing_class.tokenizer(texts, padding="max_length", max_length=77, return_tensors="pt")
-        self.prompts = {"input_ids": padded["input_ids"].to(self.args.device)}
+        self.features.prompts = {"input_ids": padded["input_ids"].to(self.args.device)}
+        self.features.said = self.said
 
-    @property
-    def frozen_text(self):
-        return self._classes_under(self.model)
+    def student_features(self, model, inputs):
+        if self.trains_text:
+            return super().student_features(model, inputs)
+        with self.features.hold_text(self.model):
+            return super().student_features(model, inputs)
 
-    def _ask(self, teacher, inputs, reference):
+    def said(self, inputs):
         with self.accelerator.autocast():
-            self._classes_under(teacher.model)
-        return super()._ask(teacher, inputs, reference)
+            for teacher in self.features.asked.values():
+                self.features.class_features(teacher.model)
+        return TaskFeatures.said(self.features, inputs)
 
 
 def make_trainer(name: str, shape: str, towers: str, folder: Path, **settings):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from mulki_hf.results import markdown_table
+from mulki_hf.report.tables import markdown_table
 
 from .compared import machine, make_parser, make_trainer, scratch, settings_of
 from .step import ROWS, WAYS

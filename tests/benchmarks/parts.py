@@ -13,7 +13,7 @@ import torch
 from transformers import TrainerCallback
 
 from mulki_hf import MulKITrainer
-from mulki_hf.results import markdown_table
+from mulki_hf.report.tables import markdown_table
 
 from .compared import machine, make_parser, make_trainer, scratch, settings_of
 from .step import ROWS, WAYS, Clock
@@ -70,7 +70,7 @@ def main() -> None:
             timed(trainer.model.text_model, "forward", spent, "texts")
             timed(trainer.accelerator, "backward", spent, "backward")
             if isinstance(trainer, MulKITrainer):
-                timed(trainer, "_ask", spent, "teachers")
+                timed(trainer.features, "said", spent, "teachers")
                 if trainer.weight_average is not None:
                     timed(trainer.weight_average, "step", spent, "average")
             for callback in (OptimizerClock(spent), clock):

@@ -14,10 +14,11 @@ import torch
 from accelerate import Accelerator
 
 from mulki_hf import StreamEvaluator, load_stream
-from mulki_hf.command_line import parse
-from mulki_hf.lora import PREVIOUS, adapter_layers, connect_adapters, low_rank
-from mulki_hf.models import load_model, load_processor
-from mulki_hf.results import markdown_table
+from mulki_hf.adaptation.adapters import PREVIOUS
+from mulki_hf.adaptation.lora import adapter_layers, connect_adapters, low_rank
+from mulki_hf.config.parser import parse
+from mulki_hf.models.loading import load_model, load_processor
+from mulki_hf.report.tables import markdown_table
 from mulki_hf.train import run
 
 from .compared import scratch
@@ -54,7 +55,7 @@ def main() -> None:
                 errors[rank].append(largest)
             return connect_adapters(student, average, alpha, teacher)
 
-        with patch("mulki_hf.trainer.connect_adapters", compare):
+        with patch("mulki_hf.adaptation.lora.connect_adapters", compare):
             run(stream, config)
     rows = [["rank", *(f"after task {number}" for number in range(1, len(errors[None]) + 1)), "mean", "largest error"]]
     for rank in RANKS:

@@ -14,7 +14,7 @@ from statistics import mean, quantiles
 import torch
 from transformers import Trainer, TrainerCallback
 
-from mulki_hf.results import markdown_table
+from mulki_hf.report.tables import markdown_table
 
 from .compared import machine, make_parser, make_trainer, scratch, settings_of
 

@@ -11,9 +11,9 @@ import torch
 from accelerate import Accelerator
 
 from mulki_hf import StreamEvaluator
-from mulki_hf.cache import ArrayCache
-from mulki_hf.images import encode_images
-from mulki_hf.results import markdown_table
+from mulki_hf.data.tables import ArrayCache
+from mulki_hf.models.encoding import encode_images
+from mulki_hf.report.tables import markdown_table
 
 from .compared import (
     SHAPES,
