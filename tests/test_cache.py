@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from conftest import COLOURS, rows, tiny_model, tiny_processor, tiny_task
 from datasets import Dataset
+from support.tiny import COLOURS, rows, tiny_model, tiny_processor, tiny_task
 from torch import nn
 
 from mulki_hf import MulKITrainer, StreamEvaluator

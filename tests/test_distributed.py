@@ -1,30 +1,16 @@
 """Two gloo ranks through the command, against one process on the same global batch."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.launch import launch
 
 
 # One SGD step of rate 1: the change of the weights is the gradient.
 ONE_STEP = ["--optim", "sgd", "--learning_rate", "1", "--lr_scheduler_type", "constant", "--max_steps", "1"]
 ONE_STEP += ["--max_grad_norm", "1e9", "--save_strategy", "no", "--no_connecting"]
-
-
-def launch(config, output, *options, processes: int = 1):
-    # accelerate's --cpu starts a single process unless MPI does the launching; --multi_gpu is torchrun, which with
-    # use_cpu gives gloo ranks.
-    ranks = ["--multi_gpu"] if processes > 1 else ["--cpu"]
-    command = [sys.executable, "-m", "accelerate.commands.launch", *ranks, "--num_processes", str(processes)]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    command += ["-m", "mulki_hf.train", "--config", str(config), "--output_dir", str(output), *options]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert f"on {processes} process(es)" in run.stdout
-    return run.stdout
 
 
 # Of 4 and 3 batches: in each, another pairing with the reference images.

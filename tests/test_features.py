@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import tiny_model, tiny_task, tiny_tokenizer
 from PIL import Image
+from support.tiny import tiny_model, tiny_task, tiny_tokenizer
 
 from mulki_hf.data.images import image_transform, random_resized_crop
 from mulki_hf.data.prompts import tokenize_prompts
@@ -198,7 +198,7 @@ class TestPrototypes:
     @pytest.fixture(scope="class")
     def by_library(self):
         """Of four classes, of which the third has no image; in batches that straddle the classes."""
-        from conftest import tiny_processor
+        from support.tiny import tiny_processor
 
         task = tiny_task(per_class=3)
         kept = [index for index, label in enumerate(task.train["label"]) if label != 2]

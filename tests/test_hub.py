@@ -14,10 +14,11 @@ from types import SimpleNamespace
 import httpx2
 import pytest
 import torch
-from conftest import SECRET, hub_environment, save_tiny, stream_writer, tiny_hub
-from hub_server import Fault
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file, save_file
+from support.hub import SECRET, hub_environment, tiny_hub
+from support.hub_server import Fault
+from support.tiny import save_tiny, stream_writer
 
 from mulki_hf.hub.faults import explain, may_pass
 

@@ -11,10 +11,11 @@ import sys
 import pytest
 import torch
 import yaml
-from conftest import hub_environment, rows, save_tiny, stream_writer, tiny_hub, tiny_model, tiny_processor, tiny_task
 from huggingface_hub import ModelCard
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
+from support.hub import hub_environment, tiny_hub
+from support.tiny import rows, save_tiny, stream_writer, tiny_model, tiny_processor, tiny_task
 from transformers import CLIPModel, TrainerCallback
 
 from mulki_hf import ConfigurationError, MulKIConfig, MulKITrainer
@@ -481,7 +482,8 @@ class TestRun:
 
     def test_two_ranks_equal_one_process(self, stream_yaml, tmp_path):
         """With stage 4: both ranks sample, merge and cut the same."""
-        from test_distributed import ONE_STEP, launch
+        from support.launch import launch
+        from test_distributed import ONE_STEP
 
         config = stream_yaml(lora_r=2, average_every=1, merge_alpha=0.2)
         options = [option for option in ONE_STEP if option != "--no_connecting"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import rows, tiny_model
+from support.tiny import rows, tiny_model
 
 from mulki_hf.objectives import OBJECTIVES, FeatureBatch, Objective, Prototypes, TeacherFeatures
 from mulki_hf.objectives.base import discrepancy_gate, distillation, task_loss

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from conftest import SECRET
+from support.hub import SECRET
 
 from mulki_hf.hub.shareable import shareable
 from mulki_hf.runs.provenance import command_line, git_commit, hardware, library_versions, provenance

@@ -6,10 +6,10 @@ import tarfile
 import numpy as np
 import pytest
 import yaml
-from conftest import COLOURS, SHAPES, rows
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from PIL import Image as PILImage
 from safetensors.torch import load_file
+from support.tiny import COLOURS, SHAPES, rows
 from transformers import BertConfig
 
 from mulki_hf import ConfigurationError, StreamConfig, Task, load_stream

@@ -11,8 +11,8 @@ import tomllib
 import torch
 import yaml
 from accelerate import Accelerator
-from conftest import COLOURS, rows
 from safetensors.torch import load_file
+from support.tiny import COLOURS, rows
 from transformers import AutoProcessor, CLIPModel, CLIPProcessor, pipeline
 
 from mulki_hf import MulKITrainer, StreamEvaluator, load_stream

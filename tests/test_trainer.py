@@ -7,14 +7,15 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import SECRET, rows, tiny_model, tiny_task
 from huggingface_hub.utils import filter_repo_objects
+from support.hub import SECRET
+from support.tiny import rows, tiny_model, tiny_task
 from transformers import BertConfig, BertModel, CLIPModel, TrainerCallback
 
 from mulki_hf import ConfigurationError, MulKITrainer
 from mulki_hf.adaptation.full import snapshot
-from mulki_hf.models.loading import save_model
 from mulki_hf.adaptation.towers import TOWERS
+from mulki_hf.models.loading import save_model
 
 
 class StopAt(TrainerCallback):
