@@ -1,0 +1,85 @@
+"""What results say of model, tasks, reference images and method: recorded when a run begins, for the cards."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from datasets import Dataset
+from huggingface_hub import DatasetCard, ModelCard
+
+from ..adaptation import adaptation_of
+from ..adaptation.towers import TOWER_WORDS
+from ..config.recipes import changed_settings
+from ..data.rows import dataset_name
+from ..data.tasks import Task
+from ..embedded import EMBEDDED_MODELS
+from ..hub.fetch import licence_of
+from ..objectives import OBJECTIVES
+from ..resources import resource
+from ..results import BaseModel, MethodRecord, ReferenceRecord, StreamResults, TaskRecord
+
+
+def new_results(
+    settings: dict[str, Any], tasks: list[Task], base: BaseModel, reference: ReferenceRecord | None
+) -> StreamResults:
+    """Results of a stream that begins, by its resolved `settings`."""
+    records = [task_record(task) for task in tasks]
+    results = StreamResults(
+        settings["method"], settings["protocol"], records, base, reference=reference, config=settings
+    )
+    describe_method(results)
+    return results
+
+
+def describe_method(results: StreamResults) -> None:
+    """Fill in method and artefact in words, from the configuration; also of files of older versions, which lack them."""
+    objective, settings = OBJECTIVES[results.method], results.config
+    results.about = MethodRecord(
+        objective.summary or (objective.__doc__ or "").strip(),
+        TOWER_WORDS[settings["train_towers"]],
+        objective.bibtex,
+        changed_settings(settings),
+    )
+    # Settings that came later were not asked for.
+    asked = SimpleNamespace(**{"lora_r": None, "peft_config": None} | settings)
+    results.artefact = adaptation_of(asked).artefact(asked)
+    results.base.embedded = results.base.hub_id is None and results.base.name in EMBEDDED_MODELS
+
+
+def task_record(task: Task) -> TaskRecord:
+    """What the results say of a task before it is learned."""
+    return TaskRecord(
+        task.name,
+        dataset_name(task.dataset),
+        task.class_names,
+        task.templates,
+        len(task.train),
+        len(task.evaluation),
+        task.train.info.license or None,
+    )
+
+
+def reference_record(name: str | None, reference: Dataset | None) -> ReferenceRecord | None:
+    """What the results say of the reference images."""
+    if reference is None:
+        return None
+    return ReferenceRecord(dataset_name(name), len(reference), reference.info.license or None)
+
+
+def describe_base(name_or_path: str, revision: str, license: str | None) -> BaseModel:
+    """The model that a stream starts from; without `license` that of the model's own card, where there is one."""
+    path, embedded = Path(name_or_path), name_or_path in EMBEDDED_MODELS
+    if embedded or path.exists():
+        card = resource(f"model_cards/{name_or_path}.md") if embedded else path / "README.md"
+        own = licence_of(ModelCard, card) if card.is_file() else None
+        return BaseModel(path.resolve().name if path.exists() else name_or_path, license=license or own)
+    return BaseModel(name_or_path, name_or_path, revision, license)
+
+
+def look_up_licences(results: StreamResults, token: str | None = None) -> None:
+    """Fill in what licences the Hub's cards of model and datasets name."""
+    if results.base.license is None and results.base.hub_id is not None:
+        results.base.license = licence_of(ModelCard, results.base.hub_id, token)
+    for data in (*results.tasks, results.reference):
+        if data is not None and data.license is None and "/" in data.dataset:
+            data.license = licence_of(DatasetCard, data.dataset, token)
