@@ -1,18 +1,38 @@
-# make quickstart: set up and train on the embedded stream; make test: set up and run the tests.
+# Each target sets up .venv by itself. ARGS are passed on: `make test ARGS="-k lora"`, `make quickstart ARGS="--seed 1"`.
 PYTHON ?= python3.11
 VENV ?= .venv
+BIN = $(VENV)/bin
 
-quickstart: $(VENV)/installed
-	$(VENV)/bin/accelerate launch -m mulki_hf.train --config quickstart $(ARGS)
+help: ## what there is to make
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
 
-test: $(VENV)/installed
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/python -m pytest $(ARGS)
+quickstart: $(VENV)/installed ## train on the embedded stream, offline
+	$(BIN)/accelerate launch -m mulki_hf.train --config quickstart $(ARGS)
+
+test: lint types ## lint, types and all tests, on two cores
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+lint: $(VENV)/installed ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed ## mypy
+	$(BIN)/mypy
+
+wheel: $(VENV)/installed ## build the wheel and use it in an environment of its own
+	rm -rf $(VENV)/dist $(VENV)/clean
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir $(VENV)/dist .
+	$(BIN)/python -m venv $(VENV)/clean
+	$(VENV)/clean/bin/python -m pip install --quiet --constraint constraints.txt $(VENV)/dist/*.whl
+	cd $(VENV)/clean && bin/python -c "import mulki_hf.train, mulki_hf.push; from mulki_hf.config.parser import parse; \
+	from mulki_hf.resources import resource; from mulki_hf.models.loading import load_model; \
+	parse(['--config', 'quickstart', '--use_cpu', 'true']); load_model('clip-nano'); \
+	assert resource('model_cards/task_card.md.jinja').is_file(); print('the wheel stands by itself')"
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[quickstart,test]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[quickstart,test]"
 	touch $@
 
-.PHONY: quickstart test
+.DEFAULT_GOAL = help
+.PHONY: help quickstart test lint types wheel

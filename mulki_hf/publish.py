@@ -1,8 +1,9 @@
 """`Publisher`: what of a run goes to the Hub, and when. Needs no torch."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from .errors import ConfigurationError
 from .hub.outbox import Outbox, Push
@@ -10,8 +11,16 @@ from .report.model_card import draft_card, save_card
 from .results import StreamResults, task_folder
 
 
-if TYPE_CHECKING:
-    from .stream import Stream
+class Life(Protocol):
+    """What a publisher knows of a [`Stream`]."""
+
+    config: Any
+    stream: Any
+    earlier: Any
+    folder: Any
+    results: StreamResults
+
+    def on_main(self, action: Callable[[], Any]) -> Any: ...
 
 
 class Publisher:
@@ -33,7 +42,7 @@ class Publisher:
         self.taken_up = taken_up or {}
 
     @classmethod
-    def open(cls, life: "Stream") -> "Publisher":
+    def open(cls, life: Life) -> "Publisher":
         """For a stream that is about to begin; with push_to_hub asks the Hub whether it can take all of it.
 
         Raises:
@@ -42,7 +51,7 @@ class Publisher:
         return life.on_main(lambda: cls._open(life)) or cls()
 
     @classmethod
-    def _open(cls, life: "Stream") -> "Publisher":
+    def _open(cls, life: Life) -> "Publisher":
         config, results, output = life.config, life.results, life.folder.path
         folders = [task_folder(output, results.names, position) for position in range(len(results.tasks))]
         learned, ahead = folders[: results.finished], folders[results.finished :]
@@ -81,22 +90,8 @@ class Publisher:
     def send(self, folder: Path) -> None:
         """Send a finished task's folder in the background."""
         if self.outbox is not None:
-            for push in self.address(folder):
+            for push in address(self.outbox, folder):
                 self.outbox.send_in_background(push)
-
-    def address(self, folder: Path, license: str | None = None) -> list[Push]:
-        """The planned pushes of a task's folder, its cards written for where they go; `license` overrides its own."""
-        results = StreamResults.load(folder)
-        if results.about is None:
-            # Of an older version, which did not record it. Here, because it needs torch.
-            from .runs.records import describe_method
-
-            describe_method(results)
-        if license is not None:
-            results.base.license = license
-            results.save(folder)
-        save_card(results, folder, self.outbox.planned[folder.name].repo_id)
-        return self.outbox.planned_of(folder.name)
 
     def raise_for_pending(self) -> None:
         """Raise [`PushError`] if a push is pending."""
@@ -113,6 +108,21 @@ class Publisher:
     ) -> None:
         if self.outbox is not None:
             self.outbox.__exit__(kind, error, trace)
+
+
+def address(outbox: Outbox, folder: Path, license: str | None = None) -> list[Push]:
+    """The planned pushes of a task's folder, its cards written for where they go; `license` overrides its own."""
+    results = StreamResults.load(folder)
+    if not results.about.summary:
+        # Of an older version, which did not record it. Here, because it needs torch.
+        from .runs.records import describe_method
+
+        describe_method(results)
+    if license is not None:
+        results.base.license = license
+        results.save(folder)
+    save_card(results, folder, outbox.planned[folder.name].repo_id)
+    return outbox.planned_of(folder.name)
 
 
 def repositories(folders: list[Path], results: StreamResults) -> dict[str, str]:
@@ -151,8 +161,7 @@ def publish(
         if "/" not in name or name.partition("/")[0] in with_artefact
     }
     outbox.prepare(model_id, planned, private, revision, collection, card=draft_card(last))
-    publisher = Publisher(outbox)
-    return [push for folder in folders for push in publisher.address(folder, license)]
+    return [push for folder in folders for push in address(outbox, folder, license)]
 
 
 def unpublished(output_dir: Path, recorded: set[str]) -> list[Path]:

@@ -84,7 +84,7 @@ class ArtefactRecord:
 
 @dataclass
 class MethodRecord:
-    """What `results.json` says of the method, recorded when the run began.
+    """What `results.json` says of the method, recorded when the run began; empty in files of older versions.
 
     Attributes:
         summary: the method and the source of its equations, as Markdown.
@@ -93,8 +93,8 @@ class MethodRecord:
         settings: what the result depends on and is not the default, by field; tasks and model stand elsewhere.
     """
 
-    summary: str
-    towers: str
+    summary: str = ""
+    towers: str = ""
     bibtex: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -123,7 +123,7 @@ class StreamResults:
         config: the resolved configuration.
         provenance: command, git commit and hardware of the run.
         versions: of the libraries that made the results.
-        about (*optional*): the method in words; files of older versions lack it.
+        about: the method in words.
         artefact (*optional*): what every task leaves beside the model.
         others: by name, what further protocols make of the same predictions.
     """
@@ -139,7 +139,7 @@ class StreamResults:
     config: dict = field(default_factory=dict)
     provenance: dict[str, str | None] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
-    about: MethodRecord | None = None
+    about: MethodRecord = field(default_factory=MethodRecord)
     artefact: ArtefactRecord | None = None
     others: dict[str, ProtocolResults] = field(default_factory=dict)
 
@@ -203,17 +203,12 @@ class StreamResults:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             tasks = [TaskRecord(**task) for task in content.pop("tasks")]
-            base, others = BaseModel(**content.pop("base")), content.pop("others", {})
-            parts = {
-                name: content.get(name) and kind(**content[name])
-                for name, kind in (
-                    ("reference", ReferenceRecord),
-                    ("about", MethodRecord),
-                    ("artefact", ArtefactRecord),
-                )
-            }
-            others = {name: ProtocolResults(**other) for name, other in others.items()}
-            return cls(**content | parts | {"tasks": tasks, "base": base, "others": others})
+            base = BaseModel(**content.pop("base"))
+            kinds = {"reference": ReferenceRecord, "about": MethodRecord, "artefact": ArtefactRecord}
+            # An older file lacks some of them.
+            parts = {name: kind(**part) for name, kind in kinds.items() if (part := content.pop(name, None))}
+            others = {name: ProtocolResults(**other) for name, other in content.pop("others", {}).items()}
+            return cls(tasks=tasks, base=base, others=others, **parts, **content)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigurationError(f"can't read results from {path}: {error}") from error
 

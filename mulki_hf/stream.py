@@ -34,13 +34,12 @@ from .objectives import check_reference, objective_of
 from .report.checkpoint import PICTURES, describe_checkpoint, draw
 from .report.tables import results_table
 from .results import StreamResults
-from .runs.checkpoints import last_checkpoint
 from .runs.folder import RunFolder
 from .runs.provenance import library_versions, provenance
 from .runs.ranks import on_main_process
 from .runs.records import look_up_licences
 from .runs.resume import Earlier, find_earlier, start_results
-from .trainer import MulKITrainer
+from .trainer import MulKITrainer, last_checkpoint
 
 
 class Stream:
@@ -99,11 +98,11 @@ class Stream:
         quieten(config, accelerator.is_main_process)
         check_trackers(config)
         find = partial(find_earlier, Path(config.output_dir), stream, config.hub_token)
-        earlier = on_main_process(accelerator, find, share=True)
+        earlier = on_main_process(accelerator, find, share=True) or Earlier()
         processor = load_processor(stream.model_name_or_path, stream.model_revision)
         with config.main_process_first(desc="building datasets"):
             tasks = load_stream(stream)
-            reference = load_reference(stream) if stream.reference_dataset is not None else None
+            reference = load_reference(stream)
         for task in tasks:
             check_task(task, processor, config)
         results = start_results(earlier, stream, config, tasks, reference)
@@ -210,9 +209,14 @@ class Stream:
 
     def adaptation(self, position: int) -> Adaptation:
         """What is trained in the task, from the folder of the task before."""
-        load_base = partial(load_model, self.stream.model_name_or_path, self.stream.model_revision)
         before = self.folder.task(self.results.names, position - 1) if position else None
-        return adaptation_of(self.config).start(load_base, self.config, before)
+        return adaptation_of(self.config).start(self.load, self.config, before)
+
+    def load(self, folder: Path | None = None) -> CLIPModel:
+        """The model of a task's folder or, without one, the model that the stream starts from."""
+        if folder is not None:
+            return load_model(folder)
+        return load_model(self.stream.model_name_or_path, self.stream.model_revision)
 
     def arguments(self, position: int) -> MulKIConfig:
         """Trainer's arguments for the task: it works in a folder of its own and leaves the Hub to the stream."""
@@ -236,7 +240,7 @@ class Stream:
                 self.accelerator,
                 batch_size=batch_size,
                 num_workers=workers,
-                trained_towers=config.train_towers,
+                trained_towers=config.train_towers or "both",
                 image_cache=ArrayCache(self.folder.cache, self.accelerator, batch_size, workers)
                 if config.cache_images
                 else None,

@@ -1,6 +1,6 @@
 """`MulKITrainer`: a `transformers.Trainer` for one task of a stream, one batch from inputs to loss."""
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,7 @@ from .errors import ConfigurationError
 from .features.task_features import TaskFeatures, rows_of
 from .models.encoding import chunked_text_tower, class_features
 from .objectives import FeatureBatch, check_reference, objective_of
-from .objectives.base import class_logits, task_loss
-from .runs.checkpoints import last_checkpoint
+from .objectives.base import UNFILLED, class_logits, task_loss
 
 
 class MulKITrainer(Trainer):
@@ -35,9 +34,6 @@ class MulKITrainer(Trainer):
     `compute_loss` encodes the batch through the (wrapped) student in one forward, adds what the teachers say, and sums
     the named parts of the selected objective, every one of which is logged. What no step changes is prepared by
     [`TaskFeatures`], what is trained is decided by an [`Adaptation`]; everything else is `Trainer`'s.
-
-    The teachers' features of every training image are computed before the first step and come with the batch from a
-    table on disk; with `--no_cache_teachers` and with random crops the teachers run in every step.
 
     Args:
         model ([`CLIPModel`], [`peft.PeftModel`] of one or [`Adaptation`]): the student, trained in place.
@@ -111,15 +107,9 @@ class MulKITrainer(Trainer):
 
         folder = cache_dir or Path(args.output_dir) / "_cache"
         cache = ArrayCache(folder, self.accelerator, args.eval_batch_size, args.dataloader_num_workers)
+        teachers, needs = self.adaptation.teachers, self.objective.needs
         self.features = TaskFeatures(
-            task,
-            self.adaptation.teachers,
-            self.objective.needs,
-            processing_class,
-            cache,
-            args,
-            reference=reference_dataset,
-            crop_area=random_resized_crop,
+            task, teachers, needs, processing_class, cache, args, reference_dataset, random_resized_crop
         )
         self.trains_text = trains(student, "text")
         self.logit_scale = student.logit_scale.exp().item()
@@ -129,8 +119,8 @@ class MulKITrainer(Trainer):
         if reference_dataset is not None:
             self.add_callback(PairingCallback())
         self._start: dict[str, Tensor] = {}
-        self._parts: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.args.device))
-        self._parts_steps = 0
+        # Sums of the loss parts since the last log and, without a name, of how many batches.
+        self._parts: Counter = Counter()
 
     # The step
 
@@ -141,7 +131,8 @@ class MulKITrainer(Trainer):
             parts = self.objective(features)
             if self.objective.anchor:
                 parts["anchor"] = self.objective.anchor * self.adaptation.drift(self._start)
-            self._record(parts)
+            # On the device until the Trainer logs, so that no step waits for them.
+            self._parts.update({name: value.detach() for name, value in parts.items()} | {"": 1})
             loss = sum(parts.values())
         else:
             loss = task_loss(features)
@@ -152,7 +143,7 @@ class MulKITrainer(Trainer):
     def student_features(self, model: nn.Module, inputs: dict[str, Tensor]) -> FeatureBatch:
         """The batch as the objective reads it: what the student says of it and, in training, what the teachers say."""
         images = [inputs["pixel_values"]]
-        if "reference_pixel_values" in inputs:
+        if model.training and "reference" in self.objective.needs:
             images.append(rows_of(inputs, "reference_pixel_values"))
         # Class features that no step changes, of a frozen text tower or in an evaluation, are there already. Forward
         # still wants a text, and gets the shortest batch there is.
@@ -169,7 +160,7 @@ class MulKITrainer(Trainer):
             logit_scale=self.logit_scale,
             image=image,
             text=text,
-            reference=reference[0] if reference else None,
+            reference=reference[0] if reference else UNFILLED,
             **(self.features.said(inputs) if model.training else {}),
         )
 
@@ -202,26 +193,16 @@ class MulKITrainer(Trainer):
             features = self.student_features(model, self._prepare_inputs(inputs))
         return None, class_logits(features.image, features.text, self.logit_scale), None
 
-    # Logging: parts stay on the device until the Trainer logs, so that no step waits for them
-
-    def _record(self, parts: dict[str, Tensor]) -> None:
-        for name, value in parts.items():
-            self._parts[name] += value.detach()
-        self._parts_steps += 1
+    # Logging
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add each loss part (mean over the logging interval and the ranks) to what the Trainer logs."""
-        if "loss" in logs and self._parts_steps:
-            names = list(self._parts)
-            means = torch.stack([self._parts[name] for name in names]) / self._parts_steps
-            means = self.accelerator.reduce(means, reduction="mean")
-            logs |= {f"loss_{name}": value for name, value in zip(names, means.tolist(), strict=True)}
-            self._forget_parts()
+        if "loss" in logs and self._parts:
+            batches = self._parts.pop("")
+            means = self.accelerator.reduce(torch.stack([*self._parts.values()]) / batches, reduction="mean")
+            logs |= {f"loss_{name}": value for name, value in zip(self._parts, means.tolist(), strict=True)}
+            self._parts.clear()
         super().log(logs, start_time)
-
-    def _forget_parts(self) -> None:
-        self._parts.clear()
-        self._parts_steps = 0
 
     # The task: what comes before the first step and after the last, and checkpoints
 
@@ -240,7 +221,7 @@ class MulKITrainer(Trainer):
             raise ConfigurationError(f"no complete checkpoint in {folder}: leave resume_from_checkpoint")
         self.features.prepare()
         self.train_dataset = self.features.training_samples()
-        self._forget_parts()
+        self._parts.clear()
         if self.weight_average is not None:
             self.weight_average.start()
         if self.objective.anchor:
@@ -252,16 +233,12 @@ class MulKITrainer(Trainer):
             self._load_from_checkpoint(checkpoint)
             output = TrainOutput(state.global_step, 0.0, {})
         else:
-            with self._text_tower():
+            # A trained text tower reads in chunks, a frozen one has read the classes once and for all.
+            text_tower = chunked_text_tower(self.model.text_model, self.args.text_chunk)
+            with text_tower if self.trains_text else self.features.hold_text(self.model):
                 output = super().train(resume_from_checkpoint=checkpoint, **kwargs)
         self.make_connections()
         return output
-
-    def _text_tower(self) -> Any:
-        """While training: trained, it reads in chunks; frozen, it has read the classes once and for all."""
-        if self.trains_text:
-            return chunked_text_tower(self.model.text_model, self.args.text_chunk)
-        return self.features.hold_text(self.model)
 
     def _steps(self) -> int:
         """Optimizer steps of the whole task."""
@@ -271,8 +248,9 @@ class MulKITrainer(Trainer):
     def make_connections(self) -> None:
         """The objective's stage 4: the running average becomes the student, then merges with a teacher's weights."""
         average = self.weight_average
-        teacher, alpha = self.objective.merge or (None, 0.0)
-        self.adaptation.connect(None if average is None else average.average, teacher, alpha)
+        if average is not None or self.objective.merge:
+            teacher, alpha = self.objective.merge or (None, 0.0)
+            self.adaptation.connect(None if average is None else average.average, teacher, alpha)
         if average is not None:
             average.clear()
 
@@ -286,6 +264,15 @@ class MulKITrainer(Trainer):
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.weight_average is not None:
             self.weight_average.load(resume_from_checkpoint)
+
+
+def last_checkpoint(folder: str) -> str | None:
+    """The newest complete Trainer checkpoint; one whose writing was interrupted has no trainer state yet."""
+    complete = sorted(
+        (int(path.parent.name.rpartition("-")[2]), str(path.parent))
+        for path in Path(folder).glob(f"checkpoint-*/{TRAINER_STATE_NAME}")
+    )
+    return complete[-1][1] if complete else None
 
 
 def accuracy(prediction: EvalPrediction) -> dict[str, float]:

@@ -57,33 +57,33 @@ class Adapters(Adaptation):
 
     def check_config(self, config: Any) -> None:
         """Raise `ConfigurationError` for an adapter that, switched off, does not leave the model as it was."""
-        for name, allowed in {"bias": ("none", None), "modules_to_save": (None, [])}.items():
+        wanted: dict[str, tuple] = {"bias": ("none", None), "modules_to_save": (None, [])}
+        for name, allowed in wanted.items():
             if getattr(config, name, None) not in allowed:
                 raise ConfigurationError(
                     f"the adapter's {name} must be {' or '.join(map(repr, allowed))}, got {getattr(config, name)!r}: "
                     "the model itself has to stay the original teacher"
                 )
 
-    def check_towers(self, towers: str, asked_by: str) -> None:
-        """Raise `ConfigurationError` for adapters outside the trained towers, which count as frozen."""
-        odd = [tower for tower in ("vision", "text") if towers not in ("both", tower) and trains(self.student, tower)]
-        if odd:
-            raise ConfigurationError(
-                f"{asked_by}: adapters on {TOWER_WORDS[odd[0]]}, but train_towers is {towers!r}: choose other layers "
-                "(target_modules, exclude_modules) or train_towers: both"
-            )
-
     @torch.no_grad()
-    def try_out(self, said: Tensor, who: str) -> None:
+    def try_out(self, said: Tensor, towers: str, who: str) -> None:
         """Change the adapter at random, switch it off, merge it; for a copy of the model, which is used up.
 
         Args:
             said: [`both_towers`] before the model had adapters.
+            towers: the trained ones.
             who: with what the message begins.
 
         Raises:
-            ConfigurationError: off, the model is not what it was, or merged not what it was with the adapter on.
+            ConfigurationError: off, the model is not what it was, or merged not what it was with the adapter on, or
+                there are adapters outside the trained towers, which count as frozen.
         """
+        odd = [tower for tower in ("vision", "text") if towers not in ("both", tower) and trains(self.student, tower)]
+        if odd:
+            raise ConfigurationError(
+                f"{who} has adapters on {TOWER_WORDS[odd[0]]}, but train_towers is {towers!r}: choose other layers "
+                "(target_modules, exclude_modules) or train_towers: both"
+            )
         with torch.random.fork_rng(devices=[]):
             for parameter in (p for p in self.student.parameters() if p.requires_grad):
                 parameter.add_(0.1 * torch.randn_like(parameter))

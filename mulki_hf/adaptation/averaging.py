@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -107,7 +108,7 @@ class MappedTensors(Mapping):
         mode: of [`numpy.load`]; with `r+` changes of a tensor are changes of its file, with `c` files stay as they are.
     """
 
-    def __init__(self, folder: str | Path, mode: str = "r+"):
+    def __init__(self, folder: str | Path, mode: Literal["r+", "c"] = "r+"):
         self.folder = Path(folder)
         self.mode = mode
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from ..results import ArtefactRecord
 from .averaging import WeightAverage
 from .teacher import Teacher
 
+
+Load: TypeAlias = Callable[..., CLIPModel]
 
 LARGE = 2**24
 """Parameters of a model whose average goes to disk."""
@@ -57,11 +59,11 @@ class Adaptation(ABC):
 
     @classmethod
     @abstractmethod
-    def start(cls, load_base: Callable[[], CLIPModel], args: Any, before: Path | None) -> "Adaptation":
+    def start(cls, load: Load, args: Any, before: Path | None) -> "Adaptation":
         """For a task of a stream.
 
         Args:
-            load_base: loads the model that the stream started from.
+            load: loads the model of a task's folder or, without one, the model that the stream started from.
             args ([`MulKIConfig`]): the settings.
             before (*optional*): the folder of the task before.
         """

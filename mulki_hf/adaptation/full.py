@@ -4,22 +4,21 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from transformers import CLIPModel
 
 from ..errors import ConfigurationError
-from ..models.loading import load_model
 from ..objectives import Objective
 from .adapters import has_adapters
-from .base import Adaptation
+from .base import Adaptation, Load
 from .teacher import Teacher
 from .towers import train_towers
 
 
-Source = CLIPModel | Callable[[], CLIPModel]
+Source: TypeAlias = CLIPModel | Callable[[], CLIPModel]
 
 
 class FullModel(Adaptation):
@@ -58,9 +57,9 @@ class FullModel(Adaptation):
         return True
 
     @classmethod
-    def start(cls, load_base: Callable[[], CLIPModel], args: Any, before: Path | None) -> "FullModel":
-        load_before = partial(load_model, before) if before else None
-        return cls((load_before or load_base)(), args, load_base, load_before)
+    def start(cls, load: Load, args: Any, before: Path | None) -> "FullModel":
+        previous = partial(load, before) if before else None
+        return cls((previous or load)(), args, load, previous)
 
     def finish(self) -> CLIPModel:
         return self.student
@@ -76,7 +75,7 @@ class FullModel(Adaptation):
         if average is not None:
             for name, parameter in self.weights():
                 parameter.copy_(average[name])
-        if alpha > 0 and not (teacher == "previous" and self.first):
+        if teacher is not None and alpha > 0 and not (teacher == "previous" and self.first):
             merge_weights(self.student, self.teachers[teacher].model, alpha)
             self.teachers[teacher].release()
 

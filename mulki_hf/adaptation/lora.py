@@ -5,7 +5,7 @@ Never to `A` and `B` apart: the mean of two products is not the product of two m
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from ..errors import ConfigurationError
 from ..objectives import Objective
 from ..results import ArtefactRecord
 from .adapters import FOLDER, PREVIOUS, STUDENT, Adapters, add_adapter, check_unadapted, import_peft, is_peft_model
+from .base import Load
 from .towers import TOWER_WORDS, TOWERS
 
 
@@ -104,8 +105,8 @@ class Lora(Adapters):
         return str(getattr(kind, "value", kind)) == "LORA"
 
     @classmethod
-    def start(cls, load_base: Callable[[], CLIPModel], args: Any, before: Path | None) -> "Lora":
-        return cls(add_lora(load_base(), args, before and before / FOLDER), args)
+    def start(cls, load: Load, args: Any, before: Path | None) -> "Lora":
+        return cls(add_lora(load(), args, before and before / FOLDER), args)
 
     @classmethod
     def check(cls, model: CLIPModel, args: Any, objective: Objective) -> None:

@@ -1,7 +1,6 @@
 """Any tuner of PEFT that can be switched off and merged: its type and fields, as PEFT has them."""
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,13 @@ from ..errors import ConfigurationError
 from ..objectives import Objective
 from ..results import ArtefactRecord
 from .adapters import FOLDER, Adapters, add_adapter, both_towers, check_unadapted, import_peft, is_peft_model
+from .base import Load
 from .lora import Lora
 
 
 @dataclass
 class PeftArguments:
-    """Another tuner than LoRA as it is set up by `lora_*`."""
+    """Another tuner than the LoRA of `lora_*`."""
 
     _argument_group_name = "PEFT (any tuner that can be switched off; needs mulki-hf[lora])"
 
@@ -36,47 +36,41 @@ class PeftArguments:
                 self.peft_config = yaml.safe_load(Path(self.peft_config).read_text(encoding="utf-8"))
             except (OSError, yaml.YAMLError) as error:
                 raise ConfigurationError(f"peft_config: can't read {self.peft_config!r}: {error}") from error
-        if self.peft_config is not None and not (
-            isinstance(self.peft_config, dict) and "peft_type" in self.peft_config
-        ):
-            raise ConfigurationError(f"peft_config must be a mapping with peft_type, got {self.peft_config!r}")
+        if (spec := self.peft_config) is not None and not (isinstance(spec, dict) and "peft_type" in spec):
+            raise ConfigurationError(f"peft_config must be a mapping with peft_type, got {spec!r}")
 
 
 class PeftTuner(Adapters):
     """Adapters of whatever kind. There is no mean of them, so stage 4 is refused; LoRA's own can be had here too."""
 
-    name = "a PEFT tuner other than LoRA"
-    switch = "peft_config"
-    arguments = PeftArguments
+    name, switch, arguments = "a PEFT tuner other than LoRA", "peft_config", PeftArguments
 
     @classmethod
     def takes(cls, model: Any) -> bool:
         return is_peft_model(model)
 
     @classmethod
-    def start(cls, load_base: Callable[[], CLIPModel], args: Any, before: Path | None) -> Adapters:
-        model = add_adapter(load_base(), tuner(args.peft_config), args.seed, before and before / FOLDER)
+    def start(cls, load: Load, args: Any, before: Path | None) -> Adapters:
+        model = add_adapter(load(), tuner(args.peft_config), args.seed, before and before / FOLDER)
         return (Lora if Lora.takes(model) else cls)(model, args)
 
     @classmethod
     def artefact(cls, args: Any) -> ArtefactRecord:
-        settings = dict(args.peft_config)
-        kind = settings.pop("peft_type")
-        details = ", ".join(f"`{name}`: `{value}`" for name, value in settings.items())
-        rank, suffix = (tuner(args.peft_config).r, "lora") if kind == "LORA" else (None, "adapter")
-        words = (f"A PEFT adapter ({kind})", f"PEFT adapters ({kind})", f"Settings: {details or 'the defaults'}.")
+        kind, config = args.peft_config["peft_type"], tuner(args.peft_config)
+        given = [f"`{name}`: `{value}`" for name, value in args.peft_config.items() if name != "peft_type"]
+        rank, suffix = (config.r, "lora") if kind == "LORA" else (None, "adapter")
+        words = (f"A PEFT adapter ({kind})", f"PEFT adapters ({kind})", f"Settings: {', '.join(given) or 'none'}.")
         return ArtefactRecord(FOLDER, suffix, *words, tag=kind.lower(), rank=rank)
 
     @classmethod
     def check(cls, model: CLIPModel, args: Any, objective: Objective) -> None:
-        check_unadapted(model, "peft_config")
+        check_unadapted(model, cls.switch)
         kind, twin = args.peft_config["peft_type"], copy.deepcopy(model).eval()
         said = both_towers(twin)
         try:
             student = cls.start(lambda: twin, args, None)
             student.can_connect(objective)
-            student.check_towers(args.train_towers, "peft_config")
-            student.try_out(said, f"peft_config: {kind}")
+            student.try_out(said, args.train_towers, f"peft_config: {kind}")
         except ConfigurationError:
             raise
         except Exception as error:  # PEFT's are of many kinds
@@ -85,12 +79,12 @@ class PeftTuner(Adapters):
 
 def tuner(spec: dict[str, Any]) -> Any:
     """The `PeftConfig` that `spec` describes; refuses unknown types and fields, and what can't be switched off."""
-    peft, fields = import_peft("peft_config"), dict(spec)
+    peft, fields = import_peft(PeftTuner.switch), dict(spec)
     try:
         kind = peft.PeftType(fields.pop("peft_type"))
         config = peft.PEFT_TYPE_TO_CONFIG_MAPPING[kind](**fields)
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigurationError(f"peft_config: {error}") from error
     if config.is_prompt_learning or config.is_adaption_prompt:
-        raise ConfigurationError(f"peft_config: {kind.value} can't be switched off, but then the model is teacher O")
+        raise ConfigurationError(f"peft_config: {kind.value} can't be switched off, but off it is the original teacher")
     return config

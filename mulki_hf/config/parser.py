@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any, TypeVar
 
 import yaml
 from transformers import HfArgumentParser
@@ -12,6 +13,9 @@ from ..hub.fetch import fetch_file
 from .recipes import RECIPE_FIELDS, RECIPE_FILE, all_fields, find_recipe
 from .stream import StreamConfig
 from .training import MulKIConfig
+
+
+T = TypeVar("T")
 
 
 def make_parser() -> HfArgumentParser:
@@ -46,12 +50,13 @@ def parse(argv: list[str] | None = None) -> tuple[StreamConfig, MulKIConfig]:
         parser.set_defaults(**read_yaml(recipe, RECIPE_FIELDS, first.resume_from_hub))
     given = vars(parser.parse_args(argv))
     try:
-        return tuple(
-            cls(**{f.name: given[f.name] for f in dataclasses.fields(cls) if f.init})
-            for cls in (StreamConfig, MulKIConfig)
-        )
+        return _made(StreamConfig, given), _made(MulKIConfig, given)
     except (ValueError, TypeError) as error:
         raise ConfigurationError(str(error)) from error
+
+
+def _made(cls: type[T], given: dict[str, Any]) -> T:
+    return cls(**{f.name: given[f.name] for f in dataclasses.fields(cls) if f.init})  # type: ignore[arg-type]
 
 
 def read_yaml(path: Path, fields: set[str] | None = None, source: str | None = None) -> dict:

@@ -1,11 +1,10 @@
 """`StreamConfig`: the model to start from, the tasks, the evaluation and the output folder's fate."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from ..data.config import DataArguments
 from ..errors import ConfigurationError
-from ..evaluation.protocols import PROTOCOLS
+from ..evaluation.protocols import EvaluationArguments
 from ..models.loading import ModelArguments
 
 
@@ -37,23 +36,6 @@ class RunArguments:
 
 
 @dataclass
-class EvaluationArguments:
-    """What accuracy means."""
-
-    protocol: Literal["til", "cil", "xtail"] = field(
-        default="til",
-        metadata={
-            "help": "Classes that compete in evaluation: the task's own (til), those of all tasks seen so far and its "
-            "own (cil), or those of every task in the stream (xtail)."
-        },
-    )
-
-    def __post_init__(self):
-        if self.protocol not in PROTOCOLS:
-            raise ConfigurationError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {self.protocol!r}")
-
-
-@dataclass
 class StreamConfig(RunArguments, EvaluationArguments, DataArguments, ModelArguments):
     """What is learned: the model to start from, the tasks in order, the evaluation and the output folder's fate.
 
@@ -64,5 +46,5 @@ class StreamConfig(RunArguments, EvaluationArguments, DataArguments, ModelArgume
     _argument_group_name = "Stream"
 
     def __post_init__(self):
-        for arguments in StreamConfig.__bases__:
+        for arguments in (ModelArguments, DataArguments, EvaluationArguments, RunArguments):
             arguments.__post_init__(self)

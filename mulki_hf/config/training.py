@@ -11,7 +11,7 @@ from transformers.training_args import ParallelMode
 from ..adaptation import ADAPTATIONS
 from ..adaptation.averaging import AverageArguments
 from ..adaptation.towers import TowerArguments
-from ..features.task_features import CacheArguments
+from ..data.tables import CacheArguments
 from ..hub.arguments import HubArguments
 from ..models.encoding import EncodingArguments
 from ..objectives import OBJECTIVES, objective_of
@@ -85,11 +85,11 @@ ADAPTATION_ARGUMENTS = tuple(adaptation.arguments for adaptation in ADAPTATIONS 
 
 
 @dataclass
-class MulKIConfig(  # type: ignore[misc]  # bases that a registry names
+class MulKIConfig(
     MethodArguments,
     TowerArguments,
-    *OBJECTIVE_ARGUMENTS,
-    *ADAPTATION_ARGUMENTS,
+    *OBJECTIVE_ARGUMENTS,  # type: ignore[misc]  # a checker knows no bases that a registry names
+    *ADAPTATION_ARGUMENTS,  # type: ignore[misc]
     CacheArguments,
     EncodingArguments,
     AverageArguments,
@@ -111,7 +111,7 @@ class MulKIConfig(  # type: ignore[misc]  # bases that a registry names
         objective = objective_of(self)
         if self.load_best_model_at_end and objective.average_every:
             raise ValueError("load_best_model_at_end must be False, got True: the averaged weights are the result")
-        if self.dataloader_persistent_workers and "reference" in objective.needs:
+        if self.dataloader_persistent_workers and objective.needs_reference():
             raise ValueError(
                 "dataloader_persistent_workers must be False, got True: workers that outlive an epoch would repeat its "
                 "pairing of task and reference images"
@@ -125,5 +125,8 @@ class MulKIConfig(  # type: ignore[misc]  # bases that a registry names
 def settle(args: Any) -> None:
     """Fill in the fields of `args` that follow from others where nobody gave them."""
     args.train_towers = args.train_towers or OBJECTIVES[args.method].towers
+    asked = [adaptation.switch for adaptation in ADAPTATIONS if adaptation.switch and adaptation.asked_for(args)]
+    if len(asked) > 1:
+        raise ValueError(f"{' and '.join(asked)} exclude each other, got both")
     for adaptation in ADAPTATIONS:
         adaptation.settle(args)

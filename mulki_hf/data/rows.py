@@ -24,7 +24,7 @@ _LOCAL_BUILDERS = {*_FILE_BUILDERS.values(), "text", "xml", "imagefolder", "fold
 def dataset_name(dataset: str | None) -> str:
     """What may be said of a `dataset` outside this machine: its Hub id or embedded name, else `local files`."""
     local = dataset is None or Path(dataset).exists() or dataset in _LOCAL_BUILDERS
-    return "local files" if local else dataset
+    return "local files" if dataset is None or local else dataset
 
 
 def load_split(

@@ -4,8 +4,10 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,31 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers.utils.logging import tqdm
+
+
+@dataclass
+class CacheArguments:
+    """What is computed once instead of in every step; the same result up to rounding."""
+
+    _argument_group_name = "Caches"
+
+    cache_teachers: bool = field(
+        default=True,
+        metadata={
+            "help": "Compute the teachers' image features once per task, to disk, and let the teachers go. Off, and "
+            "with random_resized_crop, where every step sees other pixels: the teachers run in every step."
+        },
+    )
+    cache_images: bool = field(
+        default=False,
+        metadata={
+            "help": "Decode and resize every image once, to disk as bytes (3 * height * width each). Training images "
+            "only without random_resized_crop."
+        },
+    )
+
+    def __post_init__(self):
+        """Nothing to check: both are switches."""
 
 
 class Table:
@@ -86,7 +113,8 @@ class ArrayCache:
         loader = self.accelerator.prepare_data_loader(loader)
         writes = self.accelerator.is_local_main_process
         partial = path.with_suffix(f".{self.accelerator.process_index}.partial")
-        rows, done = None, 0
+        rows: Any = None
+        done = 0
         if writes:
             self.folder.mkdir(parents=True, exist_ok=True)
         for batch in tqdm(loader, desc=description, leave=False):

@@ -121,8 +121,10 @@ def load_task(task: TaskConfig, config: DataArguments) -> list[Task]:
     ]
 
 
-def load_reference(config: DataArguments) -> Dataset:
-    """The unlabelled reference set: one column, `image`."""
+def load_reference(config: DataArguments) -> Dataset | None:
+    """The unlabelled reference set, if there is one: one column, `image`."""
+    if config.reference_dataset is None:
+        return None
     where = f"reference_dataset {config.reference_dataset!r}"
     rows = load_split(
         where,

@@ -67,7 +67,7 @@ def sprite(character: str, font: Path, ink: Colour | None = None) -> Image.Image
         raise ValueError(f"font {font.name} has no glyph for U+{ord(character):04X}")
     loaded = _load(font)
     left, top, right, bottom = loaded.getbbox(character)
-    canvas = Image.new("RGBA", (right - left + 8, bottom - top + 8), (*(ink or (0, 0, 0)), 0))
+    canvas = Image.new("RGBA", (int(right - left) + 8, int(bottom - top) + 8), (*(ink or (0, 0, 0)), 0))
     ImageDraw.Draw(canvas).text(
         (4 - left, 4 - top), character, font=loaded, fill=ink or (0, 0, 0), embedded_color=ink is None
     )

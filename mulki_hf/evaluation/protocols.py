@@ -1,7 +1,10 @@
 """Which classes compete when an image is classified: masks over the classes of the whole stream. Needs no torch."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..errors import ConfigurationError
 
 
 class Protocol(ABC):
@@ -46,3 +49,20 @@ class TaskAgnostic(Protocol):
 
 
 PROTOCOLS: dict[str, Protocol] = {"til": TaskIncremental(), "cil": ClassIncremental(), "xtail": TaskAgnostic()}
+
+
+@dataclass
+class EvaluationArguments:
+    """What accuracy means."""
+
+    protocol: Literal["til", "cil", "xtail"] = field(
+        default="til",
+        metadata={
+            "help": "Classes that compete in evaluation: the task's own (til), those of all tasks seen so far and its "
+            "own (cil), or those of every task in the stream (xtail)."
+        },
+    )
+
+    def __post_init__(self):
+        if self.protocol not in PROTOCOLS:
+            raise ConfigurationError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {self.protocol!r}")

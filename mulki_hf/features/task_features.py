@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -21,31 +20,6 @@ from ..data.tasks import Task
 from ..models.encoding import encode_classes, encode_images
 from ..objectives import Prototypes, TeacherFeatures
 from .prototypes import compute_prototypes
-
-
-@dataclass
-class CacheArguments:
-    """What is computed once instead of in every step; the same result up to rounding."""
-
-    _argument_group_name = "Caches"
-
-    cache_teachers: bool = field(
-        default=True,
-        metadata={
-            "help": "Compute the teachers' image features once per task, to disk, and let the teachers go. Off, and "
-            "with random_resized_crop, where every step sees other pixels: the teachers run in every step."
-        },
-    )
-    cache_images: bool = field(
-        default=False,
-        metadata={
-            "help": "Decode and resize every image once, to disk as bytes (3 * height * width each). Training images "
-            "only without random_resized_crop."
-        },
-    )
-
-    def __post_init__(self):
-        """Nothing to check: both are switches."""
 
 
 class TaskFeatures:
@@ -167,9 +141,9 @@ class TaskFeatures:
         }
 
     def _told(self, teacher: Teacher, inputs: dict[str, Tensor]) -> dict[str, Any]:
-        parts = self.parts_of(teacher)
-        told: dict[str, Any] = {"prototypes": self._prototypes[teacher.name]} if "prototypes" in parts else {}
-        parts = sorted(parts - {"prototypes"})
+        reads = self.parts_of(teacher)
+        told: dict[str, Any] = {"prototypes": self._prototypes[teacher.name]} if "prototypes" in reads else {}
+        parts = sorted(reads - {"prototypes"})
         if not parts:
             return told
         if self._tables[teacher.name]:

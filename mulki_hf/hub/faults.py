@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
@@ -49,8 +49,13 @@ def retried(retries: int, call: Callable, *args: Any, **kwargs: Any) -> Any:
 
 
 def _say(state: RetryCallState) -> None:
-    what, pause = explain(state.outcome.exception(), "a request"), state.next_action.sleep
-    logger.warning(f"Hub: {what}; next try in {pause:.0f} s")
+    pause = state.next_action.sleep if state.next_action else 0.0
+    logger.warning(f"Hub: {explain(_failure(state), 'a request')}; next try in {pause:.0f} s")
+
+
+def _failure(state: RetryCallState) -> BaseException:
+    failure = state.outcome and state.outcome.exception()
+    return failure or RuntimeError("no answer")
 
 
 def _client(timeout: float) -> httpx2.Client:
@@ -85,7 +90,7 @@ def may_pass(error: BaseException) -> bool:
 
 def _pause(state: RetryCallState) -> float:
     """What the server asks for, ten minutes at most; else 1, 2, 4, ... up to 60 seconds."""
-    response = getattr(root_of(state.outcome.exception()), "response", None)
+    response = getattr(root_of(_failure(state)), "response", None)
     asked = None if response is None else _asked_for(response.headers)
     return wait_exponential(max=60)(state) if asked is None else min(max(asked, 0.0), 600.0)
 
@@ -99,7 +104,7 @@ def _asked_for(headers: Mapping[str, str]) -> float | None:
     if asked.isdigit():
         return float(asked)
     try:
-        return (parsedate_to_datetime(asked) - datetime.now(timezone.utc)).total_seconds()
+        return (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()
     except (TypeError, ValueError):
         return None
 

@@ -36,7 +36,7 @@ def objective_of(args: Any) -> Objective:
 
 def check_reference(method: str, given: bool) -> None:
     """Raise `ConfigurationError` unless reference images are there exactly when `method` reads them."""
-    wanted = "reference" in OBJECTIVES[method].needs
+    wanted = OBJECTIVES[method].needs_reference()
     if wanted and not given:
         raise ConfigurationError(f"method {method!r} needs reference images: set reference_dataset")
     if given and not wanted:

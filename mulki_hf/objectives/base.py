@@ -32,6 +32,10 @@ class Prototypes:
         return torch.searchsorted(self.classes, labels)
 
 
+# Reading a part that is not filled raises, so whoever reads one has a value.
+UNFILLED: Any = None
+
+
 class UndeclaredNeed(AttributeError):
     """An objective reads a part of the batch that its `needs` do not name."""
 
@@ -50,9 +54,9 @@ class TeacherFeatures:
         UndeclaredNeed: a part is read that is not filled.
     """
 
-    image: Tensor | None = None
-    reference: Tensor | None = None
-    prototypes: Prototypes | None = None
+    image: Tensor = UNFILLED
+    reference: Tensor = UNFILLED
+    prototypes: Prototypes = UNFILLED
     role: str = "teacher"
 
     def __getattribute__(self, name: str) -> Any:
@@ -80,7 +84,7 @@ class FeatureBatch:
     logit_scale: float
     image: Tensor
     text: Tensor
-    reference: Tensor | None = None
+    reference: Tensor = UNFILLED
     original: TeacherFeatures = TeacherFeatures(role="original")
     previous: TeacherFeatures = TeacherFeatures(role="previous")
 
@@ -130,6 +134,11 @@ class Objective(ABC):
         unknown = sorted(set(cls.needs) - PATHS)
         if unknown:
             raise TypeError(f"{cls.__name__}.needs: unknown {', '.join(unknown)}; known are {', '.join(sorted(PATHS))}")
+
+    @classmethod
+    def needs_reference(cls) -> bool:
+        """Whether it, or a teacher for it, looks at reference images."""
+        return any(path.endswith("reference") for path in cls.needs)
 
     # In weight space, where no loss can see
 

@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from ..evaluation.protocols import PROTOCOLS
 from ..metrics import continual_metrics
 from ..resources import resource
-from ..results import BaseModel, StreamResults
+from ..results import ArtefactRecord, BaseModel, StreamResults
 from .tables import duration, markdown_table, matrix_table, percent, signed
 
 
@@ -32,7 +32,7 @@ def save_card(results: StreamResults, folder: Path, repo_id: str | None = None) 
     """
     (folder / "README.md").write_text(task_card(results, folder.name, repo_id), encoding="utf-8")
     if results.artefact is not None and (folder / results.artefact.folder).is_dir():
-        card = artefact_card(results, folder.name, repo_id)
+        card = artefact_card(results, results.artefact, folder.name, repo_id)
         (folder / results.artefact.folder / "README.md").write_text(card, encoding="utf-8")
 
 
@@ -57,7 +57,7 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None) -
             method_summary=results.about.summary,
             bibtex=citations(results.about.bibtex),
             artefact=results.artefact,
-            artefact_id=results.artefact and artefact_id(results, repo_id, results.artefact.folder),
+            artefact_id=results.artefact and artefact_id(results.artefact, repo_id, results.artefact.folder),
             stream_table=stream_table(results),
             embedded=any(task.dataset.startswith("embedded:") for task in results.tasks),
             changes_text=changes_text(results),
@@ -73,9 +73,9 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None) -
     )
 
 
-def artefact_card(results: StreamResults, folder: str, repo_id: str | None = None) -> str:
+def artefact_card(results: StreamResults, artefact: ArtefactRecord, folder: str, repo_id: str | None = None) -> str:
     """Card of the artefact alone; arguments as for [`task_card`], `repo_id` being the repository of the whole model."""
-    artefact, base = results.artefact, results.base
+    base = results.base
     name = f"{(repo_id or folder).rpartition('/')[2]}-{artefact.suffix}"
     data = card_data(results, name, "peft", "adapter", artefact.tag)
     return str(
@@ -84,7 +84,7 @@ def artefact_card(results: StreamResults, folder: str, repo_id: str | None = Non
             template_path=str(resource("model_cards/adapter_card.md.jinja")),
             **words(results),
             model_name=data.model_name,
-            model_id=artefact_id(results, repo_id, f"{folder}/{artefact.folder}"),
+            model_id=artefact_id(artefact, repo_id, f"{folder}/{artefact.folder}"),
             merged=f"[{repo_id}](https://huggingface.co/{repo_id})" if repo_id else "The folder above this one",
             base_id=base.name,
             revision="" if base.revision in (None, "main") else f", revision={json.dumps(base.revision)}",
@@ -143,9 +143,9 @@ def words(results: StreamResults) -> dict[str, Any]:
     }
 
 
-def artefact_id(results: StreamResults, repo_id: str | None, local: str) -> str:
+def artefact_id(artefact: ArtefactRecord, repo_id: str | None, local: str) -> str:
     """Where the artefact is loaded from: its repository or, without one, the folder `local`."""
-    return f"{repo_id}-{results.artefact.suffix}" if repo_id else local
+    return f"{repo_id}-{artefact.suffix}" if repo_id else local
 
 
 def citations(*bibtex: str) -> str:
@@ -195,10 +195,10 @@ def eval_results(results: StreamResults, so_far: dict[str, float | None]) -> lis
             dataset_name=f"stream of {results.finished} tasks: {', '.join(results.names[: results.finished])}",
             metric_type=name,
             metric_name=name.capitalize(),
-            metric_value=round(so_far[name] / 100, 4),
+            metric_value=round(value / 100, 4),
         )
         for name in ("transfer", "avg", "last")
-        if so_far[name] is not None
+        if (value := so_far[name]) is not None
     ]
     return entries
 
@@ -279,8 +279,8 @@ def runs(results: StreamResults) -> list[tuple[str, dict[str, str | None]]]:
 
 
 def wall_time(results: StreamResults) -> str:
-    seconds = [task.seconds for task in results.tasks[: results.finished]]
-    if None in seconds:
+    seconds = [task.seconds for task in results.tasks[: results.finished] if task.seconds is not None]
+    if len(seconds) < results.finished:
         return "not recorded"
     return f"{duration(sum(seconds))} for the {len(seconds)} tasks so far, evaluation on every task included"
 

@@ -32,7 +32,7 @@ def new_results(
 
 
 def describe_method(results: StreamResults) -> None:
-    """Fill in method and artefact in words, from the configuration; also of files of older versions, which lack them."""
+    """Fill in method and artefact in words from the configuration, which files of older versions lack."""
     objective, settings = OBJECTIVES[results.method], results.config
     results.about = MethodRecord(
         objective.summary or (objective.__doc__ or "").strip(),

@@ -19,6 +19,10 @@ from .folder import UNFINISHED
 from .records import describe_base, describe_method, new_results, reference_record
 
 
+NEWER = {"snd_gate": "sample"}
+"""Settings that came after the first version, with what it did."""
+
+
 @dataclass
 class Earlier:
     """What a run goes on from.
@@ -68,7 +72,7 @@ def start_results(
     if results is None:
         base = describe_base(stream.model_name_or_path, stream.model_revision, config.license)
         return new_results(settings, tasks, base, reference_record(stream.reference_dataset, reference))
-    check_unchanged(earlier, settings, [task.name for task in tasks])
+    check_unchanged(results, earlier.source, settings, [task.name for task in tasks])
     if config.license is not None:
         results.base.license = config.license
     if earlier.source:
@@ -77,26 +81,21 @@ def start_results(
     return results
 
 
-def check_unchanged(earlier: Earlier, settings: dict[str, Any], names: list[str]) -> None:
-    """Raise `ConfigurationError` unless the earlier results are of the same stream, with something left to learn."""
-    results = earlier.results
-    # What comes from the Hub was made shareable there.
-    where, seen = ("resume_from_hub", shareable) if earlier.source else ("resume", lambda value: value)
+def check_unchanged(results: StreamResults, source: str | None, settings: dict[str, Any], names: list[str]) -> None:
+    """Raise `ConfigurationError` unless `results` are of this stream and, from the Hub, leave something to learn."""
+    where = "resume_from_hub" if source else "resume"
     for name in sorted(CONSTANT_FIELDS):
         # A setting that an older version did not know was not asked for.
         was = results.config.get(name, NEWER.get(name))
-        if was != seen(settings[name]):
+        # What comes from the Hub was made shareable there.
+        if was != (shareable(settings[name]) if source else settings[name]):
             raise ConfigurationError(
                 f"{where}: {name} was {was!r} and is now {settings[name]!r}; a stream can only go on as it began"
             )
     if results.names != names or any(len(row) != len(names) for row in (results.zero_shot, *results.accuracy)):
         raise ConfigurationError(f"{where}: the results are of the tasks {results.names}, the stream's are {names}")
-    if earlier.source and not 0 < results.finished < len(names):
+    if source and not 0 < results.finished < len(names):
         raise ConfigurationError(
-            f"resume_from_hub {earlier.source.partition('@')[0]!r}: {results.finished} of the stream's {len(names)} "
+            f"resume_from_hub {source.partition('@')[0]!r}: {results.finished} of the stream's {len(names)} "
             "tasks are learned there; nothing to go on with"
         )
-
-
-NEWER = {"snd_gate": "sample"}
-"""Settings that came after the first version, with what it did."""

@@ -1,0 +1,32 @@
+"""A run that is stopped as a crash would stop it."""
+
+import pytest
+from transformers import TrainerCallback
+
+from mulki_hf import MulKITrainer
+from mulki_hf.train import main
+
+
+def interrupted(config, step: int, *options) -> None:
+    """Run `config` and stop, as a crash would, in the second task: after `step`, at the latest after training."""
+    init, make_connections = MulKITrainer.__init__, MulKITrainer.make_connections
+
+    class Crash(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if "task2" in args.output_dir and state.global_step == step < state.max_steps:
+                raise KeyboardInterrupt
+
+    def with_a_crash(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        self.add_callback(Crash())
+
+    def crash_at_the_end(self):
+        if "task2" in self.args.output_dir:
+            raise KeyboardInterrupt
+        make_connections(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MulKITrainer, "__init__", with_a_crash)
+        patch.setattr(MulKITrainer, "make_connections", crash_at_the_end)
+        with pytest.raises(KeyboardInterrupt):
+            main(["--config", str(config), *options])
