@@ -145,13 +145,13 @@ class MulKITrainer(Trainer):
         images = [inputs["pixel_values"]]
         if model.training and "reference" in self.objective.needs:
             images.append(rows_of(inputs, "reference_pixel_values"))
-        # Class features that no step changes, of a frozen text tower or in an evaluation, are there already. Forward
-        # still wants a text, and gets the shortest batch there is.
+        # Class features that no step changes are there already; forward still wants a text, and gets a short one.
         text, prompts = self.features.text, self.features.prompts
         if text is not None:
             prompts = {name: ids[:1] for name, ids in prompts.items()}
         # One call through the wrapped model: DDP synchronises only the gradients of its own forward.
-        outputs = model(pixel_values=torch.cat(images), **prompts)
+        pixel_values = torch.cat(images) if len(images) > 1 else images[0]
+        outputs = model(pixel_values=pixel_values, **prompts)
         image, *reference = outputs.image_embeds.float().split([len(part) for part in images])
         if text is None:
             text = class_features(outputs.text_embeds.float(), len(self.task.class_names))

@@ -25,8 +25,10 @@ def main() -> None:
     runs = [StreamResults.load(path.parent) for path in args.results]
     groups = defaultdict(list)
     for run in runs:
-        rank = run.config["lora_r"]
-        groups[run.method + (f", LoRA r={rank}" if rank else ""), run.config["learning_rate"]].append(run.metrics)
+        name, rank = run.method, run.config["lora_r"]
+        if run.config.get("snd_gate", "sample") == "batch" and run.method == "snd":
+            name += ", gate: batch"
+        groups[name + (f", LoRA r={rank}" if rank else ""), run.config["learning_rate"]].append(run.metrics)
     rows = [["method", "learning rate", "seeds", *(metric.capitalize() for metric in METRICS)]]
     for (method, rate), metrics in groups.items():
         spread = [[run[metric] for run in metrics] for metric in METRICS]
@@ -34,11 +36,19 @@ def main() -> None:
         rows.append([method, f"{rate:g}", str(len(metrics)), *cells])
     print(markdown_table(rows))
     if args.record:
-        kept = ("lora_r", "seed", "max_steps", "learning_rate", "per_device_train_batch_size", "evaluate_on")
+        kept = (
+            "lora_r",
+            "snd_gate",
+            "seed",
+            "max_steps",
+            "learning_rate",
+            "per_device_train_batch_size",
+            "evaluate_on",
+        )
         record = [
             {
                 "method": run.method,
-                **{name: run.config[name] for name in kept},
+                **{name: run.config[name] for name in kept if applies(name, run)},
                 "zero_shot": [round(value, 2) for value in run.zero_shot],
                 "accuracy": [[round(value, 2) for value in row] for row in run.accuracy],
                 "metrics": {name: value and round(value, 2) for name, value in run.metrics.items()},
@@ -47,6 +57,11 @@ def main() -> None:
             for run in runs
         ]
         args.record.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def applies(name: str, run: StreamResults) -> bool:
+    """Whether a setting says anything of the run."""
+    return run.config.get(name) is not None and (name != "snd_gate" or run.method == "snd")
 
 
 if __name__ == "__main__":

@@ -78,6 +78,8 @@ class Adapters(Adaptation):
             ConfigurationError: off, the model is not what it was, or merged not what it was with the adapter on, or
                 there are adapters outside the trained towers, which count as frozen.
         """
+        if hasattr(self.student.base_model, "update_and_allocate"):
+            raise ConfigurationError(f"{who} wants to be asked after every step to share out its ranks; nobody does so")
         odd = [tower for tower in ("vision", "text") if towers not in ("both", tower) and trains(self.student, tower)]
         if odd:
             raise ConfigurationError(

@@ -106,7 +106,8 @@ class MulKIConfig(
 
     def __post_init__(self):
         for arguments in MulKIConfig.__bases__:
-            arguments.__post_init__(self)
+            if hasattr(arguments, "__post_init__"):
+                arguments.__post_init__(self)
         settle(self)
         objective = objective_of(self)
         if self.load_best_model_at_end and objective.average_every:

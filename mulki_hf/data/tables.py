@@ -39,9 +39,6 @@ class CacheArguments:
         },
     )
 
-    def __post_init__(self):
-        """Nothing to check: both are switches."""
-
 
 class Table:
     """An array on disk with a row for each sample of a dataset, mapped into memory by every process that reads it."""

@@ -9,7 +9,7 @@ from huggingface_hub import DatasetCard, ModelCard
 
 from ..adaptation import adaptation_of
 from ..adaptation.towers import TOWER_WORDS
-from ..config.recipes import changed_settings
+from ..config.recipes import SWITCHES, changed_settings
 from ..data.rows import dataset_name
 from ..data.tasks import Task
 from ..embedded import EMBEDDED_MODELS
@@ -41,7 +41,7 @@ def describe_method(results: StreamResults) -> None:
         changed_settings(settings),
     )
     # Settings that came later were not asked for.
-    asked = SimpleNamespace(**{"lora_r": None, "peft_config": None} | settings)
+    asked = SimpleNamespace(**dict.fromkeys(SWITCHES) | settings)
     results.artefact = adaptation_of(asked).artefact(asked)
     results.base.embedded = results.base.hub_id is None and results.base.name in EMBEDDED_MODELS
 

@@ -138,6 +138,10 @@ class TestRefusals:
                 "init_lora_weights must be .* got 'pissa'",
             ),
             ({"peft_type": "LILY", "r": 2, "target_modules": ["q_proj"]}, "LILY on this model"),
+            (
+                {"peft_type": "ADALORA", "target_modules": ["q_proj"], "total_step": 10, "init_r": 4, "target_r": 2},
+                "ADALORA wants to be asked after every step",
+            ),
             ({"peft_type": "MAGIC"}, "'MAGIC' is not a valid PeftType"),
             ({"peft_type": "IA3", "strength": 3}, "unexpected keyword argument 'strength'"),
             ({"peft_type": "OFT", "target_modules": ["qkv"]}, "OFT on this model: .*qkv"),
