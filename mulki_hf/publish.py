@@ -112,17 +112,23 @@ class Publisher:
 
 def address(outbox: Outbox, folder: Path, license: str | None = None) -> list[Push]:
     """The planned pushes of a task's folder, its cards written for where they go; `license` overrides its own."""
-    results = StreamResults.load(folder)
-    if not results.about.summary:
-        # Of an older version, which did not record it. Here, because it needs torch.
-        from .runs.records import describe_method
-
-        describe_method(results)
+    results = results_of(folder)
     if license is not None:
         results.base.license = license
         results.save(folder)
     save_card(results, folder, outbox.planned[folder.name].repo_id)
     return outbox.planned_of(folder.name)
+
+
+def results_of(folder: Path) -> StreamResults:
+    """The results of a task's folder, with what older versions did not record."""
+    results = StreamResults.load(folder)
+    if not results.about.towers:
+        # Here, because it needs torch.
+        from .runs.records import describe_method
+
+        describe_method(results)
+    return results
 
 
 def repositories(folders: list[Path], results: StreamResults) -> dict[str, str]:
@@ -152,7 +158,7 @@ def publish(
         raise ConfigurationError(
             f"every finished task of {str(outbox.output_dir)!r} has its push recorded already:\n{outbox.report()}"
         )
-    last = StreamResults.load(folders[-1])
+    last = results_of(folders[-1])
     last.base.license = license or last.base.license
     with_artefact = {folder.name for folder in folders if last.artefact and (folder / last.artefact.folder).is_dir()}
     planned = {

@@ -1,6 +1,8 @@
 """Fixtures over what `support` makes."""
 
+import gc
 import os
+import shutil
 
 
 # Before any Hugging Face import: the tests must not reach for a hub, and tiny models are fastest on one core.
@@ -8,11 +10,47 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-from support.hub import hub_environment, tiny_hub
-from support.tiny import save_tiny, stream_writer, tiny_model, tiny_processor, tiny_task
+from accelerate import Accelerator
+from PIL import Image
+from support.adapted import LORA
+from support.hub import SECRET, anonymous, connected, hub_environment, stream_and_hub, tiny_hub
+from support.launch import train
+from support.tiny import save_tasks, save_tiny, stream_writer, tiny_model, tiny_processor, tiny_task
+from support.training import short_run
 from transformers import CLIPModel, CLIPProcessor
 
 from mulki_hf import MulKIConfig, Task
+from mulki_hf.data.tables import ArrayCache
+from mulki_hf.report import checkpoint
+from mulki_hf.train import main
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """With several workers a file stays on one, for its fixtures' sake, unless a mark puts a test elsewhere."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+
+
+def pytest_collection_finish():
+    """A run collects garbage several times, and most objects belong to libraries: leave those out of it."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def pictures(request, monkeypatch):
+    """Drawing is a third of a tiny run; where nobody looks at pictures they are a pixel each."""
+    if "pictures" in request.keywords:
+        return
+
+    def draw(results, folder):
+        for name in checkpoint.PICTURES:
+            Image.new("RGB", (1, 1)).save(folder / name)
+
+    monkeypatch.setattr("mulki_hf.stream.draw", draw)
+    monkeypatch.setattr("mulki_hf.report.checkpoint.draw", draw)
 
 
 @pytest.fixture
@@ -35,21 +73,20 @@ def make_args(tmp_path):
     """`MulKIConfig` of a short CPU run; keyword arguments override."""
 
     def make(**overrides) -> MulKIConfig:
-        settings = {
-            "output_dir": str(tmp_path / "trainer"),
-            "max_steps": 4,
-            "per_device_train_batch_size": 8,
-            "learning_rate": 1e-3,
-            "report_to": "none",
-            "save_strategy": "no",
-            "use_cpu": True,
-            "disable_tqdm": True,
-            "dataloader_pin_memory": False,
-            "logging_steps": 2,
-        }
-        return MulKIConfig(**settings | overrides)
+        return short_run(**{"output_dir": tmp_path / "trainer"} | overrides)
 
     return make
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return ArrayCache(tmp_path / "cache", Accelerator(cpu=True), batch_size=4)
+
+
+@pytest.fixture(scope="session")
+def tasks_files(tmp_path_factory):
+    """The files of two tasks, to be read alone: `datasets` prepares them once."""
+    return save_tasks(tmp_path_factory.mktemp("tasks"))
 
 
 @pytest.fixture
@@ -59,9 +96,25 @@ def tiny_folder(tmp_path):
 
 
 @pytest.fixture
-def stream_yaml(tmp_path, tiny_folder):
-    """A YAML of two tasks from parquet files; keyword arguments add or replace keys, `None` removes one."""
-    return stream_writer(tmp_path, str(tmp_path))
+def stream_yaml(tmp_path, tiny_folder, tasks_files):
+    """Writes a YAML of two tasks from parquet files; keyword arguments add or replace keys, `None` removes one."""
+    return stream_writer(tmp_path, str(tmp_path), str(tasks_files))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, tasks_files):
+    """The folder of a finished run with its pictures, beside its `stream.yaml`; to be read alone."""
+    folder = tmp_path_factory.mktemp("finished")
+    save_tiny(folder / "tiny-clip")
+    main(["--config", str(stream_writer(folder, str(folder), str(tasks_files))())])
+    return folder / "out"
+
+
+@pytest.fixture
+def own_copy(finished, tmp_path):
+    """Of the finished run, to be written to; with the options that mean it."""
+    shutil.copytree(finished, tmp_path / "copy")
+    return tmp_path / "copy", ["--config", str(finished.parent / "stream.yaml"), "--output_dir", str(tmp_path / "copy")]
 
 
 @pytest.fixture
@@ -73,3 +126,36 @@ def hub():
 @pytest.fixture
 def hub_env(hub, tmp_path):
     return hub_environment(hub, tmp_path / "hf-home")
+
+
+@pytest.fixture
+def stream(tmp_path):
+    """A stream that was not learned yet, and a hub for it."""
+    with stream_and_hub(tmp_path) as stream:
+        yield stream
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory):
+    """A stream of two tasks on the Hub, to be read alone: pushed by the command, with the token among its options."""
+    with stream_and_hub(tmp_path_factory.mktemp("published")) as stream:
+        options = ["--push_to_hub", "--hub_model_id", "org/mulki", "--hub_collection", "Tiny stream"]
+        options += ["--hub_token", SECRET, "--license", "mit", "--report_to", "tensorboard"]
+        stream.done = train(*options, env=anonymous(stream.env), cwd=stream.place)
+        yield stream
+
+
+@pytest.fixture(scope="session")
+def published_lora(tmp_path_factory):
+    """The same with adapters beside the models, pushed by this process."""
+    with stream_and_hub(tmp_path_factory.mktemp("published-lora"), **LORA) as stream:
+        with connected(stream.env, stream.place):
+            main(["--config", "stream.yaml", "--push_to_hub", "--hub_model_id", "org/mulki"])
+        yield stream
+
+
+@pytest.fixture
+def finished_task(published, tmp_path):
+    """A folder with the run of a trained task that was never pushed."""
+    shutil.copytree(published.out / "task1-colours", tmp_path / "out/task1-colours")
+    return tmp_path

@@ -5,28 +5,39 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.launch import launch
+from support.launch import two_ranks
 
+from mulki_hf.train import main
+
+
+# Not beside others of their kind: each takes two cores.
+pytestmark = pytest.mark.xdist_group("ranks")
 
 # One SGD step of rate 1: the change of the weights is the gradient.
 ONE_STEP = ["--optim", "sgd", "--learning_rate", "1", "--lr_scheduler_type", "constant", "--max_steps", "1"]
 ONE_STEP += ["--max_grad_norm", "1e9", "--save_strategy", "no", "--no_connecting"]
 
+HALF = ["--per_device_train_batch_size", "4"]
 
 # Of 4 and 3 batches: in each, another pairing with the reference images.
 TWO_EPOCHS = ["--max_steps", "7", "--learning_rate", "0.1"]
 
 
+def one_process(config, output, *options):
+    """With the whole batch; in this interpreter, which computes what one of its own would."""
+    main(["--config", str(config), "--output_dir", str(output), *options, "--per_device_train_batch_size", "8"])
+
+
 @pytest.mark.parametrize(("method", "steps"), [("mulki", []), ("snd", TWO_EPOCHS)])
-def test_two_ranks_equal_one_process(stream_yaml, tmp_path, method, steps):
+def test_two_ranks_equal_one_process(stream_yaml, tmp_path, tasks_files, method, steps):
     overrides = {"method": method}
     if method == "snd":
-        overrides |= {"reference_dataset": "parquet", "reference_data_files": str(tmp_path / "shapes-train.parquet")}
+        overrides |= {"reference_dataset": "parquet", "reference_data_files": str(tasks_files / "shapes-train.parquet")}
     config = stream_yaml(**overrides)
-    launch(config, tmp_path / "one", *ONE_STEP, *steps, "--per_device_train_batch_size", "8")
+    one_process(config, tmp_path / "one", *ONE_STEP, *steps)
     # On two ranks in parts as well, of four and three classes.
-    options = [*ONE_STEP, *steps, "--per_device_train_batch_size", "4", "--text_chunk", "2"]
-    printed = launch(config, tmp_path / "two", *options, processes=2)
+    options = [*ONE_STEP, *steps, "--text_chunk", "2"]
+    printed = two_ranks(config, tmp_path / "two", *options, *HALF)
 
     one, two = (json.loads((tmp_path / run / "results.json").read_text()) for run in ("one", "two"))
     # 12 and 9 images on two ranks: nobody is evaluated twice to fill up a batch.
@@ -43,3 +54,19 @@ def test_two_ranks_equal_one_process(stream_yaml, tmp_path, method, steps):
         prototypes = [load_file(tmp_path / run / task / "prototypes.safetensors") for run in ("one", "two")]
         torch.testing.assert_close(*prototypes, rtol=0, atol=1e-4)
     assert largest > 1e-2
+
+
+def test_two_ranks_equal_one_process_with_lora(stream_yaml, tmp_path):
+    """With stage 4: both ranks sample, merge and cut the same."""
+    config = stream_yaml(lora_r=2, average_every=1, merge_alpha=0.2)
+    options = [option for option in ONE_STEP if option != "--no_connecting"]
+    one_process(config, tmp_path / "one", *options)
+    two_ranks(config, tmp_path / "two", *options, *HALF)
+    start, largest = load_file(tmp_path / "tiny-clip/model.safetensors"), 0.0
+    for task in ("task1-colours", "task2-shapes"):
+        one, two = (load_file(tmp_path / run / task / "model.safetensors") for run in ("one", "two"))
+        for name, value in one.items():
+            torch.testing.assert_close(value, two[name], rtol=1e-4, atol=1e-4)
+            largest = max(largest, (value - start[name]).abs().max().item())
+    assert largest > 1e-2
+    assert not list(tmp_path.rglob("*weight_average*"))

@@ -1,33 +1,14 @@
-"""A stream's results on disk, as a table and as pictures."""
+"""What `results.json` holds, written and read again."""
 
 import json
+from typing import ClassVar
 
 import pytest
-from PIL import Image
+from support.results import ROWS, empty_results, make_results
 
 from mulki_hf.errors import ConfigurationError
 from mulki_hf.metrics import continual_metrics
-from mulki_hf.report.plots import plot_accuracy_matrix, plot_curves
-from mulki_hf.report.tables import markdown_table, results_table
-from mulki_hf.results import BaseModel, ReferenceRecord, StreamResults, TaskRecord
-
-
-ROWS = [[80.25, 30.5], [70.75, 90.125]]
-
-
-def empty_results(*names: str, method: str = "mulki", protocol: str = "til", **fields) -> StreamResults:
-    tasks = [TaskRecord(name, "local files", ["a", "b"], ["{}"], 10, 5) for name in names]
-    return StreamResults(method, protocol, tasks, BaseModel("tiny"), **fields)
-
-
-def make_results(finished: int = 2) -> StreamResults:
-    results = empty_results(
-        "digits", "Straßenschilder", zero_shot=[50.0, 40.0], config={"seed": 3}, versions={"torch": "2"}
-    )
-    results.reference = ReferenceRecord("org/pictures", 100, "mit")
-    for row in ROWS[:finished]:
-        results.add({"til": row}, seconds=1.5)
-    return results
+from mulki_hf.results import StreamResults
 
 
 class TestFile:
@@ -80,68 +61,35 @@ class TestMetrics:
         assert results.finished == 2
 
 
-def cells(line: str) -> list[str]:
-    assert line.startswith("| ") and line.endswith(" |")
-    return [cell.strip() for cell in line[1:-1].split("|")]
+class TestProtocols:
+    """One pass over the images, several rules of competition."""
 
+    ROWS: ClassVar = {"til": [[80.0, 40.0], [70.0, 90.0]], "cil": [[75.0, 30.0], [60.0, 85.0]]}
 
-class TestTable:
-    def check(self, table: str) -> list[list[str]]:
-        """The cells of a well-formed, aligned Markdown table, header first."""
-        header, rule, *body = table.splitlines()
-        assert {len(line) for line in (rule, *body)} == {len(header)}
-        bars = [position for position, sign in enumerate(header) if sign == "|"]
-        assert all([p for p, sign in enumerate(line) if sign == "|"] == bars for line in (rule, *body))
-        assert set(rule) == {"|", "-"}
-        assert all(len(dashes) >= 3 for dashes in rule.strip("|").split("|"))
-        return [cells(line) for line in (header, *body)]
+    def results(self, finished: int = 2) -> StreamResults:
+        results = empty_results("a", "b")
+        results.measured({"til": [50.0, 45.0], "cil": [50.0, 20.0]})
+        for position in range(finished):
+            results.add({name: rows[position] for name, rows in self.ROWS.items()})
+        return results
 
-    def test_holds_every_number(self):
-        matrix, metrics = results_table(make_results()).split("\n\n")
-        assert self.check(matrix) == [
-            ["after", "digits", "Straßenschilder"],
-            ["zero-shot", "50.0", "40.0"],
-            ["digits", "80.2", "30.5"],
-            ["Straßenschilder", "70.8", "90.1"],
-        ]
-        # transfer 30.5; avg (80.25 + 30.5 + 70.75 + 90.125) / 4; last (70.75 + 90.125) / 2; bwt 70.75 - 80.25
-        assert dict(zip(*self.check(metrics), strict=True)) == {
-            "transfer": "30.5",
-            "avg": "67.9",
-            "last": "80.4",
-            "bwt": "-9.5",
-            "forgetting": "9.5",
-            "degradation": "9.5",
-        }
+    @pytest.mark.parametrize("finished", [0, 1, 2])
+    def test_round_trip(self, tmp_path, finished):
+        results = self.results(finished)
+        results.save(tmp_path)
+        loaded = StreamResults.load(tmp_path)
+        assert loaded == results and loaded.finished == finished
+        assert loaded.of("cil") == results.others["cil"]
+        assert loaded.of("cil").zero_shot == [50.0, 20.0]
 
-    def test_unfinished_stream_has_the_rows_so_far(self):
-        assert [row[0] for row in self.check(results_table(make_results(1)))] == ["after", "zero-shot", "digits"]
+    def test_the_headline_is_the_streams_own(self):
+        results = self.results()
+        assert results.of("til") is results and set(results.others) == {"cil"}
+        assert results.accuracy == self.ROWS["til"] and results.of("cil").accuracy == self.ROWS["cil"]
 
-    def test_undefined_metrics_are_dashes(self):
-        results = empty_results("only", zero_shot=[10.0])
-        results.add({results.protocol: [60.0]})
-        metrics = self.check(results_table(results).split("\n\n")[1])
-        assert metrics[1] == ["-", "60.0", "60.0", "-", "-", "-"]
-
-    def test_short_cells_still_make_a_rule_of_three(self):
-        assert self.check(markdown_table([["a", "b"], ["1", "2"]])) == [["a", "b"], ["1", "2"]]
-
-    def test_before_anything_was_measured(self):
-        header, *body = self.check(results_table(empty_results("digits", "letters")))
-        assert header == ["after", "digits", "letters"]
-
-    def test_names_with_a_bar_stay_in_their_cell(self):
-        results = empty_results("a|b", zero_shot=[10.0])
-        assert results_table(results).splitlines()[0].replace(r"\|", "").count("|") == 3
-
-
-@pytest.mark.parametrize("draw", [plot_accuracy_matrix, plot_curves])
-@pytest.mark.parametrize(("tasks", "finished"), [(1, 0), (1, 1), (2, 1), (6, 6)])
-def test_pictures(tmp_path, draw, tasks, finished):
-    results = empty_results(*(f"task {j}" for j in range(tasks)), zero_shot=[40.0] * tasks)
-    for i in range(finished):
-        results.add({"til": [float(10 * i + j) for j in range(tasks)]})
-    draw(results, tmp_path / "picture.png")
-    with Image.open(tmp_path / "picture.png") as picture:
-        assert picture.format == "PNG"
-        assert len(picture.convert("RGB").getcolors(maxcolors=1 << 24)) > 10
+    def test_each_has_its_metrics_with_the_last_task(self):
+        assert self.results(1).of("cil").metrics == {}
+        results = self.results()
+        assert results.metrics == continual_metrics(self.ROWS["til"], [50.0, 45.0])
+        assert results.of("cil").metrics == continual_metrics(self.ROWS["cil"], [50.0, 20.0])
+        assert results.metrics["last"] == 80.0 and results.of("cil").metrics["last"] == 72.5

@@ -111,6 +111,7 @@ class HubServer:
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
         self.lock = threading.RLock()
+        self.serving = 0
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"hub": self}))
         self.http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.http.server_port}"
@@ -118,12 +119,26 @@ class HubServer:
         self.storage = f"http://localhost:{self.http.server_port}/lfs-storage"
 
     def __enter__(self):
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        # Leaving it waits for the next poll.
+        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *_):
         self.http.shutdown()
         self.http.server_close()
+
+    def make_repository(self, repo_id: str, private: bool = False) -> Repository:
+        repository = Repository(private)
+        repository.commit("main", "initial commit", {".gitattributes": b"*.safetensors filter=lfs\n"})
+        self.repositories[repo_id] = repository
+        return repository
+
+    def settle(self, seconds: float = 20.0) -> None:
+        """Return when no request is being served, also none whose client has given up."""
+        end = time.monotonic() + seconds
+        while self.serving:
+            assert time.monotonic() < end, "a request is still being served"
+            time.sleep(0.02)
 
     def files(self, repo_id: str, revision: str = "main") -> dict[str, bytes]:
         return self.repositories[repo_id].resolve(revision).files
@@ -169,6 +184,15 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def handle_any(self):
+        with self.hub.lock:
+            self.hub.serving += 1
+        try:
+            self.serve()
+        finally:
+            with self.hub.lock:
+                self.hub.serving -= 1
+
+    def serve(self):
         fault = self.pick_fault()
         if fault and fault.delay:
             time.sleep(fault.delay)
@@ -290,9 +314,8 @@ class Handler(BaseHTTPRequestHandler):
         answer = {"url": f"{self.hub.url}/{repo_id}", "name": repo_id, "id": repo_id}
         if repo_id in self.hub.repositories:
             raise Answer(409, answer | {"error": "You already created this model repo"})
-        repository = Repository(private=self.json.get("visibility") == "private" or bool(self.json.get("private")))
-        repository.commit("main", "initial commit", {".gitattributes": b"*.safetensors filter=lfs\n"})
-        self.hub.repositories[repo_id] = repository
+        private = self.json.get("visibility") == "private" or bool(self.json.get("private"))
+        self.hub.make_repository(repo_id, private)
         raise Answer(200, answer)
 
     @route("GET", f"/api/models/{REPO}/auth-check(?P<write>/write)?")

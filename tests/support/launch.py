@@ -1,8 +1,14 @@
 """How commands are started: as users do, in subprocesses, and on several ranks."""
 
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from mulki_hf.train import main
 
 
 def run(*words, env=None, cwd=None, status: int = 0) -> subprocess.CompletedProcess:
@@ -27,13 +33,49 @@ def push(*options, **kwargs) -> subprocess.CompletedProcess:
     return run(sys.executable, "-m", "mulki_hf.push", *options, **kwargs)
 
 
-def launch(config: Path, output: Path, *options, processes: int = 1) -> str:
+def launch(config: Path, output: Path, *options, processes: int = 1, env=None, cwd=None) -> str:
     """`mulki_hf.train` through accelerate; returns what it printed."""
     # accelerate's --cpu starts a single process unless MPI does the launching; --multi_gpu is torchrun, which with
     # use_cpu gives gloo ranks.
     ranks = ["--multi_gpu"] if processes > 1 else ["--cpu"]
     words = [sys.executable, "-m", "accelerate.commands.launch", *ranks, "--num_processes", processes]
     words += ["--num_machines", 1, "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", 0]
-    printed = run(*words, "-m", "mulki_hf.train", "--config", config, "--output_dir", output, *options).stdout
+    words += ["-m", "mulki_hf.train", "--config", config, "--output_dir", output, *options]
+    printed = run(*words, env=env, cwd=cwd).stdout
     assert f"on {processes} process(es)" in printed
     return printed
+
+
+def two_ranks(config: Path, output: Path, *options, env=None, cwd=None, status: int = 0) -> str:
+    """`mulki_hf.train` on two gloo ranks, started as torchrun would but without a third interpreter.
+
+    Both have to end with `status`. Returns what the main process printed.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [sys.executable, "-m", "mulki_hf.train", "--config", config, "--output_dir", output, *options]
+    logs = [output.with_name(f"{output.name}-rank{rank}.txt") for rank in range(2)]
+    ranks = []
+    for rank, log in enumerate(logs):
+        own = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank), "ACCELERATE_USE_CPU": "true"}
+        with log.open("w") as file:
+            streams = {"stdout": file, "stderr": subprocess.STDOUT}
+            ranks.append(subprocess.Popen([*map(str, command)], **streams, env=(env or os.environ) | own, cwd=cwd))
+    try:
+        stopped = [rank.wait(timeout=240) for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    printed = [log.read_text() for log in logs]
+    assert stopped == [status, status], "\n".join(printed)
+    assert status or "on 2 process(es)" in printed[0]
+    return printed[0]
+
+
+def refused(config: Path, tmp_path: Path, message: str) -> None:
+    """The command ends with an error like `message` before it makes its output folder."""
+    with pytest.raises(SystemExit, match=f"(?s)error: .*{message}"):
+        main(["--config", str(config)])
+    assert not (tmp_path / "out").exists()

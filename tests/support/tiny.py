@@ -84,23 +84,34 @@ def save_tiny(folder):
     return folder
 
 
-def stream_writer(folder, data: str):
-    """Makes the tasks' files in `folder`, and returns what writes a YAML that calls the folder `data`."""
+def save_tasks(folder):
+    """The files of two tasks."""
     for name, names in (("colours", list(COLOURS)), ("shapes", list(SHAPES))):
         for split, per_class, seed in (("train", 8, 0), ("test", 3, 1)):
             rows(names, per_class, seed).to_parquet(folder / f"{name}-{split}.parquet")
+    return folder
+
+
+def stream_writer(folder, place: str, data: str | None = None):
+    """Returns what writes a YAML in `folder`: its model and output lie in `place`, its tasks' files in `data`.
+
+    Without `data` the files are made, and lie in `place` too.
+    """
+    if data is None:
+        save_tasks(folder)
+        data = place
 
     def files(name: str) -> dict[str, str]:
         return {split: f"{data}/{name}-{split}.parquet" for split in ("train", "test")}
 
     def write(**overrides):
         recipe = {
-            "model_name_or_path": f"{data}/tiny-clip",
+            "model_name_or_path": f"{place}/tiny-clip",
             "tasks": [
                 {"name": "colours", "dataset": "parquet", "data_files": files("colours"), "templates": ["a {}."]},
                 {"name": "shapes", "dataset": "parquet", "data_files": files("shapes")},
             ],
-            "output_dir": f"{data}/out",
+            "output_dir": f"{place}/out",
             "max_steps": 4,
             "per_device_train_batch_size": 8,
             "learning_rate": "1e-3",

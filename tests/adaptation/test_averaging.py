@@ -1,28 +1,16 @@
-"""Stage 4 on a two-layer model: averages and merges against the plain formula."""
+"""The running mean against the plain formula, in memory and on disk."""
 
 import itertools
 from functools import partial
 
 import pytest
 import torch
+from support.layers import copied, make_model
 from torch import nn
 from transformers import TrainerControl, TrainerState
 
 from mulki_hf import ConfigurationError
 from mulki_hf.adaptation.averaging import AveragingCallback, MappedTensors, WeightAverage
-from mulki_hf.adaptation.full import merge_weights
-
-
-def make_model(seed: int = 0) -> nn.Sequential:
-    """A trainable and a frozen layer."""
-    torch.manual_seed(seed)
-    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
-    model[1].requires_grad_(False)
-    return model
-
-
-def copied(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in model.state_dict().items()}
 
 
 def trained(model: nn.Module):
@@ -200,27 +188,3 @@ def test_mapped_tensors_are_their_files(tmp_path):
     assert list(mapped) == ["a.b", "c"] and len(mapped) == 2 and "a" not in mapped
     MappedTensors.write(tmp_path / "folder", {"d": torch.zeros(1)}.items())
     assert list(mapped) == ["d"]
-
-
-class TestMerge:
-    @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
-    def test_formula_on_trainable_weights_only(self, alpha):
-        model, other = make_model(0), make_model(1)
-        before, others = copied(model), copied(other)
-        merge_weights(model, other, alpha)
-        for name, value in model.state_dict().items():
-            share = alpha if name.startswith("0.") else 0.0
-            torch.testing.assert_close(value, (1 - share) * before[name] + share * others[name])
-        torch.testing.assert_close(copied(other), others, rtol=0, atol=0)
-
-    def test_takes_a_teacher_of_another_precision(self):
-        model, other = make_model(0), make_model(1).double()
-        expected = 0.5 * model[0].weight.detach() + 0.5 * other[0].weight.detach().float()
-        merge_weights(model, other, 0.5)
-        torch.testing.assert_close(model[0].weight.detach(), expected)
-        assert model[0].weight.dtype == torch.float32
-
-    @pytest.mark.parametrize("alpha", [-0.01, 1.0, float("nan")])
-    def test_bounds_of_alpha(self, make_args, alpha):
-        with pytest.raises(ValueError, match=rf"merge_alpha must be in \[0, 1\), got {alpha}"):
-            make_args(merge_alpha=alpha)

@@ -1,9 +1,14 @@
-"""Going on with a stream that began on another machine."""
+"""Going on with a stream: in its own folder, or with one that began on another machine."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
+from support.interrupt import interrupted
+from support.tiny import save_tiny, stream_writer
 
 from mulki_hf import load_stream
 from mulki_hf.config.parser import parse
@@ -12,16 +17,69 @@ from mulki_hf.errors import ConfigurationError
 from mulki_hf.hub.shareable import shareable
 from mulki_hf.runs import resume
 from mulki_hf.runs.resume import Earlier, find_earlier, start_results
+from mulki_hf.train import main
+
+
+CONNECTED = {"average_every": 1, "merge_alpha": 0.2}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, tasks_files):
+    """The folder of a run that nothing interrupted, whose stage 4 matters."""
+    folder = tmp_path_factory.mktemp("whole")
+    save_tiny(folder / "tiny-clip")
+    main(["--config", str(stream_writer(folder, str(folder), str(tasks_files))(**CONNECTED))])
+    return folder / "out"
+
+
+class TestResume:
+    # Four steps; the crash after the last one is a crash during the evaluation that follows.
+    @pytest.mark.parametrize("step", [1, 3, 4])
+    def test_resumed_equals_uninterrupted(self, stream_yaml, whole, tmp_path, step):
+        config = stream_yaml(**CONNECTED)
+        interrupted(config, step)
+        first_task = tmp_path / "out/task1-colours/model.safetensors"
+        written = first_task.stat().st_mtime_ns
+        main(["--config", str(config), "--resume"])
+        assert first_task.stat().st_mtime_ns == written
+        runs = (whole, tmp_path / "out")
+        expected, resumed = (load_file(run / "task2-shapes/model.safetensors") for run in runs)
+        for name in expected:
+            torch.testing.assert_close(expected[name], resumed[name], rtol=0, atol=1e-6)
+        results = [json.loads((run / "results.json").read_text()) for run in runs]
+        assert results[0]["accuracy"] == results[1]["accuracy"]
+
+    def test_half_written_checkpoint_is_passed_over(self, stream_yaml, tmp_path):
+        config = stream_yaml(average_every=1)
+        interrupted(config, 3)
+        broken = tmp_path / "out/unfinished/task2-shapes/checkpoint-3"
+        shutil.copytree(broken.with_name("checkpoint-2"), broken)
+        (broken / "trainer_state.json").unlink()
+        (broken / "model.safetensors").write_bytes(b"cut off")
+        main(["--config", str(config), "--resume"])
+        assert len(json.loads((tmp_path / "out/results.json").read_text())["accuracy"]) == 2
+
+    def test_resume_of_a_finished_run_changes_nothing(self, own_copy):
+        folder, options = own_copy
+        before = (folder / "results.json").read_text()
+        main([*options, "--resume"])
+        assert (folder / "results.json").read_text() == before
+
+    def test_resume_refuses_another_configuration(self, own_copy):
+        with pytest.raises(SystemExit, match="learning_rate was 0.001 and is now 0.5"):
+            main([*own_copy[1], "--resume", "--learning_rate", "0.5"])
 
 
 @pytest.fixture
-def elsewhere(stream_yaml, tmp_path, monkeypatch):
+def elsewhere(stream_yaml, tasks_files, tmp_path, monkeypatch):
     """After its first task a stream was put on the Hub from a machine with other folders; returns the files there."""
     stream, config = parse(["--config", str(stream_yaml())])
     results = start_results(Earlier(), stream, config, load_stream(stream), None)
     results.zero_shot = [10.0, 20.0]
     results.add({"til": [90.0, 30.0]})
-    text = json.dumps(results.config).replace(str(tmp_path), "/elsewhere/deep/down")
+    text = json.dumps(results.config)
+    for folder in (tmp_path, tasks_files):
+        text = text.replace(str(folder), "/elsewhere/deep/down")
     results.config = shareable(json.loads(text))
     folder = tmp_path / "on-the-hub"
     folder.mkdir()

@@ -1,14 +1,12 @@
 """What the results say of where they come from, and what they don't."""
 
 import re
-from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator
 from support.hub import SECRET
 
-from mulki_hf.hub.shareable import shareable
 from mulki_hf.runs.provenance import command_line, git_commit, hardware, library_versions, provenance
 
 
@@ -45,42 +43,6 @@ class TestCommand:
 
 def test_a_secret_in_any_other_place(accelerator):
     assert SECRET not in str(provenance(accelerator, ["--hub_model_id", f"x{SECRET}"], [None, SECRET]))
-
-
-@pytest.mark.parametrize(
-    ("value", "shared"),
-    [
-        ("../../ann/x", "x"),
-        ("zip://*::/home/ann/a.zip", "zip://*::a.zip"),
-        ('{"train": "/home/ann/x.tar"}', '{"train": "x.tar"}'),
-        ("a=/home/ann/x", "a=x"),
-        ("https://ann:pw@host/x.tar?X-Amz-Signature=1", "https://host/x.tar"),
-        ("https://host/data/x.tar", "https://host/data/x.tar"),
-        (str(Path.home()), "~"),
-        ("the colour {} on a/the wall / floor", "the colour {} on a/the wall / floor"),
-        ("org/clip", "org/clip"),
-    ],
-)
-def test_shareable_text(value, shared):
-    assert shareable(value) == shared
-    assert shareable({value: [value]}) == {shared: [shared]}
-
-
-def test_shareable_cuts_absolute_paths_however_deep():
-    config = {
-        "tasks": [{"dataset": "/home/ann/pets", "data_files": {"train": ["C:\\data\\a.tar", "rel/b.tar"]}}],
-        "model": "~/models/clip/",
-        "hub": "org/clip",
-        "template": "a {}/ {}",
-        "rate": 0.1,
-    }
-    assert shareable(config) == {
-        "tasks": [{"dataset": "pets", "data_files": {"train": ["a.tar", "rel/b.tar"]}}],
-        "model": "clip",
-        "hub": "org/clip",
-        "template": "a {}/ {}",
-        "rate": 0.1,
-    }
 
 
 def test_git_commit():

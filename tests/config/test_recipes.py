@@ -1,0 +1,77 @@
+"""Recipes, where they lie, and what of the settings they keep."""
+
+import dataclasses
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mulki_hf import MulKIConfig, StreamConfig
+from mulki_hf.config.parser import parse
+from mulki_hf.config.recipes import CONSTANT_FIELDS, changed_settings, find_recipe
+from mulki_hf.errors import ConfigurationError
+from mulki_hf.resources import resource
+
+
+def test_recipes_are_found_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_recipe("quickstart").is_file()
+    with pytest.raises(ConfigurationError, match="recipes: .*quickstart"):
+        find_recipe("no-such-recipe")
+
+
+def test_the_wheel_takes_every_recipe_and_the_card_along():
+    project = Path(__file__).parents[2]
+    content = tomllib.loads((project / "pyproject.toml").read_text())
+    included = content["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    shipped = [*(project / "recipes").glob("*.yaml"), *(project / "model_cards").glob("*.jinja")]
+    assert len(shipped) >= 3
+    for path in shipped:
+        relative = path.relative_to(project).as_posix()
+        assert included[relative] == f"mulki_hf/{relative}"
+
+
+def test_recipes_are_valid():
+    paths = list(resource("recipes").glob("*.yaml"))
+    assert len(paths) >= 3
+    for path in paths:
+        stream, config = parse(["--config", str(path)])
+        assert stream.task_configs()
+        assert yaml.safe_load(path.read_text())["method"] == config.method
+
+
+class TestChangedSettings:
+    """What a card lists: what the result depends on and nobody gets without asking."""
+
+    def changed(self, **given) -> dict:
+        stream = StreamConfig(tasks=[{"name": "a", "dataset": "b"}])
+        return changed_settings(
+            dataclasses.asdict(stream) | MulKIConfig(output_dir="out", use_cpu=True, **given).to_dict()
+        )
+
+    @pytest.mark.parametrize("method", ["mulki", "snd", "finetune"])
+    def test_defaults_of_a_method_are_no_settings(self, method):
+        assert self.changed(method=method) == {}
+
+    def test_what_was_given(self):
+        given = {"train_towers": "text", "elicit_weight": 2.0, "learning_rate": 3e-4}
+        assert self.changed(**given) == given
+        assert self.changed(method="snd", train_towers="both") == {"train_towers": "both"}
+
+    def test_what_the_result_does_not_depend_on(self):
+        assert self.changed(logging_steps=3, save_steps=7, dataloader_num_workers=1) == {}
+
+    def test_lora_lists_its_rank_and_what_does_not_follow_from_it(self):
+        assert self.changed(lora_r=2) == {"lora_r": 2}
+        assert self.changed(lora_r=2, lora_alpha=4.0, lora_towers="both") == {"lora_r": 2}
+        given = {"lora_r": 2, "lora_alpha": 9.0, "lora_targets": "mlp", "lora_towers": "vision"}
+        assert given.items() <= self.changed(**given).items()
+
+
+def test_what_must_not_change_is_a_field():
+    """A field that `transformers` renamed would be missing from recipes without a word."""
+    fields = {f.name for cls in (StreamConfig, MulKIConfig) for f in dataclasses.fields(cls)}
+    assert fields >= CONSTANT_FIELDS
+    assert {"method", "tasks", "learning_rate", "lora_r"} <= CONSTANT_FIELDS
+    assert not {"output_dir", "resume", "overwrite", "hub_token"} & CONSTANT_FIELDS

@@ -1,0 +1,122 @@
+"""Rows on disk by sample: the same values, again when something changes, and not otherwise."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from support.tiny import COLOURS, tiny_model, tiny_processor
+from torch import nn
+
+from mulki_hf.adaptation.teacher import weights_fingerprint
+from mulki_hf.data.tables import Table, WithTables
+
+
+class Numbers:
+    """Samples `{"x": [n, n]}`."""
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return {"x": torch.tensor([float(index)] * 2)}
+
+    def __getitems__(self, indices):
+        return [self[index] for index in indices]
+
+
+class TestTable:
+    def fill(self, cache, depends_on=("a",), count=10, factor=2.0):
+        calls = []
+
+        def compute(batch):
+            calls.append(len(batch["x"]))
+            return factor * batch["x"]
+
+        return cache.table("numbers", list(depends_on), Numbers(count), compute, "test"), calls
+
+    def test_rows_are_the_samples_in_order(self, cache):
+        table, calls = self.fill(cache)
+        assert torch.equal(table[list(range(10))], 2 * torch.arange(10.0).repeat(2, 1).T)
+        assert torch.equal(table[[7, 0]], torch.tensor([[14.0, 14.0], [0.0, 0.0]]))
+        assert calls == [4, 4, 2]
+        assert isinstance(table.rows, np.memmap)
+
+    def test_is_computed_once(self, cache):
+        self.fill(cache)
+        again, calls = self.fill(cache)
+        assert calls == [] and len(again.rows) == 10
+
+    def test_another_dependence_takes_its_place(self, cache):
+        self.fill(cache)
+        table, calls = self.fill(cache, depends_on=("b",), factor=3.0)
+        assert calls and table[[1]].tolist() == [[3.0, 3.0]]
+        assert [path.name for path in cache.folder.iterdir()] == [table.path.name]
+
+    def test_an_interrupted_one_is_computed_anew(self, cache):
+        def fail(batch):
+            if batch["x"][0, 0] >= 4:
+                raise KeyboardInterrupt
+            return batch["x"]
+
+        with pytest.raises(KeyboardInterrupt):
+            cache.table("numbers", ["a"], Numbers(10), fail, "test")
+        assert len(self.fill(cache)[1]) == 3
+
+    def test_what_a_crash_left_goes(self, cache):
+        """Of this rank; another one may be another machine's, in the middle of writing."""
+        cache.folder.mkdir()
+        for key, rank in (("a", 0), ("b", 1)):
+            (cache.folder / f"numbers-{key * 16}.{rank}.partial").touch()
+        (cache.folder / f"numbers-old-{'c' * 16}.npy").touch()
+        table, _ = self.fill(cache)
+        names = {table.path.name, f"numbers-{'b' * 16}.1.partial", f"numbers-old-{'c' * 16}.npy"}
+        assert {path.name for path in cache.folder.iterdir()} == names
+
+    def test_training_after_it_draws_the_same(self, cache):
+        torch.manual_seed(0)
+        expected = torch.rand(3)
+        torch.manual_seed(0)
+        self.fill(cache)
+        assert torch.equal(torch.rand(3), expected)
+
+    def test_workers_get_the_file_not_the_array(self, cache):
+        table, _ = self.fill(cache, count=100_000)
+        assert table.rows.nbytes > 500_000
+        copied = pickle.dumps(table)
+        assert len(copied) < 1000
+        assert torch.equal(pickle.loads(copied)[[99_999]], table[[99_999]])
+
+    def test_samples_get_their_rows(self, cache):
+        table, _ = self.fill(cache)
+        samples = WithTables(Numbers(10), {"double": table})
+        assert [sample["double"].tolist() for sample in samples.__getitems__([3, 1])] == [[6.0, 6.0], [2.0, 2.0]]
+        assert samples[9]["double"].tolist() == [18.0, 18.0] and len(samples) == 10
+
+
+def test_a_table_of_texts(cache):
+    """What images can do reference texts can: a row for each caption."""
+    model, processor = tiny_model().eval(), tiny_processor()
+    captions = Dataset.from_dict({"text": [f"a {name} thing" for name in COLOURS] + ["frame"]})
+    tokens = captions.map(
+        lambda batch: dict(processor.tokenizer(batch["text"], padding="longest")), batched=True, remove_columns="text"
+    ).with_format("torch", columns=["input_ids"])
+    depends_on = [weights_fingerprint(model), captions._fingerprint]
+    table = cache.table(
+        "captions", depends_on, tokens, lambda batch: model.get_text_features(**batch).pooler_output, "captions"
+    )
+    with torch.no_grad():
+        expected = model.get_text_features(input_ids=tokens["input_ids"][:]).pooler_output
+    torch.testing.assert_close(table[list(range(5))], expected, rtol=0, atol=1e-6)
+
+
+def test_table_reads_only_what_is_asked(tmp_path):
+    np.save(tmp_path / "table.npy", np.arange(6).reshape(3, 2))
+    table = Table(tmp_path / "table.npy")
+    row = table[[1]]
+    row += 1
+    assert table.rows[1].tolist() == [2, 3] and isinstance(row, torch.Tensor) and not isinstance(row, nn.Parameter)

@@ -1,0 +1,111 @@
+"""Features of images and of classes, and the memory that they take."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from support.tiny import COLOURS, tiny_model, tiny_processor, tiny_tokenizer
+
+from mulki_hf.data.prompts import tokenize_prompts
+from mulki_hf.models.encoding import chunked_text_tower, class_features, encode_classes, encode_images
+
+
+NAMES = ["red", "greenish", "a blue one"]
+TEMPLATES = ["a {}.", "the colour {} on a wall"]
+
+
+class TestClasses:
+    @pytest.fixture
+    def prompts(self):
+        return tokenize_prompts(tiny_tokenizer(), NAMES, TEMPLATES)
+
+    @pytest.mark.parametrize("eos", [None, 2], ids=["current", "legacy"])
+    def test_padding_and_masking_change_nothing(self, prompts, eos):
+        model = tiny_model(**{"eos_token_id": eos} if eos else {}).eval()
+        texts = [template.replace("{}", name) for name in NAMES for template in TEMPLATES]
+        padded = dict(tiny_tokenizer()(texts, padding="max_length", max_length=77, return_tensors="pt"))
+        assert prompts["input_ids"].shape[1] < padded["input_ids"].shape[1] == 77
+        with torch.no_grad():
+            long = F.normalize(model.get_text_features(**padded).pooler_output, dim=-1)
+        short = encode_classes(model, prompts, len(NAMES))
+        torch.testing.assert_close(short, class_features(long, len(NAMES)), rtol=0, atol=1e-6)
+
+    def test_class_feature_is_the_normalised_mean_of_normalised_prompts(self, model, prompts):
+        features = encode_classes(model, prompts, len(NAMES)).numpy()
+        for row, name in zip(features, NAMES, strict=True):
+            total = 0
+            for template in TEMPLATES:
+                encoded = tiny_tokenizer()(template.replace("{}", name), return_tensors="pt")
+                with torch.no_grad():
+                    feature = model.get_text_features(**encoded).pooler_output[0].double().numpy()
+                total = total + feature / np.sqrt((feature**2).sum())
+            assert row == pytest.approx(total / np.sqrt((total**2).sum()), abs=1e-5)
+        assert np.abs(features[0] - features[1]).max() > 1e-3
+
+    def test_template_pooling_by_hand(self):
+        # class 0: mean of (1, 0) and (0, 1) is along (1, 1); class 1: both (-1, 0)
+        embeds = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [-1.0, 0.0]])
+        expected = torch.tensor([[0.5**0.5, 0.5**0.5], [-1.0, 0.0]])
+        torch.testing.assert_close(class_features(embeds, 2), expected)
+
+    @pytest.mark.parametrize("chunk", [1, 4])
+    def test_chunks_change_nothing(self, model, prompts, chunk):
+        whole = encode_classes(model, prompts, len(NAMES))
+        torch.testing.assert_close(encode_classes(model, prompts, len(NAMES), chunk=chunk), whole, rtol=0, atol=1e-6)
+        assert not whole.requires_grad
+
+
+def test_image_features_are_unit_and_without_gradient(model):
+    features = encode_images(model, torch.rand(3, 3, 16, 16))
+    assert features.norm(dim=-1).tolist() == pytest.approx([1.0] * 3, abs=1e-6)
+    assert not features.requires_grad
+
+
+class TestTextChunks:
+    @pytest.mark.parametrize("chunk", [1, 3, 8])
+    def test_same_features_and_gradients(self, chunk):
+        model, processor = tiny_model(), tiny_processor()
+        prompts = tokenize_prompts(processor.tokenizer, list(COLOURS), ["a {}.", "one {}"])
+        pixels = torch.rand(2, 3, 16, 16)
+
+        def gradients():
+            model.zero_grad()
+            outputs = model(pixel_values=pixels, **prompts)
+            outputs.logits_per_image.square().mean().backward()
+            return outputs.text_embeds.detach(), {n: p.grad.clone() for n, p in model.named_parameters()}
+
+        whole = gradients()
+        with chunked_text_tower(model.text_model, chunk):
+            parts = gradients()
+        torch.testing.assert_close(parts[0], whole[0], rtol=0, atol=1e-6)
+        for name, gradient in whole[1].items():
+            torch.testing.assert_close(parts[1][name], gradient, rtol=1e-4, atol=1e-6)
+        assert "forward" not in vars(model.text_model)
+
+    def test_memory_is_that_of_a_chunk(self):
+        """What the graph holds back for the backward pass does not grow with the number of prompts."""
+        model, processor = tiny_model(), tiny_processor()
+
+        def kept(count: int, chunk: int) -> int:
+            sizes = []
+            prompts = tokenize_prompts(processor.tokenizer, [f"n{i:03}" for i in range(count)], ["a {}."])
+            with (
+                chunked_text_tower(model.text_model, chunk),
+                torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t),
+            ):
+                model.get_text_features(**prompts)
+            return sum(sizes)
+
+        assert kept(64, chunk=64) > 6 * kept(8, chunk=8)
+        assert kept(64, chunk=8) < 2 * kept(8, chunk=8)
+
+    def test_in_bf16(self):
+        model, processor = tiny_model(), tiny_processor()
+        prompts = tokenize_prompts(processor.tokenizer, list(COLOURS), ["a {}."])
+        gradients = []
+        for chunk in (8, 2):
+            model.zero_grad()
+            with chunked_text_tower(model.text_model, chunk), torch.autocast("cpu", torch.bfloat16):
+                model.get_text_features(**prompts).pooler_output.float().square().mean().backward()
+            gradients.append(model.text_projection.weight.grad.clone())
+        torch.testing.assert_close(*gradients, rtol=2e-2, atol=1e-4)

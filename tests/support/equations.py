@@ -1,0 +1,139 @@
+"""A batch of features, and METHODS' equations once more: one row at a time, in numpy."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mulki_hf.objectives import FeatureBatch, Prototypes, TeacherFeatures
+
+
+SCALE, WIDTH = 7.0, 6
+CLASSES, SHOWN = 5, [0, 2, 3]  # classes 1 and 4 have no image, hence no visual prototype
+LABELS = [3, 0, 0, 2, 3, 2]
+
+
+def unit(rng: np.random.Generator, rows: int) -> torch.Tensor:
+    points = rng.normal(size=(rows, WIDTH))
+    return torch.from_numpy(points / np.sqrt((points**2).sum(axis=1, keepdims=True)))
+
+
+def make_batch(seed: int = 0) -> FeatureBatch:
+    rng = np.random.default_rng(seed)
+
+    def teacher() -> TeacherFeatures:
+        prototypes = Prototypes(unit(rng, CLASSES), unit(rng, len(SHOWN)), torch.tensor(SHOWN))
+        return TeacherFeatures(unit(rng, len(LABELS)), unit(rng, 8), prototypes)
+
+    student = {"image": unit(rng, len(LABELS)), "text": unit(rng, CLASSES), "reference": unit(rng, 8)}
+    student = {name: features.requires_grad_() for name, features in student.items()}
+    return FeatureBatch(torch.tensor(LABELS), SCALE, **student, original=teacher(), previous=teacher())
+
+
+def half(batch: FeatureBatch, which: int) -> FeatureBatch:
+    """The first (0) or second (1) half of the samples, with their share of the reference images."""
+
+    def cut(features: torch.Tensor) -> torch.Tensor:
+        return features.chunk(2)[which]
+
+    def cut_teacher(teacher: TeacherFeatures) -> TeacherFeatures:
+        return replace(teacher, image=cut(teacher.image), reference=cut(teacher.reference))
+
+    student = {name: cut(getattr(batch, name)) for name in ("labels", "image", "reference")}
+    return replace(batch, **student, original=cut_teacher(batch.original), previous=cut_teacher(batch.previous))
+
+
+def numbers(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().numpy()
+
+
+def log_softmax(logits):
+    return logits - np.log(sum(np.exp(logit) for logit in logits))
+
+
+def ce(logits, label, smoothing=0.0):
+    log_p = log_softmax(logits)
+    return -(1 - smoothing) * log_p[label] - smoothing * np.mean(log_p)
+
+
+def kd(teacher, student, temperature):
+    target = np.exp(log_softmax(teacher / temperature))
+    return -(temperature**2) * sum(target * log_softmax(student / temperature))
+
+
+def expected_task(batch, smoothing):
+    text = numbers(batch.text)
+    return np.mean([ce(SCALE * text @ v, y, smoothing) for v, y in zip(numbers(batch.image), LABELS, strict=True)])
+
+
+def expected_elicit(batch):
+    anchors = numbers(batch.previous.prototypes.visual)
+    image, text = numbers(batch.image), numbers(batch.text)
+    images = [ce(SCALE * anchors @ v, SHOWN.index(y)) for v, y in zip(image, LABELS, strict=True)]
+    texts = [ce(SCALE * anchors @ text[c], row) for row, c in enumerate(SHOWN)]
+    return 0.5 * np.mean(images) + 0.5 * np.mean(texts)
+
+
+def expected_relation(batch, teacher, temperature):
+    visual, textual = numbers(teacher.prototypes.visual), numbers(teacher.prototypes.textual)
+
+    def related(taught, learnt):
+        return sum(kd(SCALE * anchors @ taught, SCALE * anchors @ learnt, temperature) for anchors in (visual, textual))
+
+    text = np.mean([related(textual[c], numbers(batch.text)[c]) for c in range(CLASSES)])
+    return np.array([related(v, w) for v, w in zip(numbers(teacher.image), numbers(batch.image), strict=True)]) + text
+
+
+def expected_gate(original, previous):
+    distances = np.array([np.sqrt(sum((a - b) ** 2)) for a, b in zip(original, previous, strict=True)])
+    return 1 / (1 + np.exp(-6 * (distances - 0.2)))
+
+
+def expected_weights(batch, weighting, kappa):
+    """`(2, B)`: of the original and of the previous teacher."""
+    if weighting == "uniform":
+        return np.full((2, len(LABELS)), 0.5)
+    if weighting == "discrepancy":
+        previous = expected_gate(numbers(batch.original.image), numbers(batch.previous.image))
+        return np.array([1 - previous, previous])
+    trust = np.zeros((2, len(LABELS)))
+    for m, teacher in enumerate((batch.original, batch.previous)):
+        for x, label in enumerate(LABELS):
+            logits = SCALE * numbers(teacher.prototypes.textual) @ numbers(teacher.image)[x]
+            trust[m, x] = np.exp(-ce(logits, label) / kappa)
+    return 0.5 * trust if weighting == "absolute" else trust / trust.sum(axis=0)
+
+
+def expected_distil(batch, args, weighting):
+    """The weighted relation and feature parts."""
+    weights = expected_weights(batch, weighting, args.confidence_temperature)
+    relation = feature = 0.0
+    for w, teacher in zip(weights, (batch.original, batch.previous), strict=True):
+        distances = ((numbers(batch.image) - numbers(teacher.image)) ** 2).sum(axis=1)
+        relation += args.relation_weight * np.mean(w * expected_relation(batch, teacher, args.relation_temperature))
+        feature += args.feature_weight * np.mean(w * distances)
+    return relation, feature
+
+
+def expected_snd(batch, gate):
+    """The distances to the previous and to the original teacher."""
+    student, original, previous = (numbers(source.reference) for source in (batch, batch.original, batch.previous))
+    share = expected_gate(original, previous)
+    distances = [((student - teacher) ** 2).sum(axis=1) for teacher in (previous, original)]
+    if gate == "batch":
+        # The official code's shapes: (R, 1) times (R,) is (R, R).
+        share = share[:, None]
+    return np.mean(share * distances[0]), np.mean((1 - share) * distances[1])
+
+
+def close(value) -> object:
+    return pytest.approx(value, rel=1e-10)
+
+
+def check_halves(objective, batch) -> None:
+    """The mean over two ranks of their halves' losses is the whole batch's loss."""
+    whole, first, second = (objective(given) for given in (batch, half(batch, 0), half(batch, 1)))
+    assert {name: (first[name] + second[name]).item() / 2 for name in whole} == {
+        name: close(value.item()) for name, value in whole.items()
+    }
