@@ -1,6 +1,11 @@
 """A stream and its Hub on two ranks: one of them speaks for both."""
 
+import pytest
 from support.launch import launch, two_ranks
+
+
+# Beside the other launches, never at once with them.
+pytestmark = pytest.mark.xdist_group("ranks")
 
 
 PUSH = ["--push_to_hub", "--hub_model_id", "org/mulki"]
