@@ -22,6 +22,8 @@ class Life(Protocol):
 
     def on_main(self, action: Callable[[], Any]) -> Any: ...
 
+    def remaining(self) -> range: ...
+
 
 class Publisher:
     """Sends finished tasks, each with a card for where it goes; idle without an outbox.
@@ -31,15 +33,11 @@ class Publisher:
     Args:
         outbox ([`Outbox`], *optional*): of the run; its `planned` pushes are those that are sent.
         unsent: folders of finished tasks that an earlier run did not send.
-        taken_up: folders that come from the Hub itself, with their source there, which are not to be pushed.
     """
 
-    def __init__(
-        self, outbox: Outbox | None = None, unsent: list[Path] | None = None, taken_up: dict[Path, str] | None = None
-    ):
+    def __init__(self, outbox: Outbox | None = None, unsent: list[Path] | None = None):
         self.outbox = outbox
         self.unsent = unsent or []
-        self.taken_up = taken_up or {}
 
     @classmethod
     def open(cls, life: Life) -> "Publisher":
@@ -48,22 +46,20 @@ class Publisher:
         Raises:
             ConfigurationError: on every rank: it can't.
         """
-        return life.on_main(lambda: cls._open(life)) or cls()
+        return (life.on_main(lambda: cls._open(life)) if life.config.push_to_hub else None) or cls()
 
     @classmethod
     def _open(cls, life: Life) -> "Publisher":
         config, results, output = life.config, life.results, life.folder.path
-        folders = [task_folder(output, results.names, position) for position in range(len(results.tasks))]
-        learned, ahead = folders[: results.finished], folders[results.finished :]
-        taken_up = {learned[-1]: life.earlier.source} if life.earlier.source else {}
-        if not config.push_to_hub:
-            return cls(taken_up=taken_up)
         outbox = Outbox(output, config.hub_token, config.hub_retries, config.hub_timeout)
         if life.stream.overwrite:
             outbox.pushes.clear()
         recorded = {push.folder for push in outbox.pushes}
-        # Also what was learned before --push_to_hub was given; not what comes from the Hub itself.
-        unsent = [folder for folder in learned if folder.is_dir() and folder.name not in recorded]
+        learned = [task_folder(output, results.names, position) for position in range(results.finished)]
+        ahead = [task_folder(output, results.names, position) for position in life.remaining()]
+        # Also what was learned before --push_to_hub was given; not what is about to be deleted or to come from the Hub.
+        fresh = life.stream.overwrite or life.earlier.source is not None
+        unsent = [] if fresh else [f for f in learned if f.is_dir() and f.name not in recorded]
         outbox.prepare(
             config.hub_model_id,
             repositories([*unsent, *ahead], results),
@@ -72,16 +68,13 @@ class Publisher:
             config.hub_collection,
             card=draft_card(results),
         )
-        return cls(outbox, unsent, taken_up)
+        return cls(outbox, unsent)
 
     def send_earlier(self) -> None:
         """Send what an earlier run left pending, and the tasks that it learned without `--push_to_hub`."""
-        for folder, source in self.taken_up.items():
-            outbox = self.outbox or Outbox(folder.parent)
-            outbox.record_elsewhere(folder.name, source)
-            for artefact in folder.glob("*/adapter_config.json"):
-                outbox.record_elsewhere(f"{folder.name}/{artefact.parent.name}", source)
         if self.outbox is not None:
+            # What has been recorded since, as the stream began.
+            self.outbox.read()
             for push in self.outbox.pending:
                 self.outbox.send_in_background(push)
             for folder in self.unsent:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .errors import ConfigurationError, PushError
 from .hub.outbox import Outbox
-from .publish import publish
+from .publish import publish, unpublished
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -70,6 +70,10 @@ def push(args: argparse.Namespace) -> None:
     for push in waiting:
         outbox.send(push)
     print(outbox.report())
+    left = unpublished(args.output_dir, {push.folder for push in outbox.pushes})
+    if left:
+        names = ", ".join(folder.name for folder in left)
+        print(f"finished, without a recorded push: {names}; give --hub_model_id to publish")
     outbox.raise_for_pending()
 
 

@@ -22,7 +22,9 @@ class TaskRecord:
         license: of the data, where known.
         seconds: wall time from the task's start, or from where it was resumed, to its evaluation; unknown before.
         provenance: command, git commit, hardware and library versions of the run that learned it.
-        lora_error: with LoRA, the largest relative error of a layer when stage 4's result was cut to the rank.
+        facts: what training showed of whatever was trained, by name: with LoRA `lora_error`, the largest relative error
+            of a layer when stage 4's result was cut to the rank.
+        note: the same in a sentence, for the card.
     """
 
     name: str
@@ -33,7 +35,8 @@ class TaskRecord:
     evaluation_images: int
     license: str | None = None
     seconds: float | None = None
-    lora_error: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
     provenance: dict[str, str | None] = field(default_factory=dict)
 
 
@@ -69,7 +72,6 @@ class ArtefactRecord:
         details: the settings that go with it, a sentence of Markdown.
         tag: of its repository.
         bibtex: its paper, if there is one.
-        rank: what a mean of weight changes is cut to, if it is.
     """
 
     folder: str
@@ -79,12 +81,11 @@ class ArtefactRecord:
     details: str
     tag: str
     bibtex: str = ""
-    rank: int | None = None
 
 
 @dataclass
 class MethodRecord:
-    """What `results.json` says of the method, recorded when the run began; empty in files of older versions.
+    """What `results.json` says of the method, recorded when a run begins; empty in files of older versions.
 
     Attributes:
         summary: the method and the source of its equations, as Markdown.
@@ -165,20 +166,23 @@ class StreamResults:
             self.of(protocol).zero_shot = row
 
     def add(
-        self, rows: dict[str, list[float]], seconds: float | None = None, facts: dict[str, Any] | None = None
+        self,
+        rows: dict[str, list[float]],
+        seconds: float | None = None,
+        facts: dict[str, Any] | None = None,
+        note: str = "",
     ) -> None:
         """Add the accuracies after one more task; with the last task come the metrics.
 
         Args:
             rows: by protocol.
             seconds: that learning took.
-            facts: what else is to be said of the task, by field of its [`TaskRecord`].
+            facts, note: of its [`TaskRecord`].
         """
         task = self.tasks[self.finished]
+        task.seconds, task.facts, task.note = seconds, facts or {}, note
         versions = ", ".join(f"{name} {number}" for name, number in self.versions.items())
-        said = {"seconds": seconds, "provenance": self.provenance | {"versions": versions}} | (facts or {})
-        for name, value in said.items():
-            setattr(task, name, value)
+        task.provenance = self.provenance | {"versions": versions}
         for protocol, row in rows.items():
             own = self.of(protocol)
             own.accuracy.append(row)
@@ -202,7 +206,7 @@ class StreamResults:
         path = Path(output_dir) / cls.FILE
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            tasks = [TaskRecord(**task) for task in content.pop("tasks")]
+            tasks = [_task(task) for task in content.pop("tasks")]
             base = BaseModel(**content.pop("base"))
             kinds = {"reference": ReferenceRecord, "about": MethodRecord, "artefact": ArtefactRecord}
             # An older file lacks some of them.
@@ -211,6 +215,12 @@ class StreamResults:
             return cls(tasks=tasks, base=base, others=others, **parts, **content)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigurationError(f"can't read results from {path}: {error}") from error
+
+
+def _task(content: dict[str, Any]) -> TaskRecord:
+    """As older files have it too, where the only fact had a key of its own."""
+    error = content.pop("lora_error", None)
+    return TaskRecord(**({"facts": {"lora_error": error}} if error is not None else {}) | content)
 
 
 def task_folder(output: Path, names: list[str], position: int) -> Path:

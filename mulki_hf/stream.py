@@ -89,7 +89,8 @@ class Stream:
         Raises:
             ConfigurationError: something the user gave can't be used.
         """
-        check_reference(config.method, stream.reference_dataset is not None)
+        objective = objective_of(config)
+        check_reference(config.method, objective, stream.reference_dataset is not None)
         if config.resume_from_checkpoint is not None:
             raise ConfigurationError(
                 "resume_from_checkpoint: a stream goes on with --resume, which finds the checkpoint"
@@ -109,7 +110,7 @@ class Stream:
         results.provenance = provenance(accelerator, argv, [config.hub_token, get_token()])
         results.versions = library_versions()
         original = load_model(stream.model_name_or_path, stream.model_revision)
-        adaptation_of(config).check(original, config, objective_of(config))
+        adaptation_of(config).check(original, config, objective)
         accelerator.wait_for_everyone()
         return cls(stream, config, accelerator, processor, tasks, reference, earlier, results, original)
 
@@ -129,8 +130,8 @@ class Stream:
         self.folder.make()
         if self.stream.overwrite:
             self.folder.clear()
-        if checkpoint is not None:
-            self.folder.take_up(checkpoint, self.results)
+        if source is not None and checkpoint is not None:
+            self.folder.take_up(checkpoint, self.results, source)
             self.save()
         look_up_licences(self.results, self.config.hub_token)
 
@@ -172,7 +173,8 @@ class Stream:
             model = adaptation.finish()
             rows = self.evaluate(model, position + 1, f"{task.name}: evaluation on every task")
             prototypes = trainer.features.prototypes(model)
-            self.results.add(rows, time.monotonic() - began, adaptation.facts())
+            facts = adaptation.facts()
+            self.results.add(rows, time.monotonic() - began, facts, adaptation.note(self.config, facts))
             if self.accelerator.is_main_process:
                 save_model(folder, model, self.processor)
                 save_prototypes(prototypes, folder / PROTOTYPES_FILE)

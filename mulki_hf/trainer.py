@@ -28,6 +28,11 @@ from .objectives import FeatureBatch, check_reference, objective_of
 from .objectives.base import UNFILLED, class_logits, task_loss
 
 
+def accuracy(prediction: EvalPrediction) -> dict[str, float]:
+    """`compute_metrics` of the Trainer: share of correct predictions, in percent."""
+    return {"accuracy": 100.0 * float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
+
+
 class MulKITrainer(Trainer):
     """Trains a `CLIPModel` on one task, keeping what two frozen teachers know.
 
@@ -79,12 +84,12 @@ class MulKITrainer(Trainer):
         reference_dataset: Dataset | None = None,
         random_resized_crop: float | None = None,
         cache_dir: str | Path | None = None,
-        compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
+        compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = accuracy,
         **kwargs: Any,
     ):
-        check_reference(args.method, reference_dataset is not None)
         self.task = task
         self.objective = objective_of(args)
+        check_reference(args.method, self.objective, reference_dataset is not None)
         self.adaptation = adapt(model, args, original_model, previous_model)
         self.adaptation.can_connect(self.objective)
         student = self.adaptation.student
@@ -96,7 +101,7 @@ class MulKITrainer(Trainer):
             train_dataset=task.train.with_transform(transform),
             eval_dataset=task.evaluation.with_transform(transform),
             processing_class=processing_class,
-            compute_metrics=compute_metrics or accuracy,
+            compute_metrics=compute_metrics,
             **kwargs,
         )
         # For the card of a user who calls `push_to_hub`; a stream writes its own.
@@ -107,10 +112,9 @@ class MulKITrainer(Trainer):
 
         folder = cache_dir or Path(args.output_dir) / "_cache"
         cache = ArrayCache(folder, self.accelerator, args.eval_batch_size, args.dataloader_num_workers)
-        teachers, needs = self.adaptation.teachers, self.objective.needs
-        self.features = TaskFeatures(
-            task, teachers, needs, processing_class, cache, args, reference_dataset, random_resized_crop
-        )
+        asked = (self.adaptation.teachers, self.objective.needs)
+        data = (args, reference_dataset, random_resized_crop)
+        self.features = TaskFeatures(task, *asked, processing_class, cache, *data)
         self.trains_text = trains(student, "text")
         self.logit_scale = student.logit_scale.exp().item()
         self.weight_average = self.adaptation.running_average(self.objective.average_every, args)
@@ -234,10 +238,11 @@ class MulKITrainer(Trainer):
             output = TrainOutput(state.global_step, 0.0, {})
         else:
             # A trained text tower reads in chunks, a frozen one has read the classes once and for all.
-            text_tower = chunked_text_tower(self.model.text_model, self.args.text_chunk)
-            with text_tower if self.trains_text else self.features.hold_text(self.model):
+            hold, chunk = self.features.hold_text, self.args.text_chunk
+            with chunked_text_tower(self.model.text_model, chunk) if self.trains_text else hold(self.model):
                 output = super().train(resume_from_checkpoint=checkpoint, **kwargs)
         self.make_connections()
+        self._start = {}
         return output
 
     def _steps(self) -> int:
@@ -273,8 +278,3 @@ def last_checkpoint(folder: str) -> str | None:
         for path in Path(folder).glob(f"checkpoint-*/{TRAINER_STATE_NAME}")
     )
     return complete[-1][1] if complete else None
-
-
-def accuracy(prediction: EvalPrediction) -> dict[str, float]:
-    """`compute_metrics` of the Trainer: share of correct predictions, in percent."""
-    return {"accuracy": 100.0 * float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}

@@ -33,6 +33,8 @@ def adapt(model: Any, args: Any, original: Any = None, previous: Any = None) -> 
         ConfigurationError: nothing can train this model, or not with these settings.
     """
     if isinstance(model, Adaptation):
+        if original is not None or previous is not None:
+            raise ConfigurationError("an adaptation brings its teachers: leave original_model and previous_model")
         return model
     taken_by = next(adaptation for adaptation in ADAPTATIONS if adaptation.takes(model))
     wanted = adaptation_of(args)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import CLIPModel
 
 from ..errors import ConfigurationError
-from .base import LARGE, Adaptation
+from .base import Adaptation
 from .teacher import Teacher, weights_fingerprint
 from .towers import TOWER_WORDS, trains
 
@@ -48,6 +48,11 @@ class Adapters(Adaptation):
             names = ", ".join(model.peft_config)
             raise ConfigurationError(f"the adapter to train must be called {STUDENT!r}, got {names}")
         self.check_config(model.peft_config[STUDENT])
+        if hasattr(model.base_model, "update_and_allocate"):
+            raise ConfigurationError(
+                f"{model.peft_config[STUDENT].peft_type.value} wants to be asked after every step to share out its "
+                "ranks, and nobody does so here: choose another tuner"
+            )
         # peft loads adapters frozen, and leaves active which one came first.
         model.set_adapter(STUDENT)
         self.student = model
@@ -57,6 +62,10 @@ class Adapters(Adaptation):
 
     def check_config(self, config: Any) -> None:
         """Raise `ConfigurationError` for an adapter that, switched off, does not leave the model as it was."""
+        if config.is_prompt_learning or config.is_adaption_prompt:
+            raise ConfigurationError(
+                f"{config.peft_type.value} can't be switched off, but off the model has to be the original teacher"
+            )
         wanted: dict[str, tuple] = {"bias": ("none", None), "modules_to_save": (None, [])}
         for name, allowed in wanted.items():
             if getattr(config, name, None) not in allowed:
@@ -78,8 +87,6 @@ class Adapters(Adaptation):
             ConfigurationError: off, the model is not what it was, or merged not what it was with the adapter on, or
                 there are adapters outside the trained towers, which count as frozen.
         """
-        if hasattr(self.student.base_model, "update_and_allocate"):
-            raise ConfigurationError(f"{who} wants to be asked after every step to share out its ranks; nobody does so")
         odd = [tower for tower in ("vision", "text") if towers not in ("both", tower) and trains(self.student, tower)]
         if odd:
             raise ConfigurationError(
@@ -102,11 +109,9 @@ class Adapters(Adaptation):
     def save(self, folder: Path, base: str, revision: str | None) -> None:
         save_adapter(self.student, folder / FOLDER, base, revision)
 
-    def average_on_disk(self, args: Any) -> bool:
-        """On an accelerator too: it would be a second copy of the weights, beside the frozen ones."""
-        if args.average_on_disk is not None:
-            return args.average_on_disk
-        return sum(p.numel() for p in self.student.parameters()) >= LARGE
+    def average_fits(self, device: torch.device) -> bool:
+        """On no device: it would be a second copy of the weights, beside the frozen ones."""
+        return False
 
 
 class AdapterTeacher(Teacher):

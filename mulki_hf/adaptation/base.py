@@ -87,8 +87,13 @@ class Adaptation(ABC):
         return
 
     def facts(self) -> dict[str, Any]:
-        """What training showed, by the field of the task's record in `results.json`."""
+        """What training showed, by name, for the task's record in `results.json`."""
         return {}
+
+    @classmethod
+    def note(cls, args: Any, facts: dict[str, Any]) -> str:
+        """A sentence on `facts` for the artefact's card, if there is anything to say."""
+        return ""
 
     # Weight space: average, merge, anchor
 
@@ -96,14 +101,17 @@ class Adaptation(ABC):
         """A running mean of `weights`, a sample every so many steps; 0: none."""
         if not every:
             return None
+        on_disk = args.average_on_disk
+        if on_disk is None:
+            # Files of many small tensors take longer to open than to read.
+            large = sum(p.numel() for p in self.student.parameters()) >= LARGE
+            on_disk = large and not self.average_fits(args.device)
         folder = Path(args.output_dir) / f"_weight_average-{args.process_index}"
-        return WeightAverage(self.weights, every, folder if self.average_on_disk(args) else None)
+        return WeightAverage(self.weights, every, folder if on_disk else None)
 
-    def average_on_disk(self, args: Any) -> bool:
-        """Where a running average is kept. Files of many small tensors take longer to open than to read."""
-        if args.average_on_disk is not None:
-            return args.average_on_disk
-        return args.device.type == "cpu" and sum(p.numel() for p in self.student.parameters()) >= LARGE
+    def average_fits(self, device: torch.device) -> bool:
+        """Whether a large model's average is at home in the memory of `device`."""
+        return device.type != "cpu"
 
     def can_connect(self, objective: Objective) -> None:
         """Raise `ConfigurationError` for an average, merge or anchor of the objective that can't be done."""

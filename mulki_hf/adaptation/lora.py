@@ -1,6 +1,7 @@
 """LoRA through PEFT: what stage 4 does to weights it does here to the weight change `B A`.
 
-Never to `A` and `B` apart: the mean of two products is not the product of two means.
+Never to `A` and `B` apart: the mean of two products is not the product of two means. That the adapter ends in the plain
+model's weights is what every tuner has in common: see `adapters.py`.
 """
 
 import math
@@ -123,7 +124,6 @@ class Lora(Adapters):
             f"(`lora_targets`: `{args.lora_targets}`).",
             tag="lora",
             bibtex=BIBTEX,
-            rank=args.lora_r,
         )
 
     def check_config(self, config: Any) -> None:
@@ -137,7 +137,19 @@ class Lora(Adapters):
             )
 
     def facts(self) -> dict[str, Any]:
-        return {"lora_error": self.error}
+        rank = self.student.peft_config[STUDENT].r
+        return {} if self.error is None else {"lora_error": self.error, "lora_rank": rank}
+
+    @classmethod
+    def note(cls, args: Any, facts: dict[str, Any]) -> str:
+        if "lora_error" not in facts:
+            return ""
+        # Older files know the rank from the arguments alone.
+        return (
+            "Averaging and merging (stage 4) act on the weight change `B A`; the result was cut back to rank "
+            f"{facts.get('lora_rank', args.lora_r)} by SVD, with a\nrelative error of "
+            f"{100 * facts['lora_error']:.1f} % in the layer where it is largest."
+        )
 
     def can_connect(self, objective: Objective) -> None:
         if not (objective.average_every or objective.merge or objective.anchor):

@@ -44,6 +44,7 @@ class PeftTuner(Adapters):
     """Adapters of whatever kind. There is no mean of them, so stage 4 is refused; LoRA's own can be had here too."""
 
     name, switch, arguments = "a PEFT tuner other than LoRA", "peft_config", PeftArguments
+    note = Lora.note
 
     @classmethod
     def takes(cls, model: Any) -> bool:
@@ -56,11 +57,11 @@ class PeftTuner(Adapters):
 
     @classmethod
     def artefact(cls, args: Any) -> ArtefactRecord:
-        kind, config = args.peft_config["peft_type"], tuner(args.peft_config)
+        kind = args.peft_config["peft_type"]
         given = [f"`{name}`: `{value}`" for name, value in args.peft_config.items() if name != "peft_type"]
-        rank, suffix = (config.r, "lora") if kind == "LORA" else (None, "adapter")
+        suffix = "lora" if kind == "LORA" else "adapter"
         words = (f"A PEFT adapter ({kind})", f"PEFT adapters ({kind})", f"Settings: {', '.join(given) or 'none'}.")
-        return ArtefactRecord(FOLDER, suffix, *words, tag=kind.lower(), rank=rank)
+        return ArtefactRecord(FOLDER, suffix, *words, kind.lower())
 
     @classmethod
     def check(cls, model: CLIPModel, args: Any, objective: Objective) -> None:

@@ -56,7 +56,7 @@ def changed_settings(settings: dict[str, Any]) -> dict[str, Any]:
     That is the difference to the defaults of the same method and adaptation, from which some fields follow.
     """
     asked = {name for name in SWITCHES if settings.get(name) is not None}
-    default = SimpleNamespace(**{f.name: _default(f) for f in all_fields()})
+    default = SimpleNamespace(**default_settings())
     for name in {"method", *asked}:
         setattr(default, name, settings[name])
     settle(default)
@@ -68,9 +68,12 @@ def changed_settings(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _default(field: dataclasses.Field) -> Any:
-    value = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-    return value.value if isinstance(value, Enum) else value
+def default_settings() -> dict[str, Any]:
+    """What each field is when nobody gives it, before others decide about it."""
+    values = {
+        f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory() for f in all_fields()
+    }
+    return {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
 
 
 def write_recipe(settings: dict[str, Any], path: Path) -> None:

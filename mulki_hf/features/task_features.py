@@ -96,7 +96,7 @@ class TaskFeatures:
                 name = f"reference-{teacher.name}"
                 tables["reference"] = self.table(model, fingerprint, self.reference, self.reference_images, name)
         self._tables[teacher.name] = tables if cached else {}
-        if cached:
+        if cached or reads == {"prototypes"}:
             teacher.release()
 
     def training_samples(self) -> Samples:
@@ -141,6 +141,8 @@ class TaskFeatures:
         }
 
     def _told(self, teacher: Teacher, inputs: dict[str, Tensor]) -> dict[str, Any]:
+        if teacher.name not in self._tables:
+            raise RuntimeError("what the teachers say is prepared when training starts: call train(), or prepare()")
         reads = self.parts_of(teacher)
         told: dict[str, Any] = {"prototypes": self._prototypes[teacher.name]} if "prototypes" in reads else {}
         parts = sorted(reads - {"prototypes"})
@@ -167,7 +169,8 @@ class TaskFeatures:
     @contextmanager
     def hold_text(self, model: CLIPModel) -> Iterator[None]:
         """Inside the block `text` holds the model's class features, which nothing there changes."""
-        before, self.text = self.text, self.class_features(model)
+        # The model may be moved to the device later than this.
+        before, self.text = self.text, self.class_features(model).to(self.args.device)
         try:
             yield
         finally:

@@ -71,16 +71,27 @@ class Outbox:
         self.token = token or get_token()
         bound_waiting(timeout)
         hide_signatures()
-        path = self.output_dir / self.FILE
-        try:
-            self.pushes = [Push(**push) for push in json.loads(path.read_text(encoding="utf-8"))]
-        except FileNotFoundError:
-            self.pushes = []
-        except (OSError, ValueError, TypeError) as error:
-            raise ConfigurationError(f"can't read the record of pushes {path}: {error}") from error
+        self.pushes: list[Push] = []
         self.planned: dict[str, Push] = {}
         self._sending: list[Future] = []
         self._writing = Lock()
+        self.read()
+
+    def read(self) -> None:
+        """Take up what is recorded on disk, but for what is planned anew.
+
+        Raises:
+            ConfigurationError: the record can't be read.
+        """
+        path = self.output_dir / self.FILE
+        try:
+            recorded = [Push(**push) for push in json.loads(path.read_text(encoding="utf-8"))]
+        except FileNotFoundError:
+            recorded = []
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigurationError(f"can't read the record of pushes {path}: {error}") from error
+        # A record of a planned one is of a run that ended between the push and the results: it is made again.
+        self.pushes = [push for push in recorded if push.folder not in self.planned]
 
     @property
     def pending(self) -> list[Push]:
@@ -148,7 +159,6 @@ class Outbox:
             folder: Push(folder, repo_id, revision, slug)
             for folder, repo_id in zip(repositories, repo_ids, strict=True)
         }
-        # A record of one of them is of a run that ended between the push and the results: it is made again.
         self.pushes = [push for push in self.pushes if push.folder not in self.planned]
 
     def _make_repository(self, repo_id: str, private: bool | None, revision: str | None) -> None:

@@ -5,7 +5,7 @@ objective returns a dict of weighted scalars that are summed into the loss and l
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NoReturn
 
 import torch
@@ -54,9 +54,9 @@ class TeacherFeatures:
         UndeclaredNeed: a part is read that is not filled.
     """
 
-    image: Tensor = UNFILLED
-    reference: Tensor = UNFILLED
-    prototypes: Prototypes = UNFILLED
+    image: Tensor = field(default=UNFILLED, repr=False)
+    reference: Tensor = field(default=UNFILLED, repr=False)
+    prototypes: Prototypes = field(default=UNFILLED, repr=False)
     role: str = "teacher"
 
     def __getattribute__(self, name: str) -> Any:
@@ -84,7 +84,7 @@ class FeatureBatch:
     logit_scale: float
     image: Tensor
     text: Tensor
-    reference: Tensor = UNFILLED
+    reference: Tensor = field(default=UNFILLED, repr=False)
     original: TeacherFeatures = TeacherFeatures(role="original")
     previous: TeacherFeatures = TeacherFeatures(role="previous")
 
@@ -111,7 +111,8 @@ class Objective(ABC):
 
     Class attributes:
         needs: the parts of a [`FeatureBatch`] that it reads beside the student's features of the task, by path:
-            `reference`, `original.image`, `previous.prototypes`, ... Nothing else is computed.
+            `reference`, `original.image`, `previous.prototypes`, ... Nothing else is computed. Where they depend on
+            a setting, an instance sets its own in `__init__`.
         towers: the towers that the method trains when `--train_towers` is not given.
         learns: `each` task, one after another; `none`: the stream is evaluated and nothing is trained.
         arguments: dataclass of the method's own fields; they become part of `MulKIConfig` and a group of options.
@@ -119,7 +120,7 @@ class Objective(ABC):
         bibtex: the paper, for the model card; empty if there is none.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()
+    needs: frozenset[str] = frozenset()
     towers: ClassVar[str] = "both"
     learns: ClassVar[Literal["each", "none"]] = "each"
     arguments: ClassVar[type | None] = None
@@ -129,16 +130,9 @@ class Objective(ABC):
     def __init__(self, args: Any):
         self.args = args
 
-    def __init_subclass__(cls, **kwargs: Any):
-        super().__init_subclass__(**kwargs)
-        unknown = sorted(set(cls.needs) - PATHS)
-        if unknown:
-            raise TypeError(f"{cls.__name__}.needs: unknown {', '.join(unknown)}; known are {', '.join(sorted(PATHS))}")
-
-    @classmethod
-    def needs_reference(cls) -> bool:
+    def needs_reference(self) -> bool:
         """Whether it, or a teacher for it, looks at reference images."""
-        return any(path.endswith("reference") for path in cls.needs)
+        return any(path.endswith("reference") for path in self.needs)
 
     # In weight space, where no loss can see
 

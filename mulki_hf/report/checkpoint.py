@@ -14,8 +14,10 @@ PICTURES = ("accuracy_matrix.png", "curves.png")
 
 def describe_checkpoint(folder: Path, results: StreamResults) -> None:
     """Results so far, pictures and card; nothing that names people or machines."""
-    about = dataclasses.replace(results.about, settings=shareable(results.about.settings))
-    shared = dataclasses.replace(results, config=shareable(results.config), about=about)
+    about, artefact = results.about, results.artefact
+    about = dataclasses.replace(about, settings=shareable(about.settings))
+    artefact = artefact and dataclasses.replace(artefact, details=shareable(artefact.details))
+    shared = dataclasses.replace(results, config=shareable(results.config), about=about, artefact=artefact)
     shared.save(folder)
     draw(shared, folder)
     save_card(shared, folder)

@@ -8,6 +8,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ..errors import ConfigurationError
 from ..evaluation.protocols import PROTOCOLS
 from ..metrics import continual_metrics
 from ..resources import resource
@@ -44,6 +45,7 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None) -
         folder: name of the checkpoint's folder, which the usage snippet loads if there is no repository.
         repo_id (*optional*): the Hub repository that the card is for.
     """
+    check_described(results)
     number, so_far = results.finished, metrics_so_far(results)
     data = card_data(results, (repo_id or folder).rpartition("/")[2], "transformers", "finetune")
     return str(
@@ -75,6 +77,7 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None) -
 
 def artefact_card(results: StreamResults, artefact: ArtefactRecord, folder: str, repo_id: str | None = None) -> str:
     """Card of the artefact alone; arguments as for [`task_card`], `repo_id` being the repository of the whole model."""
+    check_described(results)
     base = results.base
     name = f"{(repo_id or folder).rpartition('/')[2]}-{artefact.suffix}"
     data = card_data(results, name, "peft", "adapter", artefact.tag)
@@ -90,7 +93,6 @@ def artefact_card(results: StreamResults, artefact: ArtefactRecord, folder: str,
             revision="" if base.revision in (None, "main") else f", revision={json.dumps(base.revision)}",
             embedded=base.embedded,
             artefact=artefact,
-            error=results.tasks[results.finished - 1].lora_error,
             bibtex=citations(results.about.bibtex, artefact.bibtex),
         )
     )
@@ -109,6 +111,15 @@ def draft_card(results: StreamResults) -> str:
 
 
 # Parts of the card
+
+
+def check_described(results: StreamResults) -> None:
+    """Raise `ConfigurationError` for results of an older version, which don't say what the method is."""
+    if not results.about.towers:
+        raise ConfigurationError(
+            f"results of an older version, which do not describe the method {results.method!r}: let "
+            "mulki_hf.runs.records.describe_method fill that in"
+        )
 
 
 def card_data(results: StreamResults, name: str, library: str, relation: str, *tags: str) -> ModelCardData:

@@ -63,11 +63,16 @@ class RunFolder:
         for name in (StreamResults.FILE, Outbox.FILE, *PICTURES):
             (self.path / name).unlink(missing_ok=True)
 
-    def take_up(self, checkpoint: Path, results: StreamResults) -> Path:
-        """Put a checkpoint that came from the Hub in the place of the last finished task; returns that place."""
-        folder = self.task(results.names, results.finished - 1)
+    def take_up(self, checkpoint: Path, results: StreamResults, source: str) -> None:
+        """Put a checkpoint that came from `source` on the Hub in the place of the last finished task.
+
+        First it is recorded, as what is not to be pushed as one's own.
+        """
+        folder, outbox = self.task(results.names, results.finished - 1), Outbox(self.path)
+        outbox.record_elsewhere(folder.name, source)
+        if results.artefact is not None and (checkpoint / results.artefact.folder).is_dir():
+            outbox.record_elsewhere(f"{folder.name}/{results.artefact.folder}", source)
         shutil.copytree(checkpoint, folder, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
-        return folder
 
     @contextmanager
     def writing(self, names: list[str], position: int) -> Iterator[Path]:

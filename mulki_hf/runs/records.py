@@ -42,7 +42,10 @@ def describe_method(results: StreamResults) -> None:
     )
     # Settings that came later were not asked for.
     asked = SimpleNamespace(**dict.fromkeys(SWITCHES) | settings)
-    results.artefact = adaptation_of(asked).artefact(asked)
+    adaptation = adaptation_of(asked)
+    results.artefact = adaptation.artefact(asked)
+    for task in results.tasks[: results.finished]:
+        task.note = task.note or adaptation.note(asked, task.facts)
     results.base.embedded = results.base.hub_id is None and results.base.name in EMBEDDED_MODELS
 
 

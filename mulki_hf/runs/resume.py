@@ -8,7 +8,7 @@ from typing import Any
 from datasets import Dataset
 
 from ..config import MulKIConfig, StreamConfig
-from ..config.recipes import CONSTANT_FIELDS
+from ..config.recipes import CONSTANT_FIELDS, default_settings
 from ..data.tasks import Task
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError
@@ -17,10 +17,6 @@ from ..hub.shareable import shareable
 from ..results import StreamResults
 from .folder import UNFINISHED
 from .records import describe_base, describe_method, new_results, reference_record
-
-
-NEWER = {"snd_gate": "sample"}
-"""Settings that came after the first version, with what it did."""
 
 
 @dataclass
@@ -75,18 +71,18 @@ def start_results(
     check_unchanged(results, earlier.source, settings, [task.name for task in tasks])
     if config.license is not None:
         results.base.license = config.license
-    if earlier.source:
-        results.config = settings
+    # From here on a run from the Hub has this machine's settings; any other has its own, and those that are new.
+    results.config = settings if earlier.source else settings | results.config
     describe_method(results)
     return results
 
 
 def check_unchanged(results: StreamResults, source: str | None, settings: dict[str, Any], names: list[str]) -> None:
     """Raise `ConfigurationError` unless `results` are of this stream and, from the Hub, leave something to learn."""
-    where = "resume_from_hub" if source else "resume"
+    where, defaults = "resume_from_hub" if source else "resume", default_settings()
     for name in sorted(CONSTANT_FIELDS):
-        # A setting that an older version did not know was not asked for.
-        was = results.config.get(name, NEWER.get(name))
+        # A setting that came after the run began has its default: nobody could ask for another.
+        was = results.config.get(name, defaults[name])
         # What comes from the Hub was made shareable there.
         if was != (shareable(settings[name]) if source else settings[name]):
             raise ConfigurationError(

@@ -64,7 +64,7 @@ def test_two_artefacts_a_task(learned):
         assert card.data.library_name == "peft" and "relative" in card.text
         assert str(out.parent) not in card.content + (folder / "README.md").read_text()
     tasks = json.loads((out / "results.json").read_text())["tasks"]
-    assert all(0 < task["lora_error"] < 1 for task in tasks)
+    assert all(0 < task["facts"]["lora_error"] < 1 for task in tasks)
     assert "cut back to rank 2" in card.text
 
 

@@ -8,7 +8,7 @@ from support.tiny import rows, tiny_model, tiny_task
 
 from mulki_hf import ConfigurationError, MulKITrainer
 from mulki_hf.objectives import OBJECTIVES, FeatureBatch, Objective, TeacherFeatures
-from mulki_hf.objectives.base import PATHS, UndeclaredNeed
+from mulki_hf.objectives.base import PATHS, TEACHERS, UndeclaredNeed
 
 
 class Reads(Objective):
@@ -74,9 +74,32 @@ class TestInTraining:
             trainer(make_args, processor)
 
 
-def test_a_typing_error_in_needs_is_found_at_once():
-    with pytest.raises(TypeError, match=r"Wrong\.needs: unknown orignal\.image; known are original\.image, "):
-        type("Wrong", (Reads,), {"needs": frozenset({"orignal.image"})})
+def test_a_typing_error_in_needs_is_found_with_the_arguments(make_args, monkeypatch):
+    method(monkeypatch, "original.image", {"orignal.image"})
+    with pytest.raises(TypeError, match=r"'reads' needs unknown orignal\.image; known are original\.image"):
+        make_args(method="reads")
+
+
+@pytest.mark.parametrize("whose", ["original", "previous"])
+def test_needs_may_depend_on_a_setting(make_args, processor, monkeypatch, whose):
+    class Either(Objective):
+        def __init__(self, args):
+            super().__init__(args)
+            self.needs = frozenset({f"{args.label_names[0]}.image"})
+
+        def retention(self, batch):
+            return {"there": getattr(batch, whose).image.sum() * 0}
+
+    monkeypatch.setitem(OBJECTIVES, "reads", Either)
+    loaded = {role: (lambda: tiny_model(1)) if role == whose else lambda: pytest.fail("loaded") for role in TEACHERS}
+    args = make_args(method="reads", max_steps=1, label_names=[whose])
+    models = {f"{role}_model": load for role, load in loaded.items()}
+    MulKITrainer(tiny_model(), args, tiny_task(), processor, **models).train()
+
+
+def test_a_batch_can_be_printed():
+    image = torch.zeros(2, 3)
+    assert "labels" in repr(FeatureBatch(torch.tensor([0, 1]), 1.0, image, image))
 
 
 def test_a_batch_by_hand():

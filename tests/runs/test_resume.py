@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.interrupt import interrupted
+from support.results import as_an_older_version
 from support.tiny import save_tiny, stream_writer
 
 from mulki_hf import load_stream
@@ -48,6 +49,23 @@ class TestResume:
             torch.testing.assert_close(expected[name], resumed[name], rtol=0, atol=1e-6)
         results = [json.loads((run / "results.json").read_text()) for run in runs]
         assert results[0]["accuracy"] == results[1]["accuracy"]
+
+    @pytest.mark.parametrize("lora", [{}, {"lora_r": 2}], ids=["full", "LoRA"])
+    def test_a_run_that_an_older_version_began(self, stream_yaml, tmp_path, lora):
+        """Its results know neither of settings that came later nor of what cards say."""
+        config = stream_yaml(**CONNECTED, **lora)
+        main(["--config", str(config), "--output_dir", str(tmp_path / "whole")])
+        interrupted(config, 3)
+        as_an_older_version(tmp_path / "out")
+        main(["--config", str(config), "--resume"])
+        for name in ("model.safetensors", "prototypes.safetensors", "recipe.yaml"):
+            runs = [(tmp_path / run / "task2-shapes" / name).read_bytes() for run in ("whole", "out")]
+            assert runs[0].replace(b"/whole", b"/out") == runs[1]
+        results = json.loads((tmp_path / "out/results.json").read_text())
+        assert results["config"]["snd_gate"] == "sample" and results["about"]["towers"] == "both towers"
+        with pytest.raises(SystemExit, match="resume: snd_gate was 'sample' and is now 'batch'"):
+            as_an_older_version(tmp_path / "out")
+            main(["--config", str(config), "--resume", "--snd_gate", "batch"])
 
     def test_half_written_checkpoint_is_passed_over(self, stream_yaml, tmp_path):
         config = stream_yaml(average_every=1)
