@@ -43,8 +43,7 @@ class PeftArguments:
 class PeftTuner(Adapters):
     """Adapters of whatever kind. There is no mean of them, so stage 4 is refused; LoRA's own can be had here too."""
 
-    name, switch, arguments = "a PEFT tuner other than LoRA", "peft_config", PeftArguments
-    note = Lora.note
+    name, switch, arguments, note = "a PEFT tuner other than LoRA", "peft_config", PeftArguments, Lora.note
 
     @classmethod
     def takes(cls, model: Any) -> bool:
