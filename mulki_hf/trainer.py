@@ -202,7 +202,7 @@ class MulKITrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add each loss part (mean over the logging interval and the ranks) to what the Trainer logs."""
         if "loss" in logs and self._parts:
-            batches = self._parts.pop("")
+            batches = self._parts.pop("")  # how many there were
             means = self.accelerator.reduce(torch.stack([*self._parts.values()]) / batches, reduction="mean")
             logs |= {f"loss_{name}": value for name, value in zip(self._parts, means.tolist(), strict=True)}
             self._parts.clear()
