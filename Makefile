@@ -10,7 +10,7 @@ quickstart: $(VENV)/installed ## train on the embedded stream, offline
 	$(BIN)/accelerate launch -m mulki_hf.train --config quickstart $(ARGS)
 
 test: lint types ## lint, types and all tests, on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/installed ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -27,7 +27,8 @@ wheel: $(VENV)/installed ## build the wheel and use it in an environment of its 
 	cd $(VENV)/clean && bin/python -c "import mulki_hf.train, mulki_hf.push; from mulki_hf.config.parser import parse; \
 	from mulki_hf.resources import resource; from mulki_hf.models.loading import load_model; \
 	parse(['--config', 'quickstart', '--use_cpu', 'true']); load_model('clip-nano'); \
-	assert resource('model_cards/task_card.md.jinja').is_file(); print('the wheel stands by itself')"
+	cards = ('task_card.md.jinja', 'adapter_card.md.jinja', 'clip-nano.md'); \
+	assert all(resource(f'model_cards/{name}').is_file() for name in cards); print('the wheel stands by itself')"
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

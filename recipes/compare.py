@@ -1,6 +1,6 @@
 """Mean and spread of runs: `python recipes/compare.py runs/*/results.json [--record FILE]`.
 
-Runs of equal method, LoRA rank and learning rate are seeds of one row. `--record` also writes every run, with seed and
+Runs of equal method, adapters and learning rate are seeds of one row. `--record` also writes every run, with seed and
 versions, into one JSON file.
 """
 
@@ -25,10 +25,11 @@ def main() -> None:
     runs = [StreamResults.load(path.parent) for path in args.results]
     groups = defaultdict(list)
     for run in runs:
-        name, rank = run.method, run.config["lora_r"]
+        name, rank, tuner = run.method, run.config["lora_r"], run.config.get("peft_config")
         if run.config.get("snd_gate", "sample") == "batch" and run.method == "snd":
             name += ", gate: batch"
-        groups[name + (f", LoRA r={rank}" if rank else ""), run.config["learning_rate"]].append(run.metrics)
+        name += f", LoRA r={rank}" if rank else f", {json.dumps(tuner)}" if tuner else ""
+        groups[name, run.config["learning_rate"]].append(run.metrics)
     rows = [["method", "learning rate", "seeds", *(metric.capitalize() for metric in METRICS)]]
     for (method, rate), metrics in groups.items():
         spread = [[run[metric] for run in metrics] for metric in METRICS]
@@ -38,6 +39,7 @@ def main() -> None:
     if args.record:
         kept = (
             "lora_r",
+            "peft_config",
             "snd_gate",
             "seed",
             "max_steps",

@@ -31,6 +31,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.name))
+    # What takes longest comes first, so that no worker waits for it in the end.
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != "ranks")
 
 
 def pytest_collection_finish():

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.launch import two_ranks
+from support.launch import launch, two_ranks
 
 from mulki_hf.train import main
 
@@ -54,6 +54,16 @@ def test_two_ranks_equal_one_process(stream_yaml, tmp_path, tasks_files, method,
         prototypes = [load_file(tmp_path / run / task / "prototypes.safetensors") for run in ("one", "two")]
         torch.testing.assert_close(*prototypes, rtol=0, atol=1e-4)
     assert largest > 1e-2
+
+
+def test_one_process_through_accelerate(stream_yaml, tmp_path):
+    """As the README has it; the same to the bit as a call of the command's function."""
+    config = stream_yaml()
+    one_process(config, tmp_path / "here", "--max_steps", "2")
+    options = ["--max_steps", "2", "--per_device_train_batch_size", "8"]
+    assert "task 2/2 shapes" in launch(config, tmp_path / "launched", *options)
+    files = [tmp_path / run / "task2-shapes/model.safetensors" for run in ("here", "launched")]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_two_ranks_equal_one_process_with_lora(stream_yaml, tmp_path):

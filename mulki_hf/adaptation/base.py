@@ -71,7 +71,8 @@ class Adaptation(ABC):
     @classmethod
     def check(cls, model: CLIPModel, args: Any, objective: Objective) -> None:
         """Raise `ConfigurationError` for what `start` or training would refuse; `model` stays as it is."""
-        return
+        if cls.can_connect is Adaptation.can_connect:
+            refuse_connections(cls.name, objective)
 
     @classmethod
     def artefact(cls, args: Any) -> ArtefactRecord | None:
@@ -115,13 +116,7 @@ class Adaptation(ABC):
 
     def can_connect(self, objective: Objective) -> None:
         """Raise `ConfigurationError` for an average, merge or anchor of the objective that can't be done."""
-        wishes = {"averaged": objective.average_every, "merged": objective.merge, "anchored": objective.anchor}
-        for name, wanted in wishes.items():
-            if wanted:
-                raise ConfigurationError(
-                    f"{self.name} can't be {name}: there is no mean of its weight changes that could be written back; "
-                    "switch it off (--no_connecting)"
-                )
+        refuse_connections(self.name, objective)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """What a mean is taken of, as it is now: parameters, or changes of layers."""
@@ -145,3 +140,14 @@ class Adaptation(ABC):
     def first(self) -> bool:
         """Whether this is the first task, where nothing was learned before."""
         return self.teachers["previous"] is self.teachers["original"]
+
+
+def refuse_connections(name: str, objective: Objective) -> None:
+    """Raise `ConfigurationError` if the objective wants anything in weight space, of what is called `name`."""
+    wishes = {"averaged": objective.average_every, "merged": objective.merge, "anchored": objective.anchor}
+    for wish, wanted in wishes.items():
+        if wanted:
+            raise ConfigurationError(
+                f"{name} can't be {wish}: there is no mean of its weight changes that could be written back; switch it "
+                "off (--no_connecting)"
+            )

@@ -3,8 +3,9 @@
 import pytest
 import torch
 from support.layers import copied, make_model
+from support.tiny import tiny_model
 
-from mulki_hf.adaptation.full import merge_weights
+from mulki_hf.adaptation.full import FullModel, merge_weights
 
 
 class TestMerge:
@@ -29,3 +30,21 @@ class TestMerge:
     def test_bounds_of_alpha(self, make_args, alpha):
         with pytest.raises(ValueError, match=rf"merge_alpha must be in \[0, 1\), got {alpha}"):
             make_args(merge_alpha=alpha)
+
+
+class TestConnect:
+    def test_writes_the_average_into_the_trained_weights_alone(self, make_args):
+        full = FullModel(tiny_model(), make_args(train_towers="vision"))
+        before = copied(full.student)
+        average = {name: torch.full_like(value, 0.5) for name, value in full.weights()}
+        full.connect(average, None, 0.0)
+        for name, value in full.student.state_dict().items():
+            vision = name.startswith(("vision_model", "visual_projection"))
+            assert torch.equal(value, torch.full_like(value, 0.5) if vision else before[name])
+
+    def test_into_weights_of_half_precision(self, make_args):
+        full = FullModel(tiny_model().bfloat16(), make_args())
+        average = {name: value.detach().float() + 0.125 for name, value in full.weights()}
+        full.connect(average, None, 0.0)
+        for name, value in full.weights():
+            assert value.dtype == torch.bfloat16 and torch.equal(value, average[name].bfloat16())

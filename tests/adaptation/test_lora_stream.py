@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shutil
 
 import pytest
 import torch
@@ -106,9 +107,11 @@ def test_three_tasks_resumed_equal_uninterrupted(stream_yaml, whole, tmp_path, s
         torch.testing.assert_close(features(previous), features(checkpoint), rtol=0, atol=1e-5)
 
 
-def test_changed_adapters_are_refused_on_resume(learned):
+def test_changed_adapters_are_refused_on_resume(learned, tmp_path):
+    shutil.copytree(learned[0], tmp_path / "copy")
+    options = ["--config", str(learned[0].parent / "stream.yaml"), "--output_dir", str(tmp_path / "copy")]
     with pytest.raises(SystemExit, match="lora_alpha was 4.0 and is now 8.0"):
-        main(["--config", str(learned[0].parent / "stream.yaml"), "--resume", "--lora_r", "4"])
+        main([*options, "--resume", "--lora_r", "4"])
 
 
 def test_bad_targets_end_before_training(stream_yaml, tmp_path):

@@ -1,4 +1,4 @@
-"""MulKI's four stages against a plain numpy reading of METHODS' equations, and what each switch takes away."""
+"""MulKI's four stages against a plain numpy reading of their equations, and what each switch takes away."""
 
 from dataclasses import replace
 

@@ -147,6 +147,39 @@ class TestAnchor:
         assert logged[1][0] == 0 and all(value > 0 for value in logged[1][1:])
 
 
+class TestMerge:
+    """Between tasks, with whichever teacher a method names."""
+
+    class Merged(Objective):
+        teacher = "original"
+
+        @property
+        def merge(self):
+            return self.teacher, 0.25
+
+        def retention(self, batch):
+            return {}
+
+    @pytest.mark.parametrize("teacher", ["original", "previous"])
+    @pytest.mark.parametrize("later", [False, True])
+    def test_by_the_formula(self, make_args, processor, monkeypatch, teacher, later):
+        """In the first task there is no previous one to merge with."""
+        monkeypatch.setitem(OBJECTIVES, "merged", self.Merged)
+        monkeypatch.setattr(self.Merged, "teacher", teacher)
+        teachers = {"original": tiny_model(1), "previous": tiny_model(2)}
+        given = {f"{role}_model": model for role, model in teachers.items() if later or role == "original"}
+        students = {}
+        for name in ("finetune", "merged"):
+            students[name] = tiny_model()
+            MulKITrainer(students[name], make_args(method=name), tiny_task(), processor, **given).train()
+        share = 0.25 if later or teacher == "original" else 0.0
+        others = dict(teachers[teacher].named_parameters())
+        for name, value in students["finetune"].named_parameters():
+            if name != "logit_scale":
+                expected = (1 - share) * value + share * others[name]
+                torch.testing.assert_close(students["merged"].get_parameter(name), expected)
+
+
 def test_learns_none_is_zero_shot_alone(stream_yaml, tmp_path, monkeypatch):
     from mulki_hf.results import StreamResults
     from mulki_hf.train import main

@@ -8,7 +8,6 @@ from safetensors.torch import load_file
 from support.hub import connected
 
 from mulki_hf import push
-from mulki_hf.runs.folder import RunFolder
 from mulki_hf.train import main
 
 
@@ -87,26 +86,25 @@ def test_refusals(here, tmp_path, options, message):
 
 
 def test_what_was_taken_up_is_never_pushed_as_ones_own(published, tmp_path, monkeypatch):
-    """Not even by a run that goes on after a crash while it was put in its place."""
-    out, take_up = tmp_path / "out", RunFolder.take_up
+    """Not even by a run that goes on after a crash: it is recorded before it is put in its place."""
+    out, taken_up = tmp_path / "out", ("task1-colours", "org/mulki-task1")
 
-    def crash(*args):
-        take_up(*args)
+    def crash(*args, **kwargs):
         raise KeyboardInterrupt
+
+    def pushes():
+        return [(push["folder"], push["repo_id"]) for push in json.loads((out / "pushes.json").read_text())]
 
     with connected(published.env | {"HF_HOME": str(tmp_path / "home")}, published.place):
         options = ["--config", "stream.yaml", "--output_dir", str(out)]
         publish = ["--push_to_hub", "--hub_model_id", "ann/own"]
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(RunFolder, "take_up", crash)
+            patch.setattr("mulki_hf.runs.folder.shutil.copytree", crash)
             main([*options, *publish, "--resume_from_hub", "org/mulki-task1"])
-        # Once more, over what the crash left.
-        main([*options, *publish, "--resume_from_hub", "org/mulki-task1", "--overwrite"])
-        pushes = json.loads((out / "pushes.json").read_text())
-        assert [(push["folder"], push["repo_id"]) for push in pushes] == [
-            ("task1-colours", "org/mulki-task1"),
-            ("task2-shapes", "ann/own-task2"),
-        ]
-        assert not published.hub.repositories.get("ann/own-task1")
+        assert pushes() == [taken_up]
+        # Once more, over what the crash left; then over a whole run.
+        for again in ([], ["--overwrite"]):
+            main([*options, *publish, "--resume_from_hub", "org/mulki-task1", *again])
+            assert pushes() == [taken_up, ("task2-shapes", "ann/own-task2")]
         main([*options, *publish, "--resume"])
-        assert not published.hub.repositories.get("ann/own-task1")
+        assert "ann/own-task1" not in published.hub.repositories

@@ -1,4 +1,4 @@
-"""A batch of features, and METHODS' equations once more: one row at a time, in numpy."""
+"""A batch of features, and the methods' equations once more: one row at a time, in numpy."""
 
 from dataclasses import replace
 

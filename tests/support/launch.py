@@ -64,7 +64,7 @@ def two_ranks(config: Path, output: Path, *options, env=None, cwd=None, status: 
             streams = {"stdout": file, "stderr": subprocess.STDOUT}
             ranks.append(subprocess.Popen([*map(str, command)], **streams, env=(env or os.environ) | own, cwd=cwd))
     try:
-        stopped = [rank.wait(timeout=240) for rank in ranks]
+        stopped = [rank.wait(timeout=300) for rank in ranks]
     finally:
         for rank in ranks:
             rank.kill()
