@@ -51,4 +51,5 @@ def test_git_commit():
 
 def test_hardware_and_versions(accelerator):
     assert re.fullmatch(r"1 process on \d+ CPU cores", hardware(accelerator))
-    assert library_versions()["torch"] == torch.__version__
+    # The build, `+cu130`, is not part of the version that pip knows.
+    assert library_versions()["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
