@@ -60,7 +60,8 @@ class Adapters(Adaptation):
         previous = AdapterTeacher("previous", model) if PREVIOUS in model.peft_config else original
         self.teachers = {"original": original, "previous": previous}
 
-    def check_config(self, config: Any) -> None:
+    @classmethod
+    def check_config(cls, config: Any) -> None:
         """Raise `ConfigurationError` for an adapter that, switched off, does not leave the model as it was."""
         if config.is_prompt_learning or config.is_adaption_prompt:
             raise ConfigurationError(

@@ -126,7 +126,8 @@ class Lora(Adapters):
             bibtex=BIBTEX,
         )
 
-    def check_config(self, config: Any) -> None:
+    @classmethod
+    def check_config(cls, config: Any) -> None:
         super().check_config(config)
         # With adapters off the model has to be teacher O.
         inits = (True, False, "gaussian", "orthogonal", "eva")

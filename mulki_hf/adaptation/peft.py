@@ -85,6 +85,5 @@ def tuner(spec: dict[str, Any]) -> Any:
         config = peft.PEFT_TYPE_TO_CONFIG_MAPPING[kind](**fields)
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigurationError(f"peft_config: {error}") from error
-    if config.is_prompt_learning or config.is_adaption_prompt:
-        raise ConfigurationError(f"peft_config: {kind.value} can't be switched off, but off it is the original teacher")
+    PeftTuner.check_config(config)
     return config
