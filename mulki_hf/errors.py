@@ -9,5 +9,19 @@ class ConfigurationError(ValueError):
     """
 
 
+class TrainingError(RuntimeError):
+    """Training can't go on: a loss, a gradient norm or a weight is not finite, or the disk takes no more.
+
+    The message names task, step and rows, or the file. Nothing of it was written; what was finished before stays. The
+    command line prints it without a traceback and exits with status 1.
+    """
+
+
 class PushError(RuntimeError):
     """Checkpoints that did not reach the Hub: complete on disk, recorded as pending; nothing else went wrong."""
+
+
+def shown(value: object, length: int = 120) -> str:
+    """`value` as a message shows it: on one line, characters that can't be seen escaped, shortened."""
+    text = repr(value)
+    return text if len(text) <= length else f"{text[: length * 2 // 3]}...{text[-length // 4 :]}"

@@ -1,6 +1,7 @@
 """Continual-learning metrics over the accuracy matrix."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -65,3 +66,17 @@ def _percentages(name: str, values) -> np.ndarray:
         where = tuple(np.argwhere(outside)[0].tolist())
         raise ValueError(f"{name} must be percentages in [0, 100], got {array[where]} at {list(where)}")
     return array
+
+
+def accuracy(prediction: Any) -> dict[str, float]:
+    """`compute_metrics` of a Trainer: share of correct predictions, in percent.
+
+    Args:
+        prediction ([`transformers.EvalPrediction`]): logits and labels, in one array each or, with
+            `eval_do_concat_batches=False`, in one for each batch.
+    """
+    logits, labels = (
+        np.concatenate(part) if isinstance(part, list) else part
+        for part in (prediction.predictions, prediction.label_ids)
+    )
+    return {"accuracy": 100.0 * float((logits.argmax(-1) == labels).mean())}

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from .errors import ConfigurationError
 from .hub.outbox import Outbox, Push
-from .report.model_card import draft_card, save_card
+from .report.metadata import draft_card
+from .report.model_card import save_card
 from .results import StreamResults, task_folder
 
 

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, shown
+from .fields import instance
 from .metrics import continual_metrics
 
 
@@ -25,6 +27,8 @@ class TaskRecord:
         facts: what training showed of whatever was trained, by name: with LoRA `lora_error`, the largest relative error
             of a layer when stage 4's result was cut to the rank.
         note: the same in a sentence, for the card.
+        steps: optimizer steps that learning took; unknown before, and in files of older versions.
+        fingerprint: of images and labels, whatever their format and place; unknown in files of older versions.
     """
 
     name: str
@@ -37,6 +41,8 @@ class TaskRecord:
     seconds: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     note: str = ""
+    steps: int | None = None
+    fingerprint: str | None = None
     provenance: dict[str, str | None] = field(default_factory=dict)
 
 
@@ -47,6 +53,7 @@ class ReferenceRecord:
     dataset: str
     images: int
     license: str | None = None
+    fingerprint: str | None = None
 
 
 @dataclass
@@ -92,12 +99,14 @@ class MethodRecord:
         towers: the trained ones in words, `both towers`.
         bibtex: the paper; empty if there is none.
         settings: what the result depends on and is not the default, by field; tasks and model stand elsewhere.
+        prototypes: whether every task's folder holds those of its model.
     """
 
     summary: str = ""
     towers: str = ""
     bibtex: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    prototypes: bool = True
 
 
 @dataclass
@@ -171,16 +180,17 @@ class StreamResults:
         seconds: float | None = None,
         facts: dict[str, Any] | None = None,
         note: str = "",
+        steps: int | None = None,
     ) -> None:
         """Add the accuracies after one more task; with the last task come the metrics.
 
         Args:
             rows: by protocol.
             seconds: that learning took.
-            facts, note: of its [`TaskRecord`].
+            facts, note, steps: of its [`TaskRecord`].
         """
         task = self.tasks[self.finished]
-        task.seconds, task.facts, task.note = seconds, facts or {}, note
+        task.seconds, task.facts, task.note, task.steps = seconds, facts or {}, note, steps
         versions = ", ".join(f"{name} {number}" for name, number in self.versions.items())
         task.provenance = self.provenance | {"versions": versions}
         for protocol, row in rows.items():
@@ -193,8 +203,13 @@ class StreamResults:
         """Write `results.json`; an interruption leaves the old file or the new one, never half of one."""
         path = Path(output_dir) / self.FILE
         temporary = path.with_suffix(".json.tmp")
-        temporary.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
 
     @classmethod
     def load(cls, output_dir: str | Path) -> "StreamResults":
@@ -206,23 +221,65 @@ class StreamResults:
         path = Path(output_dir) / cls.FILE
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            tasks = [_task(task) for task in content.pop("tasks")]
-            base = BaseModel(**content.pop("base"))
-            kinds = {"reference": ReferenceRecord, "about": MethodRecord, "artefact": ArtefactRecord}
-            # An older file lacks some of them.
-            parts = {name: kind(**part) for name, kind in kinds.items() if (part := content.pop(name, None))}
-            others = {name: ProtocolResults(**other) for name, other in content.pop("others", {}).items()}
-            return cls(tasks=tasks, base=base, others=others, **parts, **content)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigurationError(f"can't read results from {path}: {error}") from error
+        where = f"can't read results from {path}"
+        results = instance(cls, _as_today(content), where)
+        try:
+            results.check()
+        except ValueError as error:
+            raise ConfigurationError(f"{where}: {error}") from error
+        return results
+
+    def check(self) -> None:
+        """Raise `ValueError`, with the key, for results that no stream leaves behind."""
+        names = self.names
+        for name in names:
+            if not folder_safe(name):
+                raise ValueError(f"tasks: a task's name must be a folder's own, got {shown(name)}")
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"tasks must be at least one, with names of their own, got {shown(names)}")
+        for name in (self.artefact.folder, self.artefact.suffix) if self.artefact else ():
+            if not folder_safe(name):
+                raise ValueError(f"artefact: folder and suffix must be names, got {shown(name)}")
+        for key in ("method", "protocol"):
+            if self.config.get(key, getattr(self, key)) != getattr(self, key):
+                raise ValueError(f"{key} is {shown(getattr(self, key))}, but config.{key} {shown(self.config[key])}")
+        if self.accuracy and not self.zero_shot:
+            raise ValueError(f"zero_shot is empty, but accuracy has {len(self.accuracy)} rows")
+        _check_rows(self, len(names), "")
+        for protocol, other in self.others.items():
+            _check_rows(other, len(names), f"others.{protocol}.")
 
 
-def _task(content: dict[str, Any]) -> TaskRecord:
-    """As older files have it too, where the only fact had a key of its own."""
-    error = content.pop("lora_error", None)
-    return TaskRecord(**({"facts": {"lora_error": error}} if error is not None else {}) | content)
+def _check_rows(own: StreamResults | ProtocolResults, tasks: int, key: str) -> None:
+    """Raise `ValueError` for percentages that are none, or not of so many tasks."""
+    if len(own.accuracy) > tasks:
+        raise ValueError(f"{key}accuracy has {len(own.accuracy)} rows for {tasks} tasks")
+    rows = {f"{key}accuracy[{number}]": row for number, row in enumerate(own.accuracy)}
+    if own.zero_shot:
+        rows[f"{key}zero_shot"] = own.zero_shot
+    for name, row in rows.items():
+        if len(row) != tasks:
+            raise ValueError(f"{name} must hold a number for each of the {tasks} tasks, got {len(row)}")
+        for value in row:
+            if not 0 <= value <= 100:
+                raise ValueError(f"{name} must hold percentages in [0, 100], got {value}")
+
+
+def _as_today(content: Any) -> Any:
+    """As older files have it too, where a task's only fact had a key of its own."""
+    for task in content["tasks"] if isinstance(content, dict) and isinstance(content.get("tasks"), list) else ():
+        if isinstance(task, dict) and (error := task.pop("lora_error", None)) is not None:
+            task.setdefault("facts", {"lora_error": error})
+    return content
 
 
 def task_folder(output: Path, names: list[str], position: int) -> Path:
     """Folder of a task's checkpoint, `task3-greek` for position 2."""
     return output / f"task{position + 1}-{names[position]}"
+
+
+def folder_safe(name: str) -> bool:
+    """Whether a name is a folder's own: letters, digits and a few signs, nothing that leads elsewhere."""
+    return re.fullmatch(r"\w[\w.+-]*", name) is not None

@@ -5,54 +5,58 @@ import gc
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import transformers
 from accelerate import Accelerator
-from datasets import Dataset
+from accelerate.utils import TorchDynamoPlugin
 from huggingface_hub import get_token
 from transformers import CLIPModel, CLIPProcessor
-from transformers.integrations import get_reporting_integration_callbacks
 
 from .adaptation import Adaptation, adaptation_of
 from .config import MulKIConfig, StreamConfig
 from .config.recipes import RECIPE_FILE, write_recipe
-from .data.prompts import tokenize_prompts
+from .data.epochs import check_crops, data_seed
 from .data.tables import ArrayCache
-from .data.tasks import Task, load_reference, load_stream
+from .data.tasks import Reference, Task, load_reference, load_stream
 from .errors import ConfigurationError
 from .evaluation.evaluator import StreamEvaluator
 from .features.prototypes import PROTOTYPES_FILE, save_prototypes
+from .finite import not_finite
 from .hub.fetch import fetch_checkpoint
-from .hub.shareable import shareable
 from .models.loading import load_model, load_processor, save_model
 from .objectives import check_reference, objective_of
 from .report.checkpoint import PICTURES, describe_checkpoint, draw
-from .report.tables import results_table
+from .report.tables import progress_line, results_table
 from .results import StreamResults
-from .runs.folder import RunFolder
+from .runs.checkpoints import check_finished, last_checkpoint
+from .runs.checks import check_selection, check_task
+from .runs.folder import RunFolder, standing
 from .runs.provenance import library_versions, provenance
-from .runs.ranks import on_main_process
-from .runs.records import look_up_licences
+from .runs.ranks import main_process_first, on_main_process
+from .runs.records import look_up_licences, shareable_results
 from .runs.resume import Earlier, find_earlier, start_results
-from .trainer import MulKITrainer, last_checkpoint
+from .runs.trackers import check_trackers, count_on
+from .trainer import MulKITrainer
 
 
 class Stream:
     """Tasks that a CLIP learns one after another, and what is known of them so far.
 
-    Made by [`Stream.open`]; then `begin`, `measure`, `learn` for each position of `remaining`, `close`.
+    Made by [`Stream.open`]; then, inside `begin`, `measure`, `learn` for each position of `remaining`, `close`.
 
     Args:
         stream ([`StreamConfig`]), config ([`MulKIConfig`]): the settings.
         accelerator ([`Accelerator`]): device, precision and ranks.
         processor ([`CLIPProcessor`]): of the model that the stream starts from.
         tasks: in order.
-        reference ([`datasets.Dataset`], *optional*): the reference images.
+        reference ([`Reference`], *optional*): the reference images.
         earlier ([`Earlier`]): what it goes on from.
         results ([`StreamResults`]): the earlier ones, or empty.
         original ([`CLIPModel`]): the model that it starts from; let go when it was measured.
@@ -65,7 +69,7 @@ class Stream:
         accelerator: Accelerator,
         processor: CLIPProcessor,
         tasks: list[Task],
-        reference: Dataset | None,
+        reference: Reference | None,
         earlier: Earlier,
         results: StreamResults,
         original: CLIPModel,
@@ -95,21 +99,28 @@ class Stream:
             raise ConfigurationError(
                 "resume_from_checkpoint: a stream goes on with --resume, which finds the checkpoint"
             )
-        accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=config.use_cpu)
+        check_selection(stream, config)
+        # Trainer's own takes over what the first one was made with.
+        compiling = TorchDynamoPlugin(backend=config.torch_compile_backend, mode=config.torch_compile_mode)
+        accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=config.use_cpu, dynamo_plugin=compiling)
         quieten(config, accelerator.is_main_process)
-        check_trackers(config)
+        check_trackers(config.report_to)
+        check_crops(config, stream.random_resized_crop)
         find = partial(find_earlier, Path(config.output_dir), stream, config.hub_token)
         earlier = on_main_process(accelerator, find, share=True) or Earlier()
         processor = load_processor(stream.model_name_or_path, stream.model_revision)
-        with config.main_process_first(desc="building datasets"):
-            tasks = load_stream(stream)
-            reference = load_reference(stream)
+        tasks, reference = main_process_first(accelerator, lambda: (load_stream(stream), load_reference(stream)))
         for task in tasks:
             check_task(task, processor, config)
         results = start_results(earlier, stream, config, tasks, reference)
         results.provenance = provenance(accelerator, argv, [config.hub_token, get_token()])
         results.versions = library_versions()
         original = load_model(stream.model_name_or_path, stream.model_revision)
+        odd = not_finite(original.named_parameters())
+        if odd is not None:
+            raise ConfigurationError(
+                f"model_name_or_path: {stream.model_name_or_path!r} has weights that are not finite, {odd} is the first"
+            )
         adaptation_of(config).check(original, config, objective)
         accelerator.wait_for_everyone()
         return cls(stream, config, accelerator, processor, tasks, reference, earlier, results, original)
@@ -120,14 +131,25 @@ class Stream:
 
     # The life
 
-    def begin(self) -> None:
-        """Make the folder: cleared when told to overwrite, with the checkpoint from the Hub to go on from."""
-        self.on_main(self._begin)
+    @contextmanager
+    def begin(self) -> Iterator[None]:
+        """Make the folder: cleared when told to overwrite, with the checkpoint from the Hub to go on from.
+
+        Inside the block no other run can write there; whoever interrupts it is told what is safe.
+        """
+        try:
+            self.on_main(self._begin)
+            yield
+        except KeyboardInterrupt as stop:
+            stop.add_note(standing(self.folder.path))
+            raise
+        finally:
+            self.folder.lock.release()
 
     def _begin(self) -> None:
         source = self.earlier.source
         checkpoint = fetch_checkpoint(source, self.config.hub_token) if source else None
-        self.folder.make()
+        self.folder.take(self.earlier.found)
         if self.stream.overwrite:
             self.folder.clear()
         if source is not None and checkpoint is not None:
@@ -162,24 +184,29 @@ class Stream:
             self.arguments(position),
             task,
             self.processor,
-            reference_dataset=self.reference,
+            reference_dataset=self.reference.images if self.reference else None,
             random_resized_crop=self.stream.random_resized_crop,
             cache_dir=self.folder.cache,
         )
+        count_on(trainer, sum(task.steps or 0 for task in self.results.tasks[:position]))
         trainer.train(resume_from_checkpoint=self.checkpoint(position))
         with self.folder.writing(self.results.names, position) as folder:
             if self.accelerator.is_main_process:
                 adaptation.save(folder, self.results.base.name, self.results.base.revision)
             model = adaptation.finish()
             rows = self.evaluate(model, position + 1, f"{task.name}: evaluation on every task")
-            prototypes = trainer.features.prototypes(model)
+            # One more pass over the training images, for methods that have a use for it.
+            prototypes = trainer.features.prototypes(model) if trainer.objective.needs_prototypes() else None
             facts = adaptation.facts()
-            self.results.add(rows, time.monotonic() - began, facts, adaptation.note(self.config, facts))
+            note, steps = adaptation.note(self.config, facts), trainer.state.global_step
+            self.results.add(rows, time.monotonic() - began, facts, note, steps)
             if self.accelerator.is_main_process:
                 save_model(folder, model, self.processor)
-                save_prototypes(prototypes, folder / PROTOTYPES_FILE)
-                write_recipe(shareable(self.results.config), folder / RECIPE_FILE)
-                describe_checkpoint(folder, self.results)
+                if prototypes is not None:
+                    save_prototypes(prototypes, folder / PROTOTYPES_FILE)
+                shared = shareable_results(self.results)
+                write_recipe(shared.config, folder / RECIPE_FILE)
+                describe_checkpoint(folder, shared)
         folder = self.folder.task(self.results.names, position)
         if self.accelerator.is_main_process:
             self.save(pictures_of=folder)
@@ -191,7 +218,7 @@ class Stream:
         return folder
 
     def close(self) -> None:
-        """Clear up and print the results."""
+        """Clear up and print the results; the folder is held until the end of `begin`'s block."""
         if self.accelerator.is_main_process:
             self.folder.finish()
         self.accelerator.print(
@@ -212,12 +239,15 @@ class Stream:
     def adaptation(self, position: int) -> Adaptation:
         """What is trained in the task, from the folder of the task before."""
         before = self.folder.task(self.results.names, position - 1) if position else None
+        if before is not None:
+            check_finished(before, self.results.artefact.folder if self.results.artefact else None)
         return adaptation_of(self.config).start(self.load, self.config, before)
 
     def load(self, folder: Path | None = None) -> CLIPModel:
         """The model of a task's folder or, without one, the model that the stream starts from."""
         if folder is not None:
-            return load_model(folder)
+            # From the disk alone: `out/task1-pets` could be a name on the Hub, too.
+            return load_model(folder.absolute())
         return load_model(self.stream.model_name_or_path, self.stream.model_revision)
 
     def arguments(self, position: int) -> MulKIConfig:
@@ -225,11 +255,16 @@ class Stream:
         arguments = copy.copy(self.config)
         arguments.output_dir = str(self.folder.training(self.results.names, position))
         arguments.push_to_hub = False
+        # Trainer writes into it what a second one refuses to find there.
+        arguments.accelerator_config = copy.deepcopy(self.config.accelerator_config)
+        # Orders, pairings and crops of its own: tasks of a size would see the same ones.
+        seeds = np.random.SeedSequence((data_seed(self.config), position))
+        arguments.data_seed = int(seeds.generate_state(1)[0])
         return arguments
 
     def checkpoint(self, position: int) -> str | None:
         """Trainer's checkpoint to go on from inside the task, if there is one and we were told to resume."""
-        return last_checkpoint(str(self.folder.training(self.results.names, position))) if self.stream.resume else None
+        return last_checkpoint(self.folder.training(self.results.names, position)) if self.stream.resume else None
 
     def evaluate(self, model: CLIPModel, learned: int, description: str) -> dict[str, list[float]]:
         """Accuracy in percent on every task, by protocol."""
@@ -260,40 +295,3 @@ def quieten(config: MulKIConfig, main_process: bool) -> None:
         transformers.logging.disable_progress_bar()
     if not main_process:
         logging.getLogger("mulki_hf").setLevel(logging.ERROR)
-
-
-def check_trackers(config: MulKIConfig) -> None:
-    """Refuse a `report_to` whose package is missing, which the Trainer would find out after the first evaluation."""
-    for callback in get_reporting_integration_callbacks(config.report_to):
-        try:
-            callback()
-        except (RuntimeError, ImportError) as error:
-            raise ConfigurationError(f"report_to {config.report_to}: {error}") from error
-
-
-def check_task(task: Task, processor: CLIPProcessor, config: MulKIConfig) -> None:
-    """Refuse a task whose prompts are too long, or that is too small for a single step."""
-    try:
-        tokenize_prompts(processor.tokenizer, task.class_names, task.templates)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"task {task.name!r}: {error}") from error
-    batch = config.train_batch_size * config.world_size
-    if config.dataloader_drop_last and len(task.train) < batch:
-        raise ConfigurationError(
-            f"task {task.name!r}: {len(task.train)} training images are less than a batch of {batch}, and "
-            "dataloader_drop_last drops the rest"
-        )
-
-
-def progress_line(results: StreamResults, position: int) -> str:
-    """One line about the task just finished."""
-    row, zero_shot = results.accuracy[position], results.zero_shot
-    line = f"task {position + 1}/{len(row)} {results.names[position]}: {row[position]:.1f} % "
-    line += f"(zero-shot {zero_shot[position]:.1f} %)"
-    if position:
-        line += f"; earlier tasks {sum(row[:position]) / position:.1f} %"
-    rest = len(row) - position - 1
-    if rest:
-        ahead = sum(row[position + 1 :]) / rest
-        line += f"; not yet learned {ahead:.1f} % (zero-shot {sum(zero_shot[position + 1 :]) / rest:.1f} %)"
-    return line

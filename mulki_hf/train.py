@@ -1,25 +1,48 @@
 """Train a CLIP on a stream of tasks: `accelerate launch -m mulki_hf.train --config quickstart`."""
 
+import os
 import sys
+from typing import TYPE_CHECKING
 
-from .config import MulKIConfig, StreamConfig
-from .config.parser import parse
-from .errors import ConfigurationError, PushError
-from .publish import Publisher
-from .results import StreamResults
-from .stream import Stream
+from .errors import ConfigurationError, PushError, TrainingError
+from .help import help_text
+from .runs.stopping import STATUSES, leave, stoppable
+
+
+# What takes seconds to import is imported when it is needed: help does without, and a refusal without half of it.
+if TYPE_CHECKING:
+    from .config import MulKIConfig, StreamConfig
+    from .results import StreamResults
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command: what a person can mend, and pushes left pending, end with one line on stderr and status 1."""
+    """The command: what a person can mend, and pushes left pending, end with one line on stderr and status 1.
+
+    So does Ctrl-C, with status 130, and SIGTERM, with 143: the line says what is safe and how to go on.
+    """
     argv = sys.argv[1:] if argv is None else argv
     try:
-        run(*parse(argv), argv)
-    except (ConfigurationError, PushError) as error:
+        with stoppable():
+            if "-h" in argv or "--help" in argv:
+                print(help_text(), end="")
+                sys.exit(0)
+            from .config.parser import parse
+
+            stream, config = parse(argv)
+            from .runs.disk import disk_faults
+
+            with disk_faults(str(config.output_dir)):
+                run(stream, config, argv)
+    except KeyboardInterrupt as stop:
+        if os.environ.get("RANK", "0") == "0":
+            safe = getattr(stop, "__notes__", ["nothing was written yet; start again"])
+            print(f"stopped: {safe[-1]}", file=sys.stderr)
+        sys.exit(getattr(stop, "status", STATUSES[0]))
+    except (ConfigurationError, PushError, TrainingError) as error:
         sys.exit(f"error: {error}")
 
 
-def run(stream: StreamConfig, config: MulKIConfig, argv: list[str] | None = None) -> StreamResults:
+def run(stream: "StreamConfig", config: "MulKIConfig", argv: list[str] | None = None) -> "StreamResults":
     """Learn the stream's tasks one after another, evaluating on all of them after each.
 
     Args:
@@ -32,12 +55,16 @@ def run(stream: StreamConfig, config: MulKIConfig, argv: list[str] | None = None
 
     Raises:
         ConfigurationError: before any training, if something the user gave can't be used.
+        TrainingError: a loss or a weight is not finite; finished tasks stay.
         PushError: after all of it, on the main process, if checkpoints did not reach the Hub.
     """
+    from .publish import Publisher
+    from .stream import Stream
+
     life = Stream.open(stream, config, argv)  # everything is checked, nothing is written
     publisher = Publisher.open(life)  # asks the Hub; idle without push_to_hub, and on other ranks
-    life.begin()
-    with publisher:  # on the way out: waits, says what arrived and what is pending
+    # On the way out the publisher waits, says what arrived and what is pending; then the folder is free for other runs.
+    with life.begin(), publisher:
         publisher.send_earlier()
         life.measure()
         for position in life.remaining():
@@ -49,4 +76,9 @@ def run(stream: StreamConfig, config: MulKIConfig, argv: list[str] | None = None
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SystemExit as end:
+        if end.code in STATUSES:
+            leave(end.code)
+        raise

@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -14,23 +16,24 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalPrediction, TrainOutput
 
 from .adaptation import Adaptation, adapt
-from .adaptation.averaging import AveragingCallback
+from .adaptation.connections import Connections
 from .adaptation.towers import trains
 from .config import MulKIConfig
+from .data.epochs import EpochCallback
 from .data.images import image_transform
-from .data.reference import PairingCallback
 from .data.tables import ArrayCache
 from .data.tasks import Task
 from .errors import ConfigurationError
 from .features.task_features import TaskFeatures, rows_of
-from .models.encoding import chunked_text_tower, class_features
+from .finite import FiniteWatch
+from .metrics import accuracy
+from .models.encoding import TrainedText
 from .objectives import FeatureBatch, check_reference, objective_of
 from .objectives.base import UNFILLED, class_logits, task_loss
-
-
-def accuracy(prediction: EvalPrediction) -> dict[str, float]:
-    """`compute_metrics` of the Trainer: share of correct predictions, in percent."""
-    return {"accuracy": 100.0 * float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
+from .report.model_card import card_of_task
+from .results import StreamResults
+from .runs.checkpoints import chosen_checkpoint
+from .runs.one_task import describe_task
 
 
 class MulKITrainer(Trainer):
@@ -52,6 +55,8 @@ class MulKITrainer(Trainer):
             is there only while it is needed.
         previous_model ([`CLIPModel`] or a function that loads it, *optional*): teacher P, the student after the
             previous task. Default: teacher O.
+        eval_dataset ([`datasets.Dataset`] or dict of them, *optional*): as `Trainer` takes it; columns `image` and
+            `label`. Default: the task's evaluation data.
         reference_dataset ([`datasets.Dataset`], *optional*): column `image`; for methods that need it, refused by
             the others.
         random_resized_crop (`float`, *optional*): train on random crops of at least this share of the image's area.
@@ -61,7 +66,8 @@ class MulKITrainer(Trainer):
         kwargs: passed on to `Trainer` (callbacks, optimizers, ...).
 
     Raises:
-        ConfigurationError: the model is not a CLIP, or reference data are missing or not wanted.
+        ConfigurationError: the model is not a CLIP, reference data are missing or not wanted, or an argument of
+            `Trainer` contradicts task or method.
 
     Example:
 
@@ -81,6 +87,7 @@ class MulKITrainer(Trainer):
         processing_class: CLIPProcessor,
         original_model: CLIPModel | Callable[[], CLIPModel] | None = None,
         previous_model: CLIPModel | Callable[[], CLIPModel] | None = None,
+        eval_dataset: Dataset | dict[str, Dataset] | None = None,
         reference_dataset: Dataset | None = None,
         random_resized_crop: float | None = None,
         cache_dir: str | Path | None = None,
@@ -91,21 +98,24 @@ class MulKITrainer(Trainer):
         self.objective = objective_of(args)
         check_reference(args.method, self.objective, reference_dataset is not None)
         self.adaptation = adapt(model, args, original_model, previous_model)
-        self.adaptation.can_connect(self.objective)
+        self.connections = Connections(self.adaptation, self.objective, args)
         student = self.adaptation.student
-        transform = image_transform(processing_class.image_processor)
+        self.processing_class = processing_class
+        for name, why in {"train_dataset": "the task brings it", "compute_loss_func": "the method is the loss"}.items():
+            if kwargs.get(name) is not None:
+                raise ConfigurationError(f"{name} can't be given: {why}")
         super().__init__(
             model=student,
             args=args,
             # `train` puts the samples with all that belongs to them in its place.
-            train_dataset=task.train.with_transform(transform),
-            eval_dataset=task.evaluation.with_transform(transform),
+            train_dataset=self._transformed(task.train),
+            eval_dataset=self._transformed(task.evaluation if eval_dataset is None else eval_dataset),
             processing_class=processing_class,
             compute_metrics=compute_metrics,
             **kwargs,
         )
-        # For the card of a user who calls `push_to_hub`; a stream writes its own.
-        student.add_model_tags(["clip", "continual-learning", "mulki-hf", args.method])
+        if "inputs" in args.include_for_metrics:
+            student.main_input_name = "pixel_values"  # CLIP names its texts, which no batch holds
         # CLIPModel.forward has no `labels`; Trainer concludes that evaluation has no loss.
         self.can_return_loss = True
         self.label_names = ["labels"]
@@ -116,13 +126,12 @@ class MulKITrainer(Trainer):
         data = (args, reference_dataset, random_resized_crop)
         self.features = TaskFeatures(task, *asked, processing_class, cache, *data)
         self.trains_text = trains(student, "text")
+        self.trained_text = TrainedText(self.accelerator, len(task.class_names), args.text_chunk)
         self.logit_scale = student.logit_scale.exp().item()
-        self.weight_average = self.adaptation.running_average(self.objective.average_every, args)
-        if self.weight_average is not None:
-            self.add_callback(AveragingCallback(self.weight_average))
-        if reference_dataset is not None:
-            self.add_callback(PairingCallback())
-        self._start: dict[str, Tensor] = {}
+        for callback in (*self.connections.callbacks(), EpochCallback(), self.trained_text):
+            self.add_callback(callback)
+        self.watch = FiniteWatch(task.name)
+        self._described: StreamResults | None = None
         # Sums of the loss parts since the last log and, without a name, of how many batches.
         self._parts: Counter = Counter()
 
@@ -132,17 +141,25 @@ class MulKITrainer(Trainer):
         """Sum of the objective's parts; in evaluation the task loss alone, which every method shares."""
         features = self.student_features(model, inputs)
         if model.training:
-            parts = self.objective(features)
-            if self.objective.anchor:
-                parts["anchor"] = self.objective.anchor * self.adaptation.drift(self._start)
+            share = self._share(len(features.image), num_items_in_batch)
+            parts = self.objective(features) | self.connections.anchor()
+            parts = {name: share * value for name, value in parts.items()}
             # On the device until the Trainer logs, so that no step waits for them.
             self._parts.update({name: value.detach() for name, value in parts.items()} | {"": 1})
             loss = sum(parts.values())
+            self.watch.see(self.state.global_step + 1, loss.detach(), inputs["row"])
         else:
             loss = task_loss(features)
         if not return_outputs:
             return loss
         return loss, {"loss": loss, "logits": class_logits(features.image, features.text, self.logit_scale)}
+
+    def _share(self, images: int, num_items_in_batch: Tensor | None) -> Tensor | float:
+        """The weight of a micro-batch in its step, one if all are of a size; Trainer divides by how many there are."""
+        if num_items_in_batch is None:
+            return 1.0
+        ranks = self.args.world_size if self.args.average_tokens_across_devices else 1
+        return images * ranks * self.current_gradient_accumulation_steps / num_items_in_batch
 
     def student_features(self, model: nn.Module, inputs: dict[str, Tensor]) -> FeatureBatch:
         """The batch as the objective reads it: what the student says of it and, in training, what the teachers say."""
@@ -151,14 +168,16 @@ class MulKITrainer(Trainer):
             images.append(rows_of(inputs, "reference_pixel_values"))
         # Class features that no step changes are there already; forward still wants a text, and gets a short one.
         text, prompts = self.features.text, self.features.prompts
-        if text is not None:
+        if text is not None or self.trained_text.kept(model.training):
             prompts = {name: ids[:1] for name, ids in prompts.items()}
         # One call through the wrapped model: DDP synchronises only the gradients of its own forward.
         pixel_values = torch.cat(images) if len(images) > 1 else images[0]
         outputs = model(pixel_values=pixel_values, **prompts)
-        image, *reference = outputs.image_embeds.float().split([len(part) for part in images])
+        # Forward normalises in the precision of autocast, which leaves lengths of 0.99 and 1.01.
+        embeds = F.normalize(outputs.image_embeds.float(), dim=-1)
+        image, *reference = embeds.split([len(part) for part in images])
         if text is None:
-            text = class_features(outputs.text_embeds.float(), len(self.task.class_names))
+            text = self.trained_text.features(outputs, model.training)
         return FeatureBatch(
             labels=inputs.get("labels"),
             logit_scale=self.logit_scale,
@@ -179,14 +198,17 @@ class MulKITrainer(Trainer):
         return super().get_test_dataloader(self._transformed(test_dataset))
 
     def _transformed(self, rows: Any) -> Any:
-        """Rows that no transform has been given yet, with that of the model's processor."""
+        """Rows that no transform has been given yet, with that of the model's processor; of a dict, each."""
+        if isinstance(rows, dict):
+            return {name: self._transformed(part) for name, part in rows.items()}
         if isinstance(rows, Dataset) and "image" in rows.column_names and rows.format["type"] != "custom":
             return rows.with_transform(image_transform(self.processing_class.image_processor))
         return rows
 
     def evaluation_loop(self, *args, **kwargs):
-        """`Trainer.evaluation_loop`, with the classes encoded once."""
-        with self.features.hold_text(self.model):
+        """`Trainer.evaluation_loop`, with the classes encoded once; while training, of what it would return now."""
+        returned = self.connections.as_returned(self.state.global_step) if self.is_in_train else nullcontext()
+        with returned, self.features.hold_text(self.model):
             return super().evaluation_loop(*args, **kwargs)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
@@ -206,7 +228,23 @@ class MulKITrainer(Trainer):
             means = self.accelerator.reduce(torch.stack([*self._parts.values()]) / batches, reduction="mean")
             logs |= {f"loss_{name}": value for name, value in zip(self._parts, means.tolist(), strict=True)}
             self._parts.clear()
+            self.watch.check_logs(logs, self.state.global_step, self.accelerator.scaler is not None)
         super().log(logs, start_time)
+
+    # A task that was learned by itself; a stream writes its own cards
+
+    def push_to_hub(self, *args, **kwargs):
+        """`Trainer.push_to_hub`, with a card that says what was learned, and how the model it started from compares."""
+        self._described = describe_task(self)
+        return super().push_to_hub(*args, **kwargs)
+
+    def create_model_card(self, *args, **kwargs) -> None:
+        """Write that card, `README.md` in the output folder; arguments as `Trainer` takes them have no effect."""
+        results, self._described = self._described or describe_task(self), None
+        if self.is_world_process_zero():
+            folder = Path(self.args.output_dir)
+            card = card_of_task(results, folder.absolute().name, self.hub_model_id)
+            (folder / "README.md").write_text(card, encoding="utf-8")
 
     # The task: what comes before the first step and after the last, and checkpoints
 
@@ -214,35 +252,28 @@ class MulKITrainer(Trainer):
         """`Trainer.train`, with the teachers' part before it and stage 4 after it.
 
         Raises:
-            ConfigurationError: there is no complete checkpoint to resume from.
+            ConfigurationError: there is no complete checkpoint to resume from, or it is damaged.
         """
-        checkpoint = resume_from_checkpoint
-        if checkpoint is True:
-            # Trainer would also take one whose writing was interrupted.
-            checkpoint = last_checkpoint(self.args.output_dir)
-        if resume_from_checkpoint and not (checkpoint and (Path(checkpoint) / TRAINER_STATE_NAME).is_file()):
-            folder = checkpoint or self.args.output_dir
-            raise ConfigurationError(f"no complete checkpoint in {folder}: leave resume_from_checkpoint")
+        checkpoint = chosen_checkpoint(resume_from_checkpoint, self.args.output_dir)
         self.features.prepare()
         self.train_dataset = self.features.training_samples()
         self._parts.clear()
-        if self.weight_average is not None:
-            self.weight_average.start()
-        if self.objective.anchor:
-            self._start = {name: value.detach().clone() for name, value in self.adaptation.weights()}
+        self.connections.begin()
         state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME)) if checkpoint else None
         if state is not None and state.global_step >= self._steps():
             # Trainer looks at its limit only after a step, and would take one too many.
             self.state = state
             self._load_from_checkpoint(checkpoint)
+            if self.args.load_best_model_at_end and state.best_model_checkpoint is not None:
+                self._load_best_model()
             output = TrainOutput(state.global_step, 0.0, {})
         else:
-            # A trained text tower reads in chunks, a frozen one has read the classes once and for all.
-            hold, chunk = self.features.hold_text, self.args.text_chunk
-            with chunked_text_tower(self.model.text_model, chunk) if self.trains_text else hold(self.model):
+            # A trained text tower reads the classes once a step, a frozen one once and for all.
+            trained, frozen = self.trained_text.trains, self.features.hold_text
+            with trained(self.model.text_model) if self.trains_text else frozen(self.model):
                 output = super().train(resume_from_checkpoint=checkpoint, **kwargs)
+        self._check_weights()
         self.make_connections()
-        self._start = {}
         return output
 
     def _steps(self) -> int:
@@ -252,29 +283,18 @@ class MulKITrainer(Trainer):
 
     def make_connections(self) -> None:
         """The objective's stage 4: the running average becomes the student, then merges with a teacher's weights."""
-        average = self.weight_average
-        if average is not None or self.objective.merge:
-            teacher, alpha = self.objective.merge or (None, 0.0)
-            self.adaptation.connect(None if average is None else average.average, teacher, alpha)
-        if average is not None:
-            average.clear()
+        self.connections.connect(self.state.global_step)
+
+    def _check_weights(self) -> None:
+        trained = ((name, value) for name, value in self.model.named_parameters() if value.requires_grad)
+        self.watch.check_weights(trained, self.state.global_step)
 
     def _save_checkpoint(self, model, trial):
+        self._check_weights()
         # Written first: a checkpoint counts as complete once it has the trainer state, which Trainer writes last.
-        if self.weight_average is not None and self.args.should_save:
-            self.weight_average.save(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+        self.connections.save(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
         super()._save_checkpoint(model, trial)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        if self.weight_average is not None:
-            self.weight_average.load(resume_from_checkpoint)
-
-
-def last_checkpoint(folder: str) -> str | None:
-    """The newest complete Trainer checkpoint; one whose writing was interrupted has no trainer state yet."""
-    complete = sorted(
-        (int(path.parent.name.rpartition("-")[2]), str(path.parent))
-        for path in Path(folder).glob(f"checkpoint-*/{TRAINER_STATE_NAME}")
-    )
-    return complete[-1][1] if complete else None
+        self.connections.load(resume_from_checkpoint)

@@ -12,10 +12,10 @@ import mulki_hf.train
 
 PACKAGE = Path(mulki_hf.__file__).parent
 FLOORS = [
-    {"errors", "metrics", "resources", "results", "objectives", "embedded"},
+    {"errors", "fields", "finite", "strict_yaml", "metrics", "resources", "results", "objectives", "embedded"},
     {"data", "models", "adaptation", "hub", "continual_metric"},
     {"config", "features", "evaluation", "report"},
-    {"trainer", "runs"},
+    {"trainer", "runs", "help"},
     {"stream", "publish", "__init__"},
     {"train", "push"},
 ]

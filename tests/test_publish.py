@@ -296,7 +296,8 @@ def test_a_tuners_adapter_goes_there_and_back(tmp_path):
             base, source = CLIPModel.from_pretrained("tiny-clip"), "org/mulki-task1-adapter"
             adapted, merged = PeftModel.from_pretrained(base, source), CLIPModel.from_pretrained("org/mulki-task1")
             torch.testing.assert_close(both_towers(adapted.eval()), both_towers(merged.eval()), rtol=0, atol=1e-5)
-            main(["--resume_from_hub", "org/mulki-task1", "--output_dir", "further", "--use_cpu", "true"])
+            options = ["--output_dir", "further", "--use_cpu", "true", "--data_root", "."]
+            main(["--resume_from_hub", "org/mulki-task1", *options])
         kinds = ("", "-adapter")
         assert sorted(stream.hub.repositories) == [f"org/mulki-task{n}{kind}" for n in (1, 2) for kind in kinds]
         card = stream.hub.files("org/mulki-task2-adapter")["README.md"].decode()

@@ -1,6 +1,8 @@
 """What `results.json` holds, written and read again."""
 
 import json
+import shutil
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -8,7 +10,7 @@ from support.results import ROWS, empty_results, make_results
 
 from mulki_hf.errors import ConfigurationError
 from mulki_hf.metrics import continual_metrics
-from mulki_hf.results import StreamResults
+from mulki_hf.results import ArtefactRecord, StreamResults
 
 
 class TestFile:
@@ -45,6 +47,76 @@ class TestFile:
         (tmp_path / "results.json").write_bytes(text.encode("utf-8", "surrogateescape"))
         with pytest.raises(ConfigurationError, match="can't read results from .*results.json"):
             StreamResults.load(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("key", "value", "message"),
+        [
+            ("accuracy", "high", "accuracy must be a list, got 'high'"),
+            ("accuracy", [["1", 2]], r"accuracy\[0\]\[0\] must be a number, got '1'"),
+            ("accuracy", [[None, 2]], r"accuracy\[0\]\[0\] must be a number, got nothing"),
+            ("accuracy", [[float("nan"), 2]], r"accuracy\[0\]\[0\] must be a finite number, got nan"),
+            ("accuracy", [[float("inf"), 2]], r"accuracy\[0\]\[0\] must be a finite number, got inf"),
+            ("accuracy", [[True, 2]], r"accuracy\[0\]\[0\] must be a number, got True"),
+            ("accuracy", [[50, 101]], r"accuracy\[0\] must hold percentages in \[0, 100\], got 101"),
+            ("accuracy", [[50]], r"accuracy\[0\] must hold a number for each of the 2 tasks, got 1"),
+            ("accuracy", [[50, 50]] * 3, "accuracy has 3 rows for 2 tasks"),
+            ("accuracy", [50, 50], r"accuracy\[0\] must be a list, got 50"),
+            ("zero_shot", [], "zero_shot is empty, but accuracy has 1 rows"),
+            ("zero_shot", [1, 2, 3], "zero_shot must hold a number for each of the 2 tasks, got 3"),
+            ("metrics", {"avg": "x"}, "metrics.avg must be a number, got 'x'"),
+            ("config", [], r"config must be a mapping, got \[\]"),
+            ("config", {"method": "snd"}, "method is 'mulki', but config.method 'snd'"),
+            ("config", {"protocol": "cil"}, "protocol is 'til', but config.protocol 'cil'"),
+            ("method", 5, "method must be a string, got 5"),
+            ("tasks", {}, "tasks must be a list, got {}"),
+            ("tasks", [], r"tasks must be at least one, with names of their own, got \[\]"),
+            ("base", "clip", "base must be a mapping, got 'clip'"),
+            ("base", {}, "base.name is missing"),
+            ("others", {"cil": {"accuracy": [[1]]}}, r"others.cil.accuracy\[0\] must hold a number for each of the 2"),
+            ("accuracies", [], "unknown key 'accuracies'; did you mean 'accuracy'"),
+            ("artefact", {"folder": "../x"}, "artefact.suffix is missing"),
+        ],
+    )
+    def test_edited_by_hand(self, tmp_path, key, value, message):
+        make_results(1).save(tmp_path)
+        path = tmp_path / "results.json"
+        path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {key: value}))
+        with pytest.raises(ConfigurationError, match=f"can't read results from .*results.json: {message}"):
+            StreamResults.load(tmp_path)
+
+    @pytest.mark.parametrize("number", ["1e400", "NaN", "-Infinity"])
+    def test_numbers_that_json_does_not_have(self, tmp_path, number):
+        make_results(1).save(tmp_path)
+        path = tmp_path / "results.json"
+        path.write_text(path.read_text("utf-8").replace("80.25", number), "utf-8")
+        with pytest.raises(ConfigurationError, match=r"results.json: accuracy\[0\]\[0\] must be a finite number"):
+            StreamResults.load(tmp_path)
+
+    @pytest.mark.parametrize("name", ["../x", "a/b", "/x", "..", "", "a\0"])
+    def test_names_that_lead_out_of_the_folder(self, tmp_path, name):
+        results = make_results(1)
+        results.tasks[0].name = name
+        results.save(tmp_path)
+        with pytest.raises(ConfigurationError, match="tasks: a task's name must be a folder's own"):
+            StreamResults.load(tmp_path)
+        results = make_results(1)
+        results.artefact = ArtefactRecord(name, "adapter", "kind", "trained", "details", "tag")
+        results.save(tmp_path)
+        with pytest.raises(ConfigurationError, match="artefact: folder and suffix must be names"):
+            StreamResults.load(tmp_path)
+
+    def test_what_older_versions_wrote(self, tmp_path):
+        older = Path(__file__).parent / "report/results_of_0_1.json"
+        shutil.copyfile(older, tmp_path / "results.json")
+        assert StreamResults.load(tmp_path).finished == 5
+        make_results(1).save(tmp_path)
+        path = tmp_path / "results.json"
+        content = json.loads(path.read_text("utf-8"))
+        for task in content["tasks"]:
+            del task["facts"]
+            task["lora_error"] = 0.25
+        path.write_text(json.dumps(content))
+        assert StreamResults.load(tmp_path).tasks[0].facts == {"lora_error": 0.25}
 
     def test_missing_file(self, tmp_path):
         with pytest.raises(ConfigurationError, match="can't read results"):

@@ -6,13 +6,16 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
+from support.launch import refused
 from support.tiny import COLOURS, rows
 from transformers import AutoProcessor, CLIPModel, CLIPProcessor, pipeline
 
 from mulki_hf import StreamEvaluator, load_stream
 from mulki_hf.config.parser import parse
+from mulki_hf.features.task_features import TaskFeatures
 from mulki_hf.models.loading import load_model, load_processor
 from mulki_hf.train import main
 
@@ -91,9 +94,56 @@ class TestRun:
                 "reference_data_files": str(tasks_files / "shapes-train.parquet"),
             }
         main(["--config", str(stream_yaml(**overrides))])
-        assert json.loads((tmp_path / "out/results.json").read_text())["method"] == method
+        results = json.loads((tmp_path / "out/results.json").read_text())
+        assert results["method"] == method
+        # They have no use for prototypes: the training images are not encoded for them.
+        assert not results["about"]["prototypes"] and not list((tmp_path / "out").rglob("prototypes.safetensors"))
+
+    def test_compiled(self, stream_yaml, monkeypatch):
+        """The stream's own accelerator comes first, and Trainer's shares its state."""
+        compiled = []
+        compile_ = torch.compile
+
+        def noted(model, *args, **kwargs):
+            compiled.append(kwargs["backend"])
+            return compile_(model, *args, **kwargs)
+
+        monkeypatch.setattr(torch, "compile", noted)
+        AcceleratorState._reset_state()
+        config = stream_yaml(torch_compile=True, torch_compile_backend="aot_eager", max_steps=2)
+        try:
+            main(["--config", str(config)])
+        finally:
+            AcceleratorState._reset_state()
+        assert compiled == ["aot_eager"] * 2
+
+    def test_tasks_of_a_size_see_orders_and_reference_images_of_their_own(self, stream_yaml, tasks_files, monkeypatch):
+        drawn = []
+        training_samples = TaskFeatures.training_samples
+
+        def noted(self):
+            samples = training_samples(self)
+            drawn.append((samples.pairing, self.args.data_seed))
+            return samples
+
+        monkeypatch.setattr(TaskFeatures, "training_samples", noted)
+        files = {split: str(tasks_files / f"shapes-{split}.parquet") for split in ("train", "test")}
+        tasks = [{"name": name, "dataset": "parquet", "data_files": files} for name in ("one", "two", "three")]
+        reference = {"reference_dataset": "parquet", "reference_data_files": str(tasks_files / "colours-train.parquet")}
+        main(["--config", str(stream_yaml(tasks=tasks, method="snd", max_steps=1, **reference))])
+        again = [pairing for pairing, _ in drawn]
+        assert len({seed for _, seed in drawn}) == 3
+        assert not any((again[a] == again[b]).all() for a, b in ((0, 1), (0, 2), (1, 2)))
 
     def test_tensorboard_logs_stay(self, stream_yaml, tmp_path):
         main(["--config", str(stream_yaml(report_to="tensorboard", logging_steps=1))])
-        assert list((tmp_path / "out/runs/task1-colours").rglob("events.out.tfevents*"))
+        assert list((tmp_path / "out/runs").glob("events.out.tfevents*"))
         assert not (tmp_path / "out/unfinished").exists()
+
+
+def test_a_starting_model_that_is_not_finite_is_refused(stream_yaml, tiny_folder, tmp_path):
+    model = load_model(tiny_folder)
+    with torch.no_grad():
+        model.visual_projection.weight[0, 0] = float("nan")
+    model.save_pretrained(tiny_folder)
+    refused(stream_yaml(), tmp_path, "model_name_or_path: .*tiny-clip' has weights that are not finite, visual_proj")

@@ -5,8 +5,10 @@ import copy
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from huggingface_hub.utils import filter_repo_objects
-from support.tiny import rows, tiny_model, tiny_task
+from support.hub import connected
+from support.tiny import COLOURS, rows, tiny_model, tiny_task
 from support.training import losses, trainer_of
 from transformers import BertConfig, BertModel, CLIPModel, TrainerCallback
 
@@ -14,6 +16,11 @@ from mulki_hf import ConfigurationError, MulKITrainer
 from mulki_hf.adaptation.full import snapshot
 from mulki_hf.adaptation.towers import TOWERS
 from mulki_hf.models.loading import save_model
+
+
+# The change of the weights is the gradient.
+ONE_STEP = {"max_steps": 1, "optim": "sgd", "learning_rate": 1.0, "lr_scheduler_type": "constant", "connecting": False}
+ONE_STEP |= {"max_grad_norm": 1e9}
 
 
 class StopAt(TrainerCallback):
@@ -86,17 +93,17 @@ class TestTraining:
             args = make_args(average_every=1, average_on_disk=on_disk)
             trainer = make_trainer(args, processor, previous_model=tiny_model(1))
             there = []
-            average = trainer.weight_average
+            average = trainer.connections.average
             step = average.step
 
             def look(global_step, step=step, there=there):
                 step(global_step)
-                there.append(len(list((tmp_path / "trainer").glob("_weight_average-0/*.npy"))))
+                there.append(len(list((tmp_path / "trainer").glob("_weight_average/*.npy"))))
 
             average.step = look
             trainer.train()
             assert all(bool(count) == on_disk for count in there) and len(there) == 4
-            assert not (tmp_path / "trainer/_weight_average-0").exists()
+            assert not (tmp_path / "trainer/_weight_average").exists()
             states.append(trainer.model.state_dict())
         assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
@@ -130,6 +137,18 @@ class TestTraining:
         with pytest.raises(ConfigurationError, match="no complete checkpoint in .*(trainer|elsewhere)"):
             make_trainer(make_args(), processor).train(resume_from_checkpoint=where)
 
+    def test_a_damaged_checkpoint_is_named(self, make_args, processor, tmp_path):
+        make_trainer(make_args(save_strategy="steps", save_steps=2), processor).train()
+        file = tmp_path / "trainer/checkpoint-4/optimizer.pt"
+        file.write_bytes(file.read_bytes()[:1000])
+        with pytest.raises(ConfigurationError, match=f"resume_from_checkpoint: {file} is damaged"):
+            make_trainer(make_args(max_steps=6), processor).train(resume_from_checkpoint=str(file.parent))
+        # A copy that somebody made is no step.
+        file.parent.rename(file.parent.with_name("checkpoint-old"))
+        trainer = make_trainer(make_args(max_steps=5), processor)
+        trainer.train(resume_from_checkpoint=True)
+        assert trainer.state.global_step == 5
+
     def test_reference_pairing_after_a_resume_in_the_second_epoch(self, make_args, processor, tmp_path):
         states = []
         for stop in (None, 6):
@@ -159,6 +178,69 @@ class TestTraining:
         unlabelled = trainer.predict(task.evaluation.select_columns("image"))
         assert np.array_equal(unlabelled.predictions, predicted.predictions)
 
+    def test_evaluates_on_data_of_ones_own(self, make_args, processor):
+        """As Trainer takes it: one set, or several by name."""
+        task = tiny_task()
+        own, expected = tiny_task(per_class=2, seed=5).train, {}
+        for name, given in {"own": own, "task": None}.items():
+            trainer = make_trainer(make_args(), processor, eval_dataset=given)
+            expected[f"eval_{name}_loss"] = trainer.evaluate()["eval_loss"]
+        args = make_args(eval_strategy="steps", eval_steps=2, learning_rate=0.0, connecting=False)
+        trainer = make_trainer(args, processor, eval_dataset={"own": own, "task": task.evaluation})
+        assert len(set(expected.values())) == 2 and expected.items() <= trainer.evaluate().items()
+        trainer.train()
+        logged = trainer.state.log_history
+        assert {name: pytest.approx(value) for name, value in expected.items()} == {
+            name: next(entry[name] for entry in reversed(logged) if name in entry) for name in expected
+        }
+
+    @pytest.mark.parametrize("name", ["train_dataset", "compute_loss_func"])
+    def test_what_task_and_method_bring_can_not_be_given(self, make_args, processor, name):
+        with pytest.raises(ConfigurationError, match=f"{name} can't be given: the (task|method)"):
+            make_trainer(make_args(), processor, **{name: tiny_task().train})
+
+    def test_predictions_in_a_list_of_batches(self, make_args, processor):
+        expected = make_trainer(make_args(), processor).evaluate()["eval_accuracy"]
+        args = make_args(eval_do_concat_batches=False, per_device_eval_batch_size=5)
+        assert make_trainer(args, processor).evaluate()["eval_accuracy"] == expected
+
+    def test_metrics_that_want_the_images(self, make_args, processor):
+        shapes = []
+
+        def metrics(prediction):
+            shapes.append((prediction.inputs.shape, prediction.losses.shape))
+            return {}
+
+        args = make_args(include_for_metrics=["inputs", "loss"])
+        make_trainer(args, processor, compute_metrics=metrics).evaluate()
+        assert shapes == [((12, 3, 16, 16), (12,))]
+
+    def test_resumed_at_its_end_returns_the_best(self, make_args, processor, tmp_path):
+        """A crash after training, before anything else was written."""
+        settings = {"method": "finetune", "load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 1}
+        settings |= {"save_strategy": "steps", "save_steps": 1, "learning_rate": 0.1}
+        states, best = [], []
+        for resume in (False, True):
+            trainer = make_trainer(make_args(**settings), processor)
+            trainer.train(resume_from_checkpoint=resume)
+            states.append(trainer.model.state_dict())
+            best.append(trainer.state.best_model_checkpoint)
+        assert best[0] == best[1] and not best[0].endswith("checkpoint-4")
+        assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+    def test_features_are_of_unit_length_under_bf16(self, make_args, processor):
+        """Forward's own are off by half a percent."""
+        trainer = make_trainer(make_args(method="snd", bf16=True), processor)
+        lengths, objective = [], trainer.objective
+
+        def measured(batch):
+            lengths.extend(part.norm(dim=-1) for part in (batch.image, batch.text, batch.reference))
+            return objective(batch)
+
+        trainer.objective = type("Measured", (), {"__call__": lambda _, b: measured(b), "needs": objective.needs})()
+        trainer.train()
+        assert lengths and max((length - 1).abs().max() for length in lengths) < 1e-5
+
     def test_parts_of_an_earlier_train_are_not_logged(self, make_args, processor):
         trainer = make_trainer(make_args(max_steps=3, logging_steps=2), processor)
         trainer.train()
@@ -184,12 +266,7 @@ class TestTraining:
                 method=method,
                 per_device_train_batch_size=batch,
                 gradient_accumulation_steps=accumulation,
-                max_steps=1,
-                optim="sgd",
-                learning_rate=1.0,
-                lr_scheduler_type="constant",
-                max_grad_norm=1e9,
-                connecting=False,
+                **ONE_STEP,
             )
             student = tiny_model()
             before = copy.deepcopy(student.state_dict())
@@ -198,6 +275,30 @@ class TestTraining:
         for name, gradient in gradients[0].items():
             torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-4, atol=1e-5)
         assert max(gradient.abs().max() for gradient in gradients[0].values()) > 1e-3
+
+    @pytest.mark.parametrize("method", ["mulki", "snd", "finetune"])
+    def test_every_image_of_a_step_counts_the_same(self, make_args, processor, method):
+        """Nine images at once, or as eight and a lone one."""
+        gradients, losses = [], []
+        for batch, accumulation in ((9, 1), (8, 2)):
+            args = make_args(
+                method=method,
+                per_device_train_batch_size=batch,
+                gradient_accumulation_steps=accumulation,
+                logging_steps=1,
+                **ONE_STEP,
+            )
+            student = tiny_model()
+            before = copy.deepcopy(student.state_dict())
+            task = tiny_task(train=rows(list(COLOURS), 3, 0).select(range(9)))
+            trainer = make_trainer(args, processor, student, task, previous_model=tiny_model(1))
+            trainer.train()
+            losses.append({k: v for k, v in trainer.state.log_history[0].items() if k.startswith("loss")})
+            gradients.append({name: before[name] - value for name, value in student.state_dict().items()})
+        for name, gradient in gradients[0].items():
+            torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-4, atol=1e-5)
+        assert max(gradient.abs().max() for gradient in gradients[0].values()) > 1e-3
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
     def test_loss_is_the_sum_of_its_logged_parts(self, make_args, processor):
         trainer = make_trainer(make_args(), processor, previous_model=tiny_model(1))
@@ -279,11 +380,42 @@ class TestTraining:
     def test_random_crops_change_what_is_seen(self, make_args, processor):
         seen = {}
         for crop in (0.5, None):
-            trainer = make_trainer(make_args(), processor, random_resized_crop=crop)
+            trainer = make_trainer(make_args(max_steps=8), processor, random_resized_crop=crop)
+            # Two epochs of four steps; in the first one the sample is looked at before training.
+            first = trainer.features.training_samples()[0]["pixel_values"]
             trainer.train()
-            seen[crop] = [trainer.train_dataset[0]["pixel_values"] for _ in range(2)]
+            seen[crop] = [first, trainer.train_dataset[0]["pixel_values"]]
         assert not np.array_equal(*seen[0.5])
         assert np.array_equal(*seen[None])
+
+    def test_random_crops_after_a_resume_are_those_of_an_uninterrupted_run(self, make_args, processor, tmp_path):
+        """Stopped in the middle of the second epoch, and gone on with in workers."""
+        states = []
+        for stop in (None, 6):
+            args = make_args(max_steps=8, save_strategy="steps", save_steps=6, output_dir=str(tmp_path / f"{stop}"))
+            trainer = make_trainer(args, processor, random_resized_crop=0.3)
+            if stop:
+                trainer.add_callback(StopAt(stop))
+                trainer.train()
+                args.dataloader_num_workers = 2
+                trainer = make_trainer(args, processor, random_resized_crop=0.3)
+                trainer.train(resume_from_checkpoint=True)
+            else:
+                trainer.train()
+            assert trainer.state.global_step == 8
+            states.append(trainer.model.state_dict())
+        for name, value in states[0].items():
+            torch.testing.assert_close(value, states[1][name], rtol=0, atol=1e-6)
+
+    def test_another_data_seed_crops_and_pairs_otherwise(self, make_args, processor):
+        samples = []
+        for seeds in ({}, {"data_seed": 42}, {"data_seed": 7}):
+            trainer = make_trainer(make_args(method="snd", **seeds), processor, random_resized_crop=0.3)
+            samples.append(trainer.features.training_samples())
+        default, same, other = samples
+        assert np.array_equal(default.pairing, same.pairing) and not np.array_equal(default.pairing, other.pairing)
+        images = [sample[3]["pixel_values"] for sample in samples]
+        assert torch.equal(images[0], images[1]) and not torch.equal(images[0], images[2])
 
     def test_special_tokens_of_a_legacy_config_change_no_feature(self, make_args, processor):
         # Trainer writes the tokenizer's ids into the config; CLIP's older configs say eos_token_id=2.
@@ -310,6 +442,26 @@ class TestTraining:
         assert not moved["original_model"] and not moved["previous_model"]
         teachers = (*models["original_model"].parameters(), *models["previous_model"].parameters())
         assert all(parameter.grad is None for parameter in teachers)
+
+
+class TestSharing:
+    def test_a_task_learned_by_itself_is_pushed_with_our_card(self, hub, hub_env, make_args, processor):
+        with connected(hub_env):
+            student = tiny_model()
+            student.config._name_or_path = "org/tiny"
+            settings = {"method": "finetune", "max_steps": 60, "learning_rate": 2e-3}
+            args = make_args(hub_model_id="org/colours", license="mit", **settings)
+            trainer = make_trainer(args, processor, student)
+            before = trainer.evaluate()["eval_accuracy"]
+            trainer.train()
+            trainer.push_to_hub()
+            card = ModelCard.load("org/colours")
+        after = trainer.evaluate()["eval_accuracy"]
+        assert after > before
+        assert f"| zero-shot | {before:.1f}" in card.text and f"| colours   | {after:.1f}" in card.text
+        assert card.data.license == "mit" and card.data.base_model == "org/tiny"
+        assert "Plain fine-tuning" in card.text and "training procedure" not in card.text.lower()
+        assert "model.safetensors" in hub.files("org/colours")
 
 
 class TestTextChunks:
@@ -369,7 +521,7 @@ class TestStageFour:
     def test_switched_off(self, make_args, processor):
         student = tiny_model()
         trainer = make_trainer(make_args(connecting=False), processor, student, previous_model=tiny_model(1))
-        assert trainer.weight_average is None
+        assert trainer.connections.average is None
         assert trainer.objective.merge is None
 
 
@@ -378,6 +530,11 @@ class TestBadInput:
         tiny = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
         with pytest.raises(ConfigurationError, match="model must be a CLIPModel or a PeftModel of one, got BertModel"):
             make_trainer(make_args(), processor, BertModel(BertConfig(vocab_size=10, **tiny)))
+
+    def test_workers_that_would_repeat_the_crops(self, make_args, processor):
+        args = make_args(dataloader_persistent_workers=True, dataloader_num_workers=1)
+        with pytest.raises(ConfigurationError, match="dataloader_persistent_workers must be False with random_resized"):
+            make_trainer(args, processor, random_resized_crop=0.5)
 
     def test_reference_data_missing_or_not_wanted(self, make_args, processor):
         with pytest.raises(ConfigurationError, match="'snd' needs reference images"):

@@ -15,6 +15,7 @@ from transformers import CLIPModel
 
 from ..errors import ConfigurationError
 from .base import Adaptation
+from .precision import in_fp32
 from .teacher import Teacher, weights_fingerprint
 from .towers import TOWER_WORDS, trains
 
@@ -55,7 +56,7 @@ class Adapters(Adaptation):
             )
         # peft loads adapters frozen, and leaves active which one came first.
         model.set_adapter(STUDENT)
-        self.student = model
+        self.student = in_fp32(model)
         original = AdapterTeacher("original", model)
         previous = AdapterTeacher("previous", model) if PREVIOUS in model.peft_config else original
         self.teachers = {"original": original, "previous": previous}
@@ -109,10 +110,6 @@ class Adapters(Adaptation):
 
     def save(self, folder: Path, base: str, revision: str | None) -> None:
         save_adapter(self.student, folder / FOLDER, base, revision)
-
-    def average_fits(self, device: torch.device) -> bool:
-        """On no device: it would be a second copy of the weights, beside the frozen ones."""
-        return False
 
 
 class AdapterTeacher(Teacher):

@@ -23,8 +23,8 @@ class AverageArguments:
     average_on_disk: bool | None = field(
         default=None,
         metadata={
-            "help": "Keep stage 4's running average on disk, not in the memory of the model's device. Default: on disk "
-            "on the CPU and with adapters, for models of 16 M parameters or more."
+            "help": "Keep stage 4's running average, which the main process alone has, on disk and not in memory of "
+            "the model's device. Default: on disk on the CPU, for models of 16 M parameters or more."
         },
     )
 
@@ -34,14 +34,14 @@ class AverageArguments:
 
 
 class WeightAverage:
-    """Uniform running average of tensors that training changes, the starting values counted as the first sample.
+    """Uniform running average of tensors that training changes.
 
-    Kept in fp32, updated in place.
+    The values before the first step are the first sample, those after the last step the last one, wherever training
+    ends. Kept in fp32, updated in place.
 
     Args:
         weights: gives what is averaged as it is now, by name, one tensor after another.
-        every (`int`): optimizer steps between two samples; at most the number of steps of the task, so that a short
-            task does not average to its starting weights.
+        every (`int`): optimizer steps between two samples.
         folder (*optional*): keep the average on disk, where one tensor at a time takes memory. Default: in the memory
             of the model's device.
     """
@@ -68,10 +68,26 @@ class WeightAverage:
     def step(self, global_step: int) -> None:
         """Take the weights after optimizer step `global_step` (1-based) into the average if it is their turn."""
         if global_step % self.every == 0:
-            samples = global_step // self.every + 1
-            for name, value in self.weights():
-                average = self.average[name]
-                average.lerp_(value.to(average), 1 / samples)
+            self._take(global_step // self.every)
+
+    def last(self, global_step: int) -> None:
+        """Training ended with `global_step`: take the weights, unless it was their turn."""
+        if global_step % self.every:
+            self._take(global_step // self.every + 1)
+
+    @torch.no_grad()
+    def _take(self, taken: int) -> None:
+        for name, value in self.weights():
+            average = self.average[name]
+            average.lerp_(value.to(average), 1 / (taken + 1))
+
+    @torch.no_grad()
+    def as_if_last(self, global_step: int) -> Mapping[str, Tensor]:
+        """What the average would be if `global_step` were the last step; goes on unchanged."""
+        if not global_step % self.every:
+            return self.average
+        share = 1 / (global_step // self.every + 2)
+        return {name: self.average[name].lerp(value.to(self.average[name]), share) for name, value in self.weights()}
 
     def clear(self) -> None:
         """Give back memory and disk."""
@@ -90,6 +106,7 @@ class WeightAverage:
         Raises:
             ConfigurationError: it is not there, or that of another model.
         """
+        self.start()
         kept = MappedTensors(Path(checkpoint) / self.CHECKPOINT, mode="c")
         if set(kept) != set(self.average):
             raise ConfigurationError(
@@ -140,10 +157,11 @@ class AveragingCallback(TrainerCallback):
 
     def __init__(self, average: WeightAverage):
         self.average = average
-        self.every = average.every
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.average.every = min(self.every, state.max_steps)
+        # Also where training begins again, with a smaller batch; a checkpoint brings its average along.
+        if state.global_step == 0:
+            self.average.start()
 
     def on_step_end(self, args, state, control, **kwargs):
         self.average.step(state.global_step)

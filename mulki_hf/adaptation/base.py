@@ -99,20 +99,18 @@ class Adaptation(ABC):
     # Weight space: average, merge, anchor
 
     def running_average(self, every: int, args: Any) -> WeightAverage | None:
-        """A running mean of `weights`, a sample every so many steps; 0: none."""
-        if not every:
+        """A running mean of `weights`, a sample every so many steps; 0: none.
+
+        For the main process, which alone connects: see [`MulKITrainer.connect`].
+        """
+        if not every or args.process_index:
             return None
         on_disk = args.average_on_disk
         if on_disk is None:
             # Files of many small tensors take longer to open than to read.
             large = sum(p.numel() for p in self.student.parameters()) >= LARGE
-            on_disk = large and not self.average_fits(args.device)
-        folder = Path(args.output_dir) / f"_weight_average-{args.process_index}"
-        return WeightAverage(self.weights, every, folder if on_disk else None)
-
-    def average_fits(self, device: torch.device) -> bool:
-        """Whether a large model's average is at home in the memory of `device`."""
-        return device.type != "cpu"
+            on_disk = large and args.device.type == "cpu"
+        return WeightAverage(self.weights, every, Path(args.output_dir) / "_weight_average" if on_disk else None)
 
     def can_connect(self, objective: Objective) -> None:
         """Raise `ConfigurationError` for an average, merge or anchor of the objective that can't be done."""

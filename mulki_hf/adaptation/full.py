@@ -14,6 +14,7 @@ from ..errors import ConfigurationError
 from ..objectives import Objective
 from .adapters import has_adapters
 from .base import Adaptation, Load
+from .precision import in_fp32
 from .teacher import Teacher
 from .towers import train_towers
 
@@ -41,7 +42,7 @@ class FullModel(Adaptation):
             raise ConfigurationError(f"model must be a CLIPModel or a PeftModel of one, got {type(model).__name__}")
         if has_adapters(model):
             raise ConfigurationError("the model has adapters but is no PeftModel: make them with peft.get_peft_model")
-        self.student = model
+        self.student = in_fp32(model)
         train_towers(model, args.train_towers)
         # A teacher that is the student itself would freeze it: teach with a copy.
         original = snapshot(model) if original is None or original is model else original
@@ -91,6 +92,7 @@ def merge_weights(model: nn.Module, other: nn.Module, alpha: float) -> None:
 
 def snapshot(model: CLIPModel) -> CLIPModel:
     """An independent copy of a model's weights, free of whatever wraps the model."""
-    twin = CLIPModel(copy.deepcopy(model.config))
+    # Built in the precision of the configuration, which is that of the file.
+    twin = CLIPModel(copy.deepcopy(model.config)).to(model.dtype)
     twin.load_state_dict(model.state_dict())
     return twin

@@ -3,14 +3,15 @@
 import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import yaml
 from transformers import CLIPModel
 
 from ..errors import ConfigurationError
+from ..hub.shareable import PATH
 from ..objectives import Objective
 from ..results import ArtefactRecord
+from ..strict_yaml import read_yaml
 from .adapters import FOLDER, Adapters, add_adapter, both_towers, check_unadapted, import_peft, is_peft_model
 from .base import Load
 from .lora import Lora
@@ -22,7 +23,7 @@ class PeftArguments:
 
     _argument_group_name = "PEFT (any tuner that can be switched off; needs mulki-hf[lora])"
 
-    peft_config: dict | str | None = field(
+    peft_config: dict | Annotated[str, PATH] | None = field(
         default=None,
         metadata={
             "help": "YAML file (in a recipe: a mapping) with `peft_type` and that tuner's fields: `peft_type: OFT`, "
@@ -32,10 +33,7 @@ class PeftArguments:
 
     def __post_init__(self):
         if isinstance(self.peft_config, str):
-            try:
-                self.peft_config = yaml.safe_load(Path(self.peft_config).read_text(encoding="utf-8"))
-            except (OSError, yaml.YAMLError) as error:
-                raise ConfigurationError(f"peft_config: can't read {self.peft_config!r}: {error}") from error
+            self.peft_config = read_yaml(self.peft_config, "peft_config")
         if (spec := self.peft_config) is not None and not (isinstance(spec, dict) and "peft_type" in spec):
             raise ConfigurationError(f"peft_config must be a mapping with peft_type, got {spec!r}")
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import yaml
+from transformers.trainer_pt_utils import AcceleratorConfig
 
 from ..adaptation import ADAPTATIONS
 from ..adaptation.towers import TowerArguments
@@ -21,6 +22,20 @@ RECIPE_FILE = "recipe.yaml"
 RUN_FIELDS = {*(f.name for f in dataclasses.fields(RunArguments)), "dataset_num_proc"}
 """Fields of [`StreamConfig`] that say how one run goes, not what the stream is."""
 
+EVALUATION_FIELDS = (
+    "eval_strategy", "eval_steps", "eval_delay", "metric_for_best_model", "greater_is_better",
+)  # fmt: skip
+"""Decisive where evaluations during training decide: which checkpoint is the best, or the learning rate."""
+
+SAVING_FIELDS = ("save_strategy", "save_steps")
+"""Decisive where the best checkpoint is the result."""
+
+LED_BY_EVALUATION = ("reduce_lr_on_plateau", "greedy")
+"""Schedules whose learning rate follows from evaluations."""
+
+HARMLESS = {"non_blocking", "use_configured_state"}
+"""Keys of `accelerator_config` that neither steps nor their order depend on."""
+
 CONSTANT_FIELDS = {
     *(
         f.name
@@ -29,10 +44,14 @@ CONSTANT_FIELDS = {
     ),
     *("num_train_epochs", "max_steps", "seed", "data_seed", "per_device_train_batch_size"),
     *("gradient_accumulation_steps", "dataloader_drop_last", "max_grad_norm", "label_smoothing_factor"),
-    *("optim", "optim_args", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "bf16", "fp16"),
+    *("optim", "optim_args", "optim_target_modules", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"),
     *("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps"),
+    *("bf16", "fp16", "tf32", "accelerator_config", "auto_find_batch_size", "train_sampling_strategy"),
+    *("dataloader_in_order", "ignore_data_skip", "load_best_model_at_end"),
+    *EVALUATION_FIELDS,
+    *SAVING_FIELDS,
 } - RUN_FIELDS
-"""What must not change between a run and its resumption: everything that the result depends on."""
+"""What must not change between a run and its resumption: everything that the result depends on (see [`decisive`])."""
 
 RECIPE_FIELDS = CONSTANT_FIELDS | {"per_device_eval_batch_size", "activation_checkpointing", "license", "language"}
 
@@ -61,11 +80,28 @@ def changed_settings(settings: dict[str, Any]) -> dict[str, Any]:
         setattr(default, name, settings[name])
     settle(default)
     return {
-        f.name: settings[f.name]
-        for f in all_fields()
-        if f.name in CONSTANT_FIELDS - ELSEWHERE and f.name in settings
-        if f.name in asked or settings[f.name] != getattr(default, f.name)
+        name: value
+        for name, value in decisive(settings).items()
+        if name not in ELSEWHERE and (name in asked or value != getattr(default, name))
     }
+
+
+def decisive(settings: dict[str, Any]) -> dict[str, Any]:
+    """The [`CONSTANT_FIELDS`] of resolved `settings` that decide here, in order.
+
+    Whatever saves and evaluates without a say in the result is left out, and so are defaults inside mappings.
+    """
+    idle: set[str] = set()
+    if not settings.get("load_best_model_at_end"):
+        idle.update(SAVING_FIELDS)
+        if settings.get("lr_scheduler_type") not in LED_BY_EVALUATION:
+            idle.update(EVALUATION_FIELDS)
+    kept = {f.name: settings[f.name] for f in all_fields() if f.name in CONSTANT_FIELDS - idle and f.name in settings}
+    given, default = kept.get("accelerator_config"), AcceleratorConfig().to_dict()
+    if isinstance(given, dict):
+        changed = {key: value for key, value in given.items() if key not in HARMLESS and value != default.get(key)}
+        kept["accelerator_config"] = changed or None
+    return kept
 
 
 def default_settings() -> dict[str, Any]:
@@ -78,7 +114,8 @@ def default_settings() -> dict[str, Any]:
 
 def write_recipe(settings: dict[str, Any], path: Path) -> None:
     """The recipe of a finished task: of its `settings` everything that the result depends on, and nothing else."""
-    recipe = {f.name: settings[f.name] for f in all_fields() if f.name in RECIPE_FIELDS}
+    kept = decisive(settings) | {name: settings[name] for name in RECIPE_FIELDS - CONSTANT_FIELDS}
+    recipe = {f.name: kept[f.name] for f in all_fields() if f.name in kept}
     path.write_text(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
 
 

@@ -1,10 +1,13 @@
 """`StreamConfig`: the model to start from, the tasks, the evaluation and the output folder's fate."""
 
+import os
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from ..data.config import DataArguments
 from ..errors import ConfigurationError
 from ..evaluation.protocols import EvaluationArguments
+from ..hub.shareable import PATH
 from ..models.loading import ModelArguments
 
 
@@ -26,6 +29,13 @@ class RunArguments:
             "an output_dir without a run. Without --config the recipe comes from there too."
         },
     )
+    data_root: Annotated[str, PATH] | None = field(
+        default=None,
+        metadata={
+            "help": "The folder in which lies what a recipe from the Hub (--resume_from_hub without --config) names by "
+            "relative paths: data, lists of class names, a model. Default: it may name none."
+        },
+    )
     overwrite: bool = field(
         default=False, metadata={"help": "Delete the results and checkpoints of an earlier run in output_dir."}
     )
@@ -33,6 +43,10 @@ class RunArguments:
     def __post_init__(self):
         if self.resume and self.overwrite:
             raise ConfigurationError("resume and overwrite exclude each other, got both")
+        if self.data_root is not None:
+            if self.resume_from_hub is None:
+                raise ConfigurationError("data_root is for a recipe from the Hub: give resume_from_hub too")
+            self.data_root = os.path.abspath(os.path.expanduser(self.data_root))
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """`MulKIConfig`: how each task is trained, composed of what every district declares."""
 
-import math
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +12,11 @@ from ..adaptation import ADAPTATIONS
 from ..adaptation.averaging import AverageArguments
 from ..adaptation.towers import TowerArguments
 from ..data.tables import CacheArguments
+from ..data.workers import loader_workers
 from ..hub.arguments import HubArguments
 from ..models.encoding import EncodingArguments
 from ..objectives import OBJECTIVES, objective_of
+from .limits import check_settled, check_supported
 
 
 @dataclass
@@ -49,19 +51,24 @@ class TrainerArguments(TrainingArguments):
         default=False,
         metadata={"help": "Leave losses that are not finite out of the log; looks at the loss every step."},
     )
+    per_device_eval_batch_size: int = field(
+        default=64, metadata={"help": "Images a device encodes at a time in evaluation, and for the teachers' tables."}
+    )
+    dataloader_num_workers: int = field(  # type: ignore[assignment]  # None until __post_init__
+        default=None,
+        metadata={"help": "Processes that decode images for each rank. Default: by its share of the cores, at most 8."},
+    )
     ddp_find_unused_parameters: bool | None = field(
         default=False, metadata={"help": "Every trainable parameter takes part in each step, so there is none to find."}
     )
 
     def __post_init__(self):
+        check_supported(self)
+        if self.dataloader_num_workers is None:
+            self.dataloader_num_workers = loader_workers(int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
         super().__post_init__()
         if not 0 <= self.label_smoothing_factor < 1:
             raise ValueError(f"label_smoothing_factor must be in [0, 1), got {self.label_smoothing_factor}")
-        if not 0 <= self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be >= 0 and finite, got {self.learning_rate}")
-        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
         if self.max_steps <= 0 and not self.num_train_epochs > 0:
             raise ValueError(f"num_train_epochs must be > 0, got {self.num_train_epochs}")
         if self.parallel_mode == ParallelMode.NOT_DISTRIBUTED:
@@ -69,15 +76,12 @@ class TrainerArguments(TrainingArguments):
                 f"{self.n_gpu} GPUs in one process are not supported: start a process for each with "
                 "`accelerate launch --multi_gpu`, or show one with CUDA_VISIBLE_DEVICES"
             )
-        if self.remove_unused_columns:
-            raise ValueError("remove_unused_columns must be False, got True: it would drop the images")
-        if self.fsdp or self.deepspeed:
-            raise ValueError("fsdp and deepspeed are not supported: CLIP's 0-D logit scale can't be sharded; use DDP")
         if self.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
             raise ValueError(
                 f"hub_strategy must be every_save or end, got {self.hub_strategy.value!r}: each task is pushed once, "
                 "when it is finished"
             )
+        check_settled(self)
 
 
 OBJECTIVE_ARGUMENTS = tuple(objective.arguments for objective in OBJECTIVES.values() if objective.arguments)

@@ -1,14 +1,18 @@
 """What a person says of the data: a task's entry in the YAML, and what holds for all of them."""
 
 import dataclasses
-import difflib
-import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
-import yaml
+from ..errors import ConfigurationError, shown
+from ..fields import check_keys, conformed
+from ..hub.shareable import PATH
+from ..strict_yaml import parse_yaml
+from .names import check_task_name, check_templates
 
-from ..errors import ConfigurationError
+
+_FILES = str | list[str] | dict[str, str | list[str]] | None
+"""What `load_dataset` takes as `data_files`."""
 
 
 @dataclass
@@ -20,7 +24,7 @@ class TaskConfig:
     """
 
     name: str = field(metadata={"help": "Short name; becomes part of the checkpoint's folder name."})
-    dataset: str = field(
+    dataset: Annotated[str, PATH] = field(
         metadata={
             "help": "What `datasets.load_dataset` takes: a Hub id, a folder, a builder such as `parquet`, `webdataset` "
             "or `imagefolder` (with `data_files`), a file (it has the split `train` alone, which can be sliced), a "
@@ -28,8 +32,10 @@ class TaskConfig:
         }
     )
     config_name: str | None = field(default=None, metadata={"help": "The dataset's configuration."})
-    data_files: str | list | dict | None = field(default=None, metadata={"help": "Passed to `load_dataset`."})
-    data_dir: str | None = field(default=None, metadata={"help": "Passed to `load_dataset`."})
+    data_files: Annotated[str | list | dict, PATH] | None = field(
+        default=None, metadata={"help": "Passed to `load_dataset`."}
+    )
+    data_dir: Annotated[str, PATH] | None = field(default=None, metadata={"help": "Passed to `load_dataset`."})
     revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub dataset."})
     train_split: str = field(default="train", metadata={"help": "Split to train on; slices work: `train[:90%]`."})
     eval_split: str = field(default="test", metadata={"help": "Split of the accuracy matrix."})
@@ -38,7 +44,7 @@ class TaskConfig:
     )
     image_column: str = field(default="image", metadata={"help": "Column with images (or paths of images)."})
     label_column: str = field(default="label", metadata={"help": "Column with class numbers or class names."})
-    class_names: list[str] | str | None = field(
+    class_names: list[str] | Annotated[str, PATH] | None = field(
         default=None,
         metadata={"help": "A list, or a text file with a name a line. Default: the label column's `ClassLabel` names."},
     )
@@ -53,29 +59,30 @@ class TaskConfig:
     )
 
     def __post_init__(self):
-        if not isinstance(self.name, str) or not re.fullmatch(r"\w[\w.+-]*", self.name):
+        check_task_name(self.name)
+        where = f"task {self.name!r}"
+        # Class names are checked when all of them are known, those of a file or of the data too.
+        types = get_type_hints(type(self)) | {"class_names": list | str | None, "data_files": _FILES}
+        vars(self).update(conformed(vars(self), types, where, strings=True))
+        if not self.dataset:
+            raise ConfigurationError(f"{where}: dataset must be a string, got {self.dataset!r}")
+        if self.class_incremental < 1:
             raise ConfigurationError(
-                f"task name must be letters, digits, '_', '.', '+' and '-', folder-safe, got {self.name!r}"
+                f"{where}: class_incremental must be an integer >= 1, got {self.class_incremental!r}"
             )
-        if not isinstance(self.dataset, str) or not self.dataset:
-            raise ConfigurationError(f"task {self.name!r}: dataset must be a string, got {self.dataset!r}")
-        if not isinstance(self.class_incremental, int) or self.class_incremental < 1:
-            raise ConfigurationError(
-                f"task {self.name!r}: class_incremental must be an integer >= 1, got {self.class_incremental!r}"
-            )
-        if isinstance(self.templates, str):
-            self.templates = [self.templates]
+        if self.class_order_seed is not None and self.class_order_seed < 0:
+            raise ConfigurationError(f"{where}: class_order_seed must be >= 0, got {self.class_order_seed}")
         if self.templates is not None:
-            check_templates(self.templates, f"task {self.name!r}")
+            check_templates(self.templates, where)
 
     @classmethod
     def from_dict(cls, spec: Any, position: int) -> "TaskConfig":
         """From the YAML mapping at `position` (1-based) of `tasks`, refusing keys that no field has."""
         where = f"tasks, entry {position}"
         if not isinstance(spec, dict):
-            raise ConfigurationError(f"{where}: must be a mapping with at least name and dataset, got {spec!r}")
+            raise ConfigurationError(f"{where}: must be a mapping with at least name and dataset, got {shown(spec)}")
         if spec.get("name"):
-            where += f" ({spec['name']!r})"
+            where += f" ({shown(spec['name'])})"
         check_keys(spec, {f.name for f in dataclasses.fields(cls)}, where)
         for key in ("name", "dataset"):
             if key not in spec:
@@ -87,7 +94,10 @@ class TaskSpec(dict):
     """A task's mapping as YAML gives it, or as a YAML string on the command line."""
 
     def __init__(self, spec: str | dict):
-        super().__init__(yaml.safe_load(spec) if isinstance(spec, str) else spec)
+        spec = parse_yaml(spec, "tasks") if isinstance(spec, str) else spec
+        if not isinstance(spec, dict):
+            raise ConfigurationError(f"tasks must be mappings with at least name and dataset, got {shown(spec)}")
+        super().__init__(spec)
 
 
 @dataclass
@@ -117,13 +127,16 @@ class DataArguments:
         default="error", metadata={"help": "What an image that can't be decoded means: an error, or left out, counted."}
     )
     dataset_num_proc: int | None = field(
-        default=None, metadata={"help": "Processes that check the images before training."}
+        default=None,
+        metadata={"help": "Processes that check the images before training. Default: as many as cores, if that pays."},
     )
-    reference_dataset: str | None = field(
+    reference_dataset: Annotated[str, PATH] | None = field(
         default=None, metadata={"help": "Unlabelled images for methods that need them; as a task's `dataset`."}
     )
     reference_config_name: str | None = field(default=None, metadata={"help": "The reference set's configuration."})
-    reference_data_files: str | None = field(default=None, metadata={"help": "Passed to `load_dataset`."})
+    reference_data_files: Annotated[str, PATH] | None = field(
+        default=None, metadata={"help": "Passed to `load_dataset`."}
+    )
     reference_revision: str | None = field(default=None, metadata={"help": "Revision of a reference set on the Hub."})
     reference_split: str = field(default="train", metadata={"help": "Split of the reference set."})
     reference_image_column: str = field(default="image", metadata={"help": "The reference set's image column."})
@@ -134,32 +147,18 @@ class DataArguments:
                 raise ConfigurationError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         if self.random_resized_crop is not None and not 0 < self.random_resized_crop <= 1:
             raise ConfigurationError(f"random_resized_crop must be in (0, 1], got {self.random_resized_crop}")
+        if self.reference_dataset == "":
+            raise ConfigurationError("reference_dataset must be left out or name a dataset, got ''")
+        if self.dataset_num_proc is not None and self.dataset_num_proc < 1:
+            raise ConfigurationError(f"dataset_num_proc must be >= 1, got {self.dataset_num_proc}")
         if isinstance(self.templates, str):
             self.templates = [self.templates]
         check_templates(self.templates, "stream")
         if not isinstance(self.tasks, list) or not self.tasks:
             raise ConfigurationError(
-                f"tasks must be a list of at least one task, in the YAML given with --config; got {self.tasks!r}"
+                f"tasks must be a list of at least one task, in the YAML given with --config; got {shown(self.tasks)}"
             )
 
     def task_configs(self) -> list[TaskConfig]:
         """The entries of `tasks`, checked one by one."""
         return [TaskConfig.from_dict(spec, position) for position, spec in enumerate(self.tasks, start=1)]
-
-
-def check_keys(given: dict, known: set[str], where: str) -> None:
-    """Raise `ConfigurationError` for keys of `given` outside `known`, with the nearest known one."""
-    for key in given:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known are: {', '.join(sorted(known))}"
-            raise ConfigurationError(f"{where}: unknown key {key!r}{hint}")
-
-
-def check_templates(templates: Any, where: str) -> None:
-    """Raise `ConfigurationError` unless `templates` is a non-empty list of strings with a `{}` each."""
-    if not isinstance(templates, list) or not templates:
-        raise ConfigurationError(f"{where}: templates must be a non-empty list, got {templates!r}")
-    for template in templates:
-        if not isinstance(template, str) or "{}" not in template:
-            raise ConfigurationError(f"{where}: template {template!r} has no {{}} for the class name")

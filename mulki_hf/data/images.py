@@ -1,38 +1,34 @@
-"""Images to pixel values: the model's own processor, and a random resized crop before it in training."""
+"""Images to pixel values by the model's own processor, in every step or once."""
 
-import math
 from collections.abc import Callable
+from functools import partial
 
 import datasets
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from .labels import labels_of
 from .tables import ArrayCache, Table
 
 
-def image_transform(image_processor, crop_area: float | None = None) -> Callable[[dict], dict]:
+def image_transform(image_processor) -> Callable[[dict], dict]:
     """A batched transform for `Dataset.set_transform`: columns `image` and `label` to `pixel_values` and `labels`.
+
+    It can be pickled, as workers that are spawned rather than forked want it.
 
     Args:
         image_processor: the model's own image processor.
-        crop_area (`float`, *optional*): train on random crops of at least this share of the image's area.
     """
+    return partial(_samples, image_processor)
 
-    size = image_processor.crop_size or image_processor.size
-    side = size.height or size.shortest_edge
 
-    def transform(batch: dict) -> dict:
-        images = [image.convert("RGB") for image in batch["image"]]
-        if crop_area is not None:
-            images = [random_resized_crop(image, crop_area, side) for image in images]
-        features = {"pixel_values": list(image_processor(images, return_tensors="pt")["pixel_values"])}
-        if "label" in batch:
-            features["labels"] = batch["label"]
-        return features
-
-    return transform
+def _samples(image_processor, batch: dict) -> dict:
+    images = [image.convert("RGB") for image in batch["image"]]
+    features = {"pixel_values": list(image_processor(images, return_tensors="pt")["pixel_values"])}
+    if "label" in batch:
+        features["labels"] = batch["label"]
+    return features
 
 
 def cached_images(rows: datasets.Dataset, image_processor, cache: ArrayCache, name: str) -> Dataset:
@@ -42,24 +38,23 @@ def cached_images(rows: datasets.Dataset, image_processor, cache: ArrayCache, na
     own by rounding (1e-6 at most).
     """
 
-    def pixels(batch: dict) -> dict:
-        images = [image.convert("RGB") for image in batch["image"]]
-        # Not yet rescaled, a pixel is a byte.
-        return {
-            "pixels": list(
-                image_processor(images, do_rescale=False, do_normalize=False, return_tensors="pt")["pixel_values"]
-            )
-        }
-
     table = cache.table(
         f"{name}-pixels",
         ["pixels", image_processor.to_json_string(), rows._fingerprint],
-        rows.with_transform(pixels),
+        rows.with_transform(partial(_pixels, image_processor)),
         lambda batch: batch["pixels"].to(torch.uint8),
         f"{name}: images",
+        "cache_images: false",
     )
-    labels = torch.tensor(rows.with_format("numpy")["label"][:]) if "label" in rows.column_names else None
+    labels = torch.from_numpy(labels_of(rows)) if "label" in rows.column_names else None
     return CachedImages(table, labels, image_processor)
+
+
+def _pixels(image_processor, batch: dict) -> dict:
+    images = [image.convert("RGB") for image in batch["image"]]
+    # Not yet rescaled, a pixel is a byte.
+    pixels = image_processor(images, do_rescale=False, do_normalize=False, return_tensors="pt")["pixel_values"]
+    return {"pixels": list(pixels)}
 
 
 class CachedImages(Dataset):
@@ -87,22 +82,3 @@ class CachedImages(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         return self.__getitems__([index])[0]
-
-
-def random_resized_crop(image: Image.Image, min_area: float, side: int) -> Image.Image:
-    """A random crop of `min_area` to all of the area, as a square of `side` pixels.
-
-    Its aspect ratio is 3/4 to 4/3 where an image of this shape has room for it.
-
-    Draws from torch's generator, which the Trainer seeds in every worker.
-    """
-    width, height = image.size
-    area, ratio, x, y = torch.rand(4).tolist()
-    area = width * height * (min_area + (1 - min_area) * area)
-    ratio = math.exp((2 * ratio - 1) * math.log(4 / 3))
-    # Within the image's sides, at the cost of the aspect ratio rather than of the area.
-    ratio = min(max(ratio, area / height**2), width**2 / area)
-    crop_width, crop_height = min(width, math.sqrt(area * ratio)), min(height, math.sqrt(area / ratio))
-    left, top = x * (width - crop_width), y * (height - crop_height)
-    box = (left, top, left + crop_width, top + crop_height)
-    return image.resize((side, side), Image.Resampling.BICUBIC, box=box)

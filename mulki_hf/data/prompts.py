@@ -3,7 +3,7 @@
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 
 
 def tokenize_prompts(
@@ -25,7 +25,7 @@ def tokenize_prompts(
         length = encoded["attention_mask"].sum(dim=1)
         worst = prompts[int(length.argmax())]
         raise ConfigurationError(
-            f"prompt {worst!r} has {longest} tokens, the model reads {tokenizer.model_max_length}: "
+            f"prompt {shown(worst)} has {longest} tokens, the model reads {tokenizer.model_max_length}: "
             "shorten the template or the class name"
         )
     return {"input_ids": encoded["input_ids"]}

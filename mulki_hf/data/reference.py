@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from transformers import TrainerCallback
+
+from .epochs import set_epoch
 
 
 class WithReference(Dataset):
@@ -30,6 +31,8 @@ class WithReference(Dataset):
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the pairing of `epoch`."""
+        for samples in (self.train, self.reference):
+            set_epoch(samples, epoch)
         rng = np.random.default_rng((self.seed, epoch))
         needed = len(self.train) * self.per_sample
         rounds = -(-needed // len(self.reference))
@@ -51,13 +54,3 @@ class WithReference(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         return self.__getitems__([index])[0]
-
-
-class PairingCallback(TrainerCallback):
-    """Draws a [`WithReference`]'s pairing at every epoch's start.
-
-    accelerate's data loaders do so on a single rank alone, and not in the epoch that a run resumes in.
-    """
-
-    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
-        train_dataloader.dataset.set_epoch(int(state.epoch or 0))

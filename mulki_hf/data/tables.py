@@ -1,8 +1,11 @@
 """What is computed once for every sample and then read: teacher features, decoded images."""
 
+import errno
 import hashlib
 import json
+import math
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +19,9 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers.utils.logging import tqdm
+
+from ..errors import ConfigurationError
+from .epochs import set_epoch
 
 
 @dataclass
@@ -83,6 +89,7 @@ class ArrayCache:
         samples: Dataset,
         compute: Callable[[dict[str, Tensor]], Tensor],
         description: str,
+        avoided_by: str | None = None,
     ) -> Table:
         """The table `name`, from disk if it was computed from the same things.
 
@@ -92,6 +99,10 @@ class ArrayCache:
             samples: a map-style dataset.
             compute: from a collated batch of samples to a tensor with a row for each of them.
             description: shown beside the progress bar.
+            avoided_by (*optional*): the setting with which nobody asks for this table, for who has no room for it.
+
+        Raises:
+            ConfigurationError: the disk has no room for it.
         """
         key = [hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:16]]
         # Rank 0's, should a dataset's fingerprint be a random one.
@@ -99,10 +110,12 @@ class ArrayCache:
         path = self.folder / f"{name}-{key[0]}.npy"
         there = torch.tensor([path.is_file()], device=self.accelerator.device)
         if not self.accelerator.gather(there).all():
-            self._fill(path, name, samples, compute, description)
+            self._fill(path, name, samples, compute, description, avoided_by)
         return Table(path)
 
-    def _fill(self, path: Path, name: str, samples: Dataset, compute: Callable, description: str) -> None:
+    def _fill(
+        self, path: Path, name: str, samples: Dataset, compute: Callable, description: str, avoided_by: str | None
+    ) -> None:
         # A generator of its own: drawing from the global one would make the training after it another.
         loader = DataLoader(
             samples, batch_size=self.batch_size, num_workers=self.num_workers, generator=torch.Generator()
@@ -117,14 +130,14 @@ class ArrayCache:
         for batch in tqdm(loader, desc=description, leave=False):
             with torch.no_grad(), self.accelerator.autocast():
                 values = self.accelerator.gather_for_metrics(compute(batch))
+            # numpy knows no bf16.
+            values = values.float() if values.dtype == torch.bfloat16 else values
+            if done == 0:
+                shape, like = (len(samples), *values.shape[1:]), values.new_empty(0).cpu().numpy()
+                rows = self._make(partial, name, shape, like.dtype, avoided_by)
             if writes:
-                # numpy knows no bf16.
-                values = (values.float() if values.dtype == torch.bfloat16 else values).cpu().numpy()
-                if rows is None:
-                    shape = (len(samples), *values.shape[1:])
-                    rows = np.lib.format.open_memmap(partial, mode="w+", dtype=values.dtype, shape=shape)
-                rows[done : done + len(values)] = values
-                done += len(values)
+                rows[done : done + len(values)] = values.cpu().numpy()
+            done += len(values)
         if writes:
             rows.flush()
             # Of an earlier run, or of this table before what it depends on changed. Partial files of other ranks stay:
@@ -135,6 +148,44 @@ class ArrayCache:
                         stale.unlink(missing_ok=True)
             os.replace(partial, path)
         self.accelerator.wait_for_everyone()
+
+    def _make(
+        self, partial: Path, name: str, shape: tuple[int, ...], dtype: np.dtype, avoided_by: str | None
+    ) -> np.ndarray | None:
+        """The array to fill, on the ranks that write; refused on all of them where the disk has no room for it."""
+        rows, full, size = None, False, math.prod(shape) * dtype.itemsize
+        if self.accelerator.is_local_main_process:
+            rows = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
+            try:
+                reserve(partial, size)
+            except OSError:
+                partial.unlink()
+                full = True
+        if self.accelerator.gather(torch.tensor([full], device=self.accelerator.device)).any():
+            raise ConfigurationError(
+                f"no room in {str(self.folder)!r} for the table {name!r} of {shape[0]} samples, {size / 1e9:.1f} GB: "
+                "free as much or choose another output_dir" + (f", or set {avoided_by}" if avoided_by else "")
+            )
+        return rows
+
+
+def reserve(path: Path, size: int) -> None:
+    """Take `size` bytes of the disk for a file that is mapped: where it runs full later, writing kills the process.
+
+    Raises:
+        OSError: there is no room.
+    """
+    if hasattr(os, "posix_fallocate"):
+        try:
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, size)
+            return
+        except OSError as error:
+            # Not every file system can.
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+    if shutil.disk_usage(path.parent).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 class WithTables(Dataset):
@@ -148,6 +199,10 @@ class WithTables(Dataset):
     def __init__(self, samples: Dataset, tables: dict[str, Table]):
         self.samples = samples
         self.tables = tables
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the samples which epoch it is."""
+        set_epoch(self.samples, epoch)
 
     def __len__(self) -> int:
         return len(self.samples)

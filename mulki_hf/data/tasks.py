@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 from datasets import ClassLabel, Dataset
 
-from ..errors import ConfigurationError
-from .config import DataArguments, TaskConfig, check_templates
-from .rows import check_column, check_labels, load_split, with_classes, with_images, with_labels
+from ..errors import ConfigurationError, shown
+from .checked import content_fingerprint
+from .config import DataArguments, TaskConfig
+from .labels import LEFT_OUT, check_labels, labels_of, of_classes, read_labels, with_labels
+from .names import check_class_names, check_templates
+from .rows import Split, check_column, load_split, with_images
 
 
 logger = logging.getLogger(__name__)
@@ -25,9 +28,11 @@ class Task:
         templates: prompt templates with `{}` for the class name.
         train, evaluation ([`datasets.Dataset`]): columns `image` ([`datasets.Image`]) and `label` (0..C-1).
         dataset: where the data come from, as the configuration names it.
+        fingerprint (*optional*): of images and labels, the same on every machine and in every format.
 
     Raises:
-        ConfigurationError: class names, templates, columns, labels or rows are not as described.
+        ConfigurationError: class names, templates, columns, labels or rows are not as described, or the rows have a
+            transform, which the model's own would replace.
     """
 
     name: str
@@ -36,10 +41,11 @@ class Task:
     train: Dataset
     evaluation: Dataset
     dataset: str | None = None
+    fingerprint: str | None = None
 
     def __post_init__(self):
         where = f"task {self.name!r}"
-        _check_class_names(self.class_names, where)
+        check_class_names(self.class_names, where)
         check_templates(self.templates, where)
         for split, rows in (("train", self.train), ("evaluation", self.evaluation)):
             for column in ("image", "label"):
@@ -49,11 +55,17 @@ class Task:
                     )
             if len(rows) == 0:
                 raise ConfigurationError(f"{where}: {split} data are empty")
-            check_labels(np.asarray(rows.with_format("numpy")["label"]), self.class_names, f"{where}, {split} data")
+            if rows.format["type"] == "custom":
+                raise ConfigurationError(
+                    f"{where}: {split} data have a transform (set_transform, with_transform) that the model's own "
+                    "would replace: apply it with map, or leave it to the processor with reset_format"
+                )
+            labels = labels_of(rows, f"{where}, {split} data")
+            check_labels(labels, self.class_names, f"{where}, {split} data")
 
     def classes_without_training_images(self) -> list[str]:
         """Names of the classes that no training image shows; they get no visual prototype."""
-        seen = set(np.unique(self.train.with_format("numpy")["label"]).tolist())
+        seen = set(np.unique(labels_of(self.train)).tolist())
         return [name for label, name in enumerate(self.class_names) if label not in seen]
 
 
@@ -76,6 +88,11 @@ def load_stream(config: DataArguments) -> list[Task]:
                 f"task {task.name!r}: no training image of {len(absent)} of {len(task.class_names)} classes "
                 f"({', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}); they get no visual prototype"
             )
+        if len(task.class_names) == 1:
+            logger.warning(
+                f"task {task.name!r} has a single class, {task.class_names[0]!r}: its loss has nothing to tell apart, "
+                "and among its own classes (protocol til) every image is right"
+            )
     return tasks
 
 
@@ -88,41 +105,71 @@ def load_task(task: TaskConfig, config: DataArguments) -> list[Task]:
             raise ConfigurationError(f"{where}: evaluate_on is validation but the task has no validation_split")
         eval_split = task.validation_split
 
-    def load(split: str) -> Dataset:
+    def load(split: str) -> Split:
         rows = load_split(where, task.dataset, split, task.config_name, task.data_dir, task.data_files, task.revision)
         check_column(rows, task.label_column, f"{where}, split {split!r}")
         return with_images(rows, task.image_column, f"{where}, split {split!r}", config)
 
     train, evaluation = load(task.train_split), load(eval_split)
-    class_names = _class_names(task, train)
-    known = [rows.features[task.label_column] for rows in (train, evaluation)]
+    class_names = _class_names(task, train.rows)
+    known = [split.rows.features[task.label_column] for split in (train, evaluation)]
     if all(isinstance(feature, ClassLabel) for feature in known) and known[0].names != known[1].names:
         raise ConfigurationError(
             f"{where}: column {task.label_column!r} has other class names, or another order of them, in split "
             f"{eval_split!r} than in {task.train_split!r}"
         )
-    train, evaluation = (
-        with_labels(rows, task.label_column, class_names, f"{where}, split {split!r}")
-        for rows, split in ((train, task.train_split), (evaluation, eval_split))
-    )
-    templates = task.templates or config.templates
+    parts = [
+        (split, read_labels(split.rows, task.label_column, split.used, class_names, f"{where}, split {name!r}"))
+        for split, name in ((train, task.train_split), (evaluation, eval_split))
+    ]
     if task.class_incremental == 1:
-        return [Task(task.name, class_names, templates, train, evaluation, task.dataset)]
+        return [_of_classes(task, task.name, list(range(len(class_names))), class_names, parts, config)]
     return [
-        Task(
-            f"{task.name}-{number}",
-            [class_names[label] for label in labels],
-            templates,
-            with_classes(train, labels),
-            with_classes(evaluation, labels),
-            task.dataset,
-        )
-        for number, labels in enumerate(_split_classes(task, len(class_names)), start=1)
+        _of_classes(task, f"{task.name}-{number}", classes, class_names, parts, config)
+        for number, classes in enumerate(_split_classes(task, len(class_names)), start=1)
     ]
 
 
-def load_reference(config: DataArguments) -> Dataset | None:
-    """The unlabelled reference set, if there is one: one column, `image`."""
+def _of_classes(
+    task: TaskConfig,
+    name: str,
+    classes: list[int],
+    class_names: list[str],
+    parts: list[tuple[Split, np.ndarray]],
+    config: DataArguments,
+) -> Task:
+    """The task of some classes; `parts` are the splits for training and evaluation with all their labels."""
+    own = [(split, of_classes(labels, classes)) for split, labels in parts]
+    train, evaluation = (with_labels(split.images, labels) for split, labels in own)
+    kept = [(split.digests[labels != LEFT_OUT], labels[labels != LEFT_OUT]) for split, labels in own]
+    return Task(
+        name,
+        [class_names[label] for label in classes],
+        task.templates or config.templates,
+        train,
+        evaluation,
+        task.dataset,
+        content_fingerprint(kept),
+    )
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The unlabelled reference images.
+
+    Attributes:
+        images ([`datasets.Dataset`]): one column, `image`.
+        dataset: where they come from, as the configuration names it.
+        fingerprint (*optional*): of their content, as a task's.
+    """
+
+    images: Dataset
+    dataset: str | None = None
+    fingerprint: str | None = None
+
+
+def load_reference(config: DataArguments) -> Reference | None:
+    """The unlabelled reference set, if there is one."""
     if config.reference_dataset is None:
         return None
     where = f"reference_dataset {config.reference_dataset!r}"
@@ -135,8 +182,11 @@ def load_reference(config: DataArguments) -> Dataset | None:
         config.reference_data_files,
         config.reference_revision,
     )
-    rows = with_images(rows, config.reference_image_column, f"{where}, split {config.reference_split!r}", config)
-    return rows.select_columns(["image"])
+    split = with_images(rows, config.reference_image_column, f"{where}, split {config.reference_split!r}", config)
+    used = np.flatnonzero(split.used)
+    images = split.images if len(used) == len(split.used) else split.images.select(used)
+    fingerprint = content_fingerprint([(split.digests[used], np.zeros(len(used), dtype=np.int64))])
+    return Reference(images, config.reference_dataset, fingerprint)
 
 
 def _class_names(task: TaskConfig, train: Dataset) -> list[str]:
@@ -145,8 +195,9 @@ def _class_names(task: TaskConfig, train: Dataset) -> list[str]:
     if isinstance(names, str):
         try:
             names = [line.strip() for line in Path(names).read_text(encoding="utf-8").splitlines() if line.strip()]
-        except OSError as error:
-            raise ConfigurationError(f"{where}: can't read class_names file {task.class_names!r}: {error}") from error
+        except (OSError, ValueError) as error:
+            reason = f"it is not UTF-8 text ({error}); save it as UTF-8" if isinstance(error, UnicodeError) else error
+            raise ConfigurationError(f"{where}: can't read class_names file {shown(names)}: {reason}") from error
     if names is None:
         feature = train.features[task.label_column]
         if not isinstance(feature, ClassLabel):
@@ -155,21 +206,8 @@ def _class_names(task: TaskConfig, train: Dataset) -> list[str]:
                 f"{feature}, not a ClassLabel; give class_names"
             )
         names = feature.names
-    _check_class_names(names, where)
+    check_class_names(names, where)
     return list(names)
-
-
-def _check_class_names(names: list[str], where: str) -> None:
-    if not isinstance(names, list) or not names:
-        raise ConfigurationError(f"{where}: class_names must be a non-empty list, got {names!r}")
-    for position, name in enumerate(names):
-        if not isinstance(name, str) or not name.strip():
-            raise ConfigurationError(
-                f"{where}: class name {position} must be a non-empty string, got {name!r} (quote it in YAML?)"
-            )
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ConfigurationError(f"{where}: class_names must be unique, got {', '.join(repeated)} more than once")
 
 
 def _split_classes(task: TaskConfig, num_classes: int) -> list[list[int]]:

@@ -12,7 +12,10 @@ from torch.utils.data import Dataset as Samples
 from transformers import CLIPModel, CLIPProcessor
 
 from ..adaptation.teacher import Teacher, weights_fingerprint
+from ..data.crops import RandomCrops
+from ..data.epochs import check_crops, data_seed
 from ..data.images import cached_images, image_transform
+from ..data.labels import labels_of
 from ..data.prompts import tokenize_prompts
 from ..data.reference import WithReference
 from ..data.tables import ArrayCache, Table, WithTables
@@ -31,10 +34,13 @@ class TaskFeatures:
         needs: what the objective reads, see [`Objective`]. Nothing else is computed.
         processor ([`CLIPProcessor`]): the student's.
         cache ([`ArrayCache`]): where tables of features and images lie, for one trainer at a time.
-        args ([`MulKIConfig`]): `cache_teachers`, `cache_images`; pairs of task and reference images, seed, device.
+        args ([`MulKIConfig`]): `cache_teachers`, `cache_images`; pairs of task and reference images, data seed, device.
         reference ([`datasets.Dataset`], *optional*): column `image`.
         crop_area (`float`, *optional*): train on random crops of at least this share of the image's area; then no
             features of single images are kept.
+
+    Raises:
+        ConfigurationError: workers would outlive an epoch and repeat its crops.
 
     Attributes:
         prompts: of the classes, tokenised, on the device.
@@ -52,11 +58,13 @@ class TaskFeatures:
         reference: Dataset | None = None,
         crop_area: float | None = None,
     ):
+        check_crops(args, crop_area)
         self.task = task
         # By role, the parts that are read of the teacher in it.
         self.reads = {
             role: {path.partition(".")[2] for path in needs if path.startswith(f"{role}.")} for role in teachers
         }
+        self.wants_prototypes = any("prototypes" in parts for parts in self.reads.values())
         self.teachers = {role: teacher for role, teacher in teachers.items() if self.reads[role]}
         # By a teacher's own name: in the first task two roles are one teacher.
         self.asked = {teacher.name: teacher for teacher in self.teachers.values()}
@@ -103,12 +111,13 @@ class TaskFeatures:
         """What a step is made of: images, the teachers' features of them where cached, reference images likewise."""
         samples = self.training_images
         if self.crop_area is not None:
-            samples = self.task.train.with_transform(image_transform(self.processor.image_processor, self.crop_area))
-        samples = self._with_features(samples, "image")
+            samples = RandomCrops(self.task.train, self.processor.image_processor, self.crop_area, data_seed(self.args))
+        # Where a batch came from, should its loss turn out not to be finite.
+        samples = WithTables(self._with_features(samples, "image"), {"row": torch.arange(len(self.task.train))})
         if self.reference is None:
             return samples
         reference = self._with_features(self.reference_images, "reference")
-        return WithReference(samples, reference, self.args.reference_per_sample, self.args.seed)
+        return WithReference(samples, reference, self.args.reference_per_sample, data_seed(self.args))
 
     def _with_features(self, samples: Samples, part: str) -> Samples:
         tables = {name: tables[part] for name, tables in self._tables.items() if part in tables}
@@ -184,7 +193,7 @@ class TaskFeatures:
         return self._prototypes_from(model, table)
 
     def _prototypes_from(self, model: CLIPModel, features: Table) -> Prototypes:
-        labels = torch.tensor(self.task.train.with_format("numpy")["label"][:])
+        labels = torch.from_numpy(labels_of(self.task.train))
         return compute_prototypes(features, labels, self.class_features(model))
 
     def table(self, model: CLIPModel, fingerprint: str, rows: Dataset, samples: Samples, name: str) -> Table:
@@ -197,6 +206,8 @@ class TaskFeatures:
             samples,
             lambda batch: encode_images(model, batch["pixel_values"]),
             f"{self.task.name}: {name} features",
+            # Prototypes are made of it, too.
+            None if rows is self.task.train and self.wants_prototypes else "cache_teachers: false",
         )
 
 

@@ -34,7 +34,7 @@ class Push:
         revision (*optional*): branch; the repository's main one by default.
         collection (*optional*): slug of the collection that the repository joins.
         commit (*optional*): the commit that holds the folder; None while the push is pending.
-        tag (*optional*): its tag.
+        tag (*optional*): its tag; None too for a folder that came from the Hub, which is not pushed.
         error (*optional*): why the last try failed.
     """
 
@@ -264,17 +264,20 @@ class Outbox:
 
     def report(self) -> str:
         """What arrived where and, last, what is pending and how to send it."""
-        lines = [
-            f"{push.folder}: {self.api.endpoint}/{push.repo_id} ({push.tag})" for push in self.pushes if push.commit
-        ]
+        lines = [f"{push.folder}: {self._arrived(push)}" for push in self.pushes if push.commit]
         lines += [f"{push.folder}: pending: {push.error or f'{push.repo_id} not tried'}" for push in self.pending]
         return "\n".join(lines)
 
+    def _arrived(self, push: Push) -> str:
+        address = f"{self.api.endpoint}/{push.repo_id}"
+        return f"{address} ({push.tag})" if push.tag else f"came from {address}, is not pushed"
+
     def pending_message(self) -> str:
         """How much is pending, and how to send it."""
+        taken_up = sum(push.commit is not None and push.tag is None for push in self.pushes)
         return (
-            f"{len(self.pending)} of {len(self.pushes)} pushes pending (the checkpoints are complete on disk); send "
-            f"with: python -m mulki_hf.push {shlex.quote(str(self.output_dir))}"
+            f"{len(self.pending)} of {len(self.pushes) - taken_up} pushes pending (the checkpoints are complete on "
+            f"disk); send with: python -m mulki_hf.push {shlex.quote(str(self.output_dir))}"
         )
 
     def raise_for_pending(self) -> None:

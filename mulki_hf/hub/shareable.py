@@ -1,32 +1,39 @@
-"""What of a text or a setting may leave the machine."""
+"""What of a path may leave the machine, and how a field says that it holds paths."""
 
 import re
 from pathlib import Path
-from typing import Any
 
 
-# The folders of a path in the middle of a text, where it is absolute or leads upwards.
-_FOLDERS = re.compile(
-    r"(?:(?<=::)|(?<=file://)|(?<![\w:/.}]))(?:(?:[A-Za-z]:)?[/~]|(?:\.\./)+)(?:[^\s,'\"/]*/)*(?=[^\s])"
-)
-_ABSOLUTE = re.compile(r"(?:[A-Za-z]:)?[/\\]|~|(?:\.\./)")
+PATH = "path"
+"""In `Annotated[str, PATH]`: a field's values of that type are paths, addresses or Hub ids, and whatever is in them."""
+
+_FOLDER = re.compile(r"[/\\]")
+_ABSOLUTE = re.compile(r"(?:[A-Za-z]:)?[/\\]|~")
+_ADDRESS = re.compile(r"([A-Za-z][\w+.-]*)://(.*)", re.DOTALL)
 
 
-def shareable(value: Any) -> Any:
-    """`value` without what names people and machines, however deep: folders of paths, credentials in addresses.
+def shareable(path: str, root: str | None = None) -> str:
+    """A path without what names people and machines: folders, and credentials or signatures in an address.
 
-    An absolute path, and one that leads upwards, is cut to its last part; the home folder becomes `~`.
+    One in the folder `root` becomes relative to it. Any other that is absolute or leads upwards is cut to its last
+    part; the home folder becomes `~`. Relative paths and Hub ids stay.
     """
-    if isinstance(value, dict):
-        return {shareable(key): shareable(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [shareable(part) for part in value]
-    if not isinstance(value, str):
-        return value
-    if value.rstrip("/") in (str(Path.home()), "~"):
+    return "::".join(_part(part, root) for part in path.split("::"))
+
+
+def _part(path: str, root: str | None) -> str:
+    if root and path.startswith(folder := f"{root.rstrip('/')}/"):
+        return path.removeprefix(folder)
+    if address := _ADDRESS.fullmatch(path):
+        scheme, rest = address.groups()
+        if scheme in ("file", "local"):
+            return f"{scheme}://{_last(rest)}"
+        rest = re.sub(r"^[^/@]+@", "", rest)
+        return f"{scheme}://{rest.partition('?')[0] if scheme.startswith('http') else rest}"
+    if path.rstrip("/") in (str(Path.home()), "~"):
         return "~"
-    value = re.sub(r"://[^/@\s]+@", "://", value)
-    value = re.sub(r"(https?://[^\s?]+)\?[^\s'\"]+", r"\1", value)
-    if _ABSOLUTE.match(value) and "," not in value:
-        return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
-    return _FOLDERS.sub("", value)
+    return _last(path) if _ABSOLUTE.match(path) or ".." in _FOLDER.split(path) else path
+
+
+def _last(path: str) -> str:
+    return _FOLDER.split(path.rstrip("/\\"))[-1] or path

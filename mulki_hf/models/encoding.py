@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from transformers import TrainerCallback
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.models.clip.modeling_clip import CLIPOutput
 
 
 @dataclass
@@ -56,6 +59,85 @@ def encode_classes(model, prompts: dict[str, Tensor], num_classes: int, chunk: i
         for ids in prompts["input_ids"].split(chunk)
     ]
     return class_features(torch.cat(embeds), num_classes)
+
+
+class TrainedText(TrainerCallback):
+    """Class features of a text tower in training, read once an optimizer step: within one no weight changes.
+
+    The first micro-batch of a step reads the prompts and keeps the graph. Every loss sees the features as a leaf, where
+    gradients gather, scaled as each loss was; that of the last micro-batch takes them through the graph. As a callback
+    it forgets what was kept for a step that was never finished.
+
+    Args:
+        accelerator ([`accelerate.Accelerator`]): says which micro-batch is a step's last.
+        num_classes (`int`): `C`.
+        chunk (`int`): prompts that are read at a time, see [`chunked_text_tower`].
+    """
+
+    def __init__(self, accelerator: Accelerator, num_classes: int, chunk: int):
+        self.accelerator = accelerator
+        self.num_classes = num_classes
+        self.chunk = chunk
+        self._trains = False
+        self._kept: tuple[Tensor, Tensor] | None = None
+
+    @contextmanager
+    def trains(self, text_model: nn.Module) -> Iterator[None]:
+        """Inside the block steps are taken, in which the tower reads its prompts in chunks."""
+        self._trains = True
+        try:
+            with chunked_text_tower(text_model, self.chunk):
+                yield
+        finally:
+            self._trains, self._kept = False, None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._kept = None
+
+    def kept(self, training: bool) -> bool:
+        """Whether this step's prompts have been read, so that it does not matter which texts the forward gets."""
+        return training and self._kept is not None
+
+    def features(self, outputs: CLIPOutput, training: bool) -> Tensor:
+        """Class features `(C, d)` for the loss of a micro-batch, from its forward's outputs or kept.
+
+        Where one operation made both images and texts, as a compiled model's does, the images' backward pass would use
+        up the texts' graph: then nothing is kept, and every micro-batch reads the prompts.
+        """
+        kept = self._kept if training else None
+        if kept is None:
+            # Forward normalises in the precision of autocast, which leaves lengths of 0.99 and 1.01.
+            read = class_features(F.normalize(outputs.text_embeds.float(), dim=-1), self.num_classes)
+            if not training or self._last() or share_operations(outputs.image_embeds, outputs.text_embeds):
+                return read
+            self._kept = kept = read, read.detach().requires_grad_()
+        read, leaf = kept
+        if not self._last():
+            return leaf
+        self._kept = None
+        read.register_hook(lambda gradient: gradient if leaf.grad is None else gradient + leaf.grad)
+        return read
+
+    def _last(self) -> bool:
+        """Whether gradients have to be complete after this micro-batch."""
+        state = self.accelerator.gradient_state
+        return not self._trains or state.sync_gradients or state.plugin_kwargs.get("sync_each_batch", False)
+
+
+def share_operations(first: Tensor, second: Tensor) -> bool:
+    """Whether going back through the graph of one uses up a part of the other's."""
+
+    def operations(tensor: Tensor) -> set:
+        seen, ahead = set(), [tensor.grad_fn]
+        while ahead:
+            node = ahead.pop()
+            if node is not None and node not in seen:
+                seen.add(node)
+                ahead += [before for before, _ in node.next_functions]
+        # What ends at a weight may be gone through any number of times.
+        return {node for node in seen if not hasattr(node, "variable")}
+
+    return not operations(first).isdisjoint(operations(second))
 
 
 @contextmanager

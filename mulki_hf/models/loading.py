@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from safetensors import SafetensorError
@@ -9,13 +10,14 @@ from transformers import AutoConfig, CLIPModel, CLIPProcessor
 
 from ..embedded import EMBEDDED_MODELS, embedded_model_path
 from ..errors import ConfigurationError
+from ..hub.shareable import PATH
 
 
 @dataclass
 class ModelArguments:
     """The model that a stream starts from."""
 
-    model_name_or_path: str = field(
+    model_name_or_path: Annotated[str, PATH] = field(
         default="clip-nano",
         metadata={"help": "CLIP to start from: a Hub id, a folder, or `clip-nano`, the small one inside the package."},
     )

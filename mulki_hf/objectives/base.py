@@ -6,6 +6,7 @@ objective returns a dict of weighted scalars that are summed into the loss and l
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Literal, NoReturn
 
 import torch
@@ -13,7 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+LOGITS_AT_A_TIME = 2**24
+"""Of classes against classes, whose whole matrix grows with the square of their number."""
+
+
+# Compared by identity: what is computed of one is computed once.
+@dataclass(frozen=True, eq=False)
 class Prototypes:
     """One teacher's prototypes of the task's `C` classes, all L2-normalised.
 
@@ -30,6 +36,19 @@ class Prototypes:
     def position(self, labels: Tensor) -> Tensor:
         """Rows of `visual` that belong to `labels`, all of which must be among `classes`."""
         return torch.searchsorted(self.classes, labels)
+
+    def expected(self, scale: float) -> Tensor:
+        """The anchor that each class's text expects under the teacher itself, visual plus textual, `(C, d)`.
+
+        `sum_j p_cj a_j` with `p_c = softmax_j(scale * u_c . a_j)`. No step changes it: computed when first asked for.
+        """
+        if scale not in self._expected:
+            self._expected[scale] = sum(relate(self.textual, a, scale)[1] for a in (self.visual, self.textual))
+        return self._expected[scale]
+
+    @cached_property
+    def _expected(self) -> dict[float, Tensor]:
+        return {}
 
 
 # Reading a part that is not filled raises, so whoever reads one has a value.
@@ -134,6 +153,10 @@ class Objective(ABC):
         """Whether it, or a teacher for it, looks at reference images."""
         return any(path.endswith("reference") for path in self.needs)
 
+    def needs_prototypes(self) -> bool:
+        """Whether it asks for prototypes; then every task's model gets its own."""
+        return any(path.endswith("prototypes") for path in self.needs)
+
     # In weight space, where no loss can see
 
     @property
@@ -170,6 +193,45 @@ def task_loss(batch: FeatureBatch, label_smoothing: float = 0.0) -> Tensor:
 def class_logits(features: Tensor, anchors: Tensor, logit_scale: float) -> Tensor:
     """`s * features @ anchors.T`: `(N, d)` and `(M, d)` to `(N, M)`."""
     return logit_scale * features @ anchors.T
+
+
+@torch.no_grad()
+def relate(features: Tensor, anchors: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """What is left of `softmax_j(scale * f . a_j)` per row, with `LOGITS_AT_A_TIME` of the `(N, M)` logits in memory.
+
+    Args:
+        features (`(N, d)`), anchors (`(M, d)`), scale (`float`): as in [`class_logits`].
+
+    Returns:
+        `log sum_j exp(scale * f . a_j)`, `(N,)`, and the mean of the anchors by that softmax, `(N, d)`.
+    """
+    partitions, expected = [], []
+    for rows in features.split(max(1, LOGITS_AT_A_TIME // len(anchors))):
+        logits = class_logits(rows, anchors, scale)
+        partitions.append(logits.logsumexp(dim=-1))
+        expected.append(logits.sub_(partitions[-1][:, None]).exp_() @ anchors)
+    return torch.cat(partitions), torch.cat(expected)
+
+
+class _LogPartition(torch.autograd.Function):
+    """The gradient of the first thing that [`relate`] returns is, but for the scale, the second."""
+
+    @staticmethod
+    def forward(ctx, features, anchors, scale):
+        partition, expected = relate(features, anchors, scale)
+        ctx.save_for_backward(expected)
+        ctx.scale = scale
+        return partition
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (expected,) = ctx.saved_tensors
+        return ctx.scale * gradient[:, None] * expected, None, None
+
+
+def log_partition(features: Tensor, anchors: Tensor, scale: float) -> Tensor:
+    """`log sum_j exp(scale * f . a_j)` per row, with gradient for the features: `(N, d)` and `(M, d)` to `(N,)`."""
+    return _LogPartition.apply(features, anchors, scale)
 
 
 def distillation(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> Tensor:

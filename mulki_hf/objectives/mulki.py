@@ -19,6 +19,7 @@ from .base import (
     class_logits,
     discrepancy_gate,
     distillation,
+    log_partition,
 )
 
 
@@ -130,8 +131,9 @@ class MulKI(Objective):
             weights = TEACHER_WEIGHTINGS[weighting](batch, args.confidence_temperature)
             taught = list(zip(weights, (batch.original, batch.previous), strict=True))
         if relates:
+            losses = relation_losses(batch, [teacher for _, teacher in taught], args.relation_temperature)
             parts["relation"] = args.relation_weight * sum(
-                (weight * relation_loss(batch, teacher, args.relation_temperature)).mean() for weight, teacher in taught
+                (weight * loss).mean() for weight, loss in zip(weights, losses, strict=True)
             )
         if args.feature_weight > 0:
             parts["feature"] = args.feature_weight * sum(
@@ -146,30 +148,48 @@ def elicit_loss(batch: FeatureBatch, anchors: Prototypes) -> Tensor:
     `1/2 CE(s v_S Pv^T, y) + 1/2 mean_c CE(s u_S(c) Pv^T, c)`, over the classes that have a visual prototype.
     """
     images = class_logits(batch.image, anchors.visual, batch.logit_scale)
-    texts = class_logits(batch.text[anchors.classes], anchors.visual, batch.logit_scale)
-    own = torch.arange(len(anchors.classes), device=texts.device)
-    return 0.5 * F.cross_entropy(images, anchors.position(batch.labels)) + 0.5 * F.cross_entropy(texts, own)
+    shown = batch.text[anchors.classes]
+    own = batch.logit_scale * (shown * anchors.visual).sum(dim=-1)
+    texts = log_partition(shown, anchors.visual, batch.logit_scale) - own
+    return 0.5 * F.cross_entropy(images, anchors.position(batch.labels)) + 0.5 * texts.mean()
 
 
-def relation_loss(batch: FeatureBatch, teacher: TeacherFeatures, temperature: float) -> Tensor:
-    """Stage 2: the student relates to the teacher's prototypes as the teacher does; per sample, `(B,)`.
+def relation_losses(batch: FeatureBatch, teachers: list[TeacherFeatures], temperature: float) -> list[Tensor]:
+    """Stage 2: the student relates to each teacher's prototypes as that teacher does; per sample, a `(B,)` for each.
 
     Intra- and inter-modality relations on the image side (per sample) and on the text side (mean over the classes,
     the same for every sample).
     """
-    prototypes = teacher.prototypes
+    # In the first task both teachers are one.
+    texts = {
+        prototypes: text_relation(batch, prototypes, temperature)
+        for prototypes in dict.fromkeys(teacher.prototypes for teacher in teachers)
+    }
+    return [image_relation(batch, teacher, temperature) + texts[teacher.prototypes] for teacher in teachers]
 
-    def related(taught: Tensor, learnt: Tensor) -> Tensor:
-        return sum(
-            distillation(
-                class_logits(taught, anchors, batch.logit_scale),
-                class_logits(learnt, anchors, batch.logit_scale),
-                temperature,
-            )
-            for anchors in (prototypes.visual, prototypes.textual)
+
+def image_relation(batch: FeatureBatch, teacher: TeacherFeatures, temperature: float) -> Tensor:
+    """Distillation of the relations of images to both kinds of prototypes, `(B,)`."""
+    return sum(
+        distillation(
+            class_logits(teacher.image, anchors, batch.logit_scale),
+            class_logits(batch.image, anchors, batch.logit_scale),
+            temperature,
         )
+        for anchors in (teacher.prototypes.visual, teacher.prototypes.textual)
+    )
 
-    return related(teacher.image, batch.image) + related(prototypes.textual, batch.text).mean()
+
+def text_relation(batch: FeatureBatch, prototypes: Prototypes, temperature: float) -> Tensor:
+    """The same of class texts, mean over the classes; a scalar.
+
+    `CE(p, softmax(s))` is `logsumexp(s) - <p, s>`, and of logits `s_j = l u . a_j` the product is
+    `l u . sum_j p_j a_j`: of the teacher's `C x C` probabilities an expected anchor for each class is enough.
+    """
+    scale = batch.logit_scale / temperature
+    partitions = sum(log_partition(batch.text, a, scale) for a in (prototypes.visual, prototypes.textual))
+    products = scale * (batch.text * prototypes.expected(scale)).sum(dim=-1)
+    return temperature**2 * (partitions - products).mean()
 
 
 def _class_loss(batch: FeatureBatch, teacher: TeacherFeatures) -> Tensor:

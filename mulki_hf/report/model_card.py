@@ -1,18 +1,18 @@
 """The model card of a task's checkpoint, from its results alone."""
 
-import json
 from itertools import groupby
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCard
 
 from ..errors import ConfigurationError
 from ..evaluation.protocols import PROTOCOLS
-from ..metrics import continual_metrics
 from ..resources import resource
 from ..results import ArtefactRecord, BaseModel, StreamResults
+from .markdown import code, hypothesis, literal, text
+from .metadata import card_data, metrics_so_far, on_hub
 from .tables import duration, markdown_table, matrix_table, percent, signed
 
 
@@ -37,13 +37,21 @@ def save_card(results: StreamResults, folder: Path, repo_id: str | None = None) 
         (folder / results.artefact.folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def task_card(results: StreamResults, folder: str, repo_id: str | None = None) -> str:
+def card_of_task(results: StreamResults, folder: str, repo_id: str | None = None) -> str:
+    """Card of a model, or of adapters, that no stream made: `results` are of one task, and nothing lies beside it."""
+    if results.artefact is None:
+        return task_card(results, folder, repo_id, alone=True)
+    return artefact_card(results, results.artefact, folder, repo_id, alone=True)
+
+
+def task_card(results: StreamResults, folder: str, repo_id: str | None = None, alone: bool = False) -> str:
     """Card of the checkpoint after the last finished task of `results`: metadata and text.
 
     Args:
         results ([`StreamResults`]): as they were after that task.
         folder: name of the checkpoint's folder, which the usage snippet loads if there is no repository.
         repo_id (*optional*): the Hub repository that the card is for.
+        alone (`bool`): no recipe, results, pictures or prototypes lie beside it.
     """
     check_described(results)
     number, so_far = results.finished, metrics_so_far(results)
@@ -56,6 +64,8 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None) -
             model_name=data.model_name,
             model_id=repo_id or folder,
             published=repo_id is not None,
+            alone=alone,
+            prototypes=results.about.prototypes,
             method_summary=results.about.summary,
             bibtex=citations(results.about.bibtex),
             artefact=results.artefact,
@@ -66,8 +76,6 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None) -
             changes_table=changes_table(results),
             stream_metrics=markdown_table([[*so_far], [*map(percent, so_far.values())]]) if number > 1 else None,
             settings_table=settings_table(results.about.settings),
-            data_table=data_table(results),
-            license=results.base.license,
             runs=runs(results),
             wall_time=wall_time(results),
             seed=results.config["seed"],
@@ -75,11 +83,17 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None) -
     )
 
 
-def artefact_card(results: StreamResults, artefact: ArtefactRecord, folder: str, repo_id: str | None = None) -> str:
-    """Card of the artefact alone; arguments as for [`task_card`], `repo_id` being the repository of the whole model."""
+def artefact_card(
+    results: StreamResults, artefact: ArtefactRecord, folder: str, repo_id: str | None = None, alone: bool = False
+) -> str:
+    """Card of the artefact; arguments as for [`task_card`], `repo_id` being the repository of the whole model.
+
+    One that is `alone` lies in `folder` and `repo_id` itself.
+    """
     check_described(results)
     base = results.base
-    name = f"{(repo_id or folder).rpartition('/')[2]}-{artefact.suffix}"
+    own = repo_id or folder if alone else artefact_id(artefact, repo_id, f"{folder}/{artefact.folder}")
+    name = (own if alone else f"{repo_id or folder}-{artefact.suffix}").rpartition("/")[2]
     data = card_data(results, name, "peft", "adapter", artefact.tag)
     return str(
         ModelCard.from_template(
@@ -87,10 +101,13 @@ def artefact_card(results: StreamResults, artefact: ArtefactRecord, folder: str,
             template_path=str(resource("model_cards/adapter_card.md.jinja")),
             **words(results),
             model_name=data.model_name,
-            model_id=artefact_id(artefact, repo_id, f"{folder}/{artefact.folder}"),
+            model_id=own,
+            published=repo_id is not None,
+            alone=alone,
             merged=f"[{repo_id}](https://huggingface.co/{repo_id})" if repo_id else "The folder above this one",
             base_id=base.name,
-            revision="" if base.revision in (None, "main") else f", revision={json.dumps(base.revision)}",
+            on_hub=base.hub_id is not None,
+            revision="" if base.revision in (None, "main") else f", revision={literal(base.revision)}",
             embedded=base.embedded,
             artefact=artefact,
             bibtex=citations(results.about.bibtex, artefact.bibtex),
@@ -98,51 +115,32 @@ def artefact_card(results: StreamResults, artefact: ArtefactRecord, folder: str,
     )
 
 
-def draft_card(results: StreamResults) -> str:
-    """A card with the metadata that a person chooses, for the Hub to check before there are results."""
-    data = ModelCardData(
-        language=results.config["language"],
-        license=results.base.license,
-        library_name="transformers",
-        base_model=results.base.hub_id,
-        datasets=[task.dataset for task in results.tasks if "/" in task.dataset] or None,
-    )
-    return f"---\n{data.to_yaml()}\n---\n"
-
-
 # Parts of the card
 
 
 def check_described(results: StreamResults) -> None:
-    """Raise `ConfigurationError` for results of an older version, which don't say what the method is."""
+    """Raise `ConfigurationError` for results that don't say what a card does, as those of older versions don't."""
     if not results.about.towers:
         raise ConfigurationError(
             f"results of an older version, which do not describe the method {results.method!r}: let "
             "mulki_hf.runs.records.describe_method fill that in"
         )
-
-
-def card_data(results: StreamResults, name: str, library: str, relation: str, *tags: str) -> ModelCardData:
-    """The metadata that the Hub reads."""
-    base = results.base
-    return ModelCardData(
-        language=results.config["language"],
-        license=base.license,
-        library_name=library,
-        pipeline_tag="zero-shot-image-classification",
-        tags=["clip", "continual-learning", *tags, "mulki-hf", results.method],
-        base_model=base.hub_id,
-        base_model_relation=relation if base.hub_id else None,
-        datasets=hub_datasets(results) or None,
-        metrics=["accuracy"],
-        model_name=name,
-        eval_results=eval_results(results, metrics_so_far(results)),
-    )
+    if results.protocol not in PROTOCOLS:
+        raise ConfigurationError(
+            f"results by the unknown protocol {results.protocol!r}; known are {', '.join(PROTOCOLS)}"
+        )
+    for name in ("seed", "language"):
+        if name not in results.config:
+            raise ConfigurationError(f"results.json: config.{name} is missing, which the card says")
 
 
 def words(results: StreamResults) -> dict[str, Any]:
     """What both cards say of a run."""
     return {
+        "text": text,
+        "code": code,
+        "literal": literal,
+        "hypothesis": hypothesis,
         "base": base_text(results.base),
         "method": results.method,
         "task": results.tasks[results.finished - 1],
@@ -151,6 +149,8 @@ def words(results: StreamResults) -> dict[str, Any]:
         "towers": results.about.towers,
         "protocol": PROTOCOLS[results.protocol].sentence,
         "results_table": matrix_table(results),
+        "data_table": data_table(results),
+        "license": results.base.license,
     }
 
 
@@ -167,51 +167,10 @@ def citations(*bibtex: str) -> str:
 def base_text(base: BaseModel) -> str:
     """The model that a stream started from, in a sentence."""
     if base.embedded:
-        return f"`{base.name}`, the small CLIP that ships with mulki-hf,"
-    return f"[{base.name}](https://huggingface.co/{base.hub_id})" if base.hub_id else f"`{base.name}`"
-
-
-def hub_datasets(results: StreamResults) -> list[str]:
-    """Hub ids of the data that the model was trained with so far."""
-    names = [task.dataset for task in results.tasks[: results.finished]]
-    if results.reference is not None:
-        names.append(results.reference.dataset)
-    return list(dict.fromkeys(name for name in names if "/" in name))
-
-
-def metrics_so_far(results: StreamResults) -> dict[str, float | None]:
-    """The stream's metrics as if it ended with the last finished task."""
-    count = results.finished
-    return continual_metrics([row[:count] for row in results.accuracy], results.zero_shot[:count])
-
-
-def eval_results(results: StreamResults, so_far: dict[str, float | None]) -> list[EvalResult]:
-    """The `model-index`: accuracy on each task, and Transfer, Avg and Last of the stream; shares of one."""
-    kind = "zero-shot-image-classification"
-    entries = [
-        EvalResult(
-            task_type=kind,
-            dataset_type=task.dataset if "/" in task.dataset else task.name,
-            dataset_name=f"{task.name}, {'learned' if position < results.finished else 'not learned'}",
-            metric_type="accuracy",
-            metric_name=f"Accuracy ({results.protocol})",
-            metric_value=round(value / 100, 4),
-        )
-        for position, (task, value) in enumerate(zip(results.tasks, results.accuracy[-1], strict=True))
-    ]
-    entries += [
-        EvalResult(
-            task_type=kind,
-            dataset_type="stream",
-            dataset_name=f"stream of {results.finished} tasks: {', '.join(results.names[: results.finished])}",
-            metric_type=name,
-            metric_name=name.capitalize(),
-            metric_value=round(value / 100, 4),
-        )
-        for name in ("transfer", "avg", "last")
-        if (value := so_far[name]) is not None
-    ]
-    return entries
+        return f"{code(base.name)}, the small CLIP that ships with mulki-hf,"
+    if base.hub_id:
+        return f"[{text(base.name)}](https://huggingface.co/{base.hub_id})"
+    return code(base.name) if base.name else "a CLIP that has no name"
 
 
 def stream_table(results: StreamResults) -> str:
@@ -219,17 +178,21 @@ def stream_table(results: StreamResults) -> str:
     for position, task in enumerate(results.tasks):
         counts = [str(n) for n in (len(task.class_names), task.training_images, task.evaluation_images)]
         learned = "-" if position >= results.finished else duration(task.seconds)
-        rows.append([str(position + 1), task.name, link(task.dataset), *counts, "; ".join(task.templates), learned])
+        rows.append(
+            [str(position + 1), text(task.name), link(task.dataset), *counts, text("; ".join(task.templates)), learned]
+        )
     return markdown_table(rows)
 
 
 def data_table(results: StreamResults) -> str:
     rows = [["task", "dataset", "licence"]]
     for task in results.tasks[: results.finished]:
-        rows.append([task.name, link(task.dataset), task.license or "not known"])
+        rows.append([text(task.name), link(task.dataset), text(task.license or "not known")])
     if results.reference is not None:
         data = results.reference
-        rows.append([f"{data.images} unlabelled reference images", link(data.dataset), data.license or "not known"])
+        rows.append(
+            [f"{data.images} unlabelled reference images", link(data.dataset), text(data.license or "not known")]
+        )
     return markdown_table(rows)
 
 
@@ -255,7 +218,7 @@ def changes_text(results: StreamResults) -> str:
 
 
 def _before_and_now(results: StreamResults) -> list[tuple[str, float, float]]:
-    return list(zip(results.names, results.zero_shot, results.accuracy[-1], strict=True))
+    return list(zip(map(text, results.names), results.zero_shot, results.accuracy[-1], strict=True))
 
 
 def _about(one: str, many: str, changes: list[tuple[str, float]]) -> str:
@@ -269,7 +232,7 @@ def _about(one: str, many: str, changes: list[tuple[str, float]]) -> str:
 
 def settings_table(settings: dict[str, Any]) -> str:
     """The settings that the result depends on and that are not the defaults; tasks and model stand elsewhere."""
-    rows = [["setting", "value"], *([f"`{name}`", str(value)] for name, value in settings.items())]
+    rows = [["setting", "value"], *([f"`{name}`", text(str(value))] for name, value in settings.items())]
     return markdown_table(rows) if settings else "None."
 
 
@@ -293,8 +256,9 @@ def wall_time(results: StreamResults) -> str:
     seconds = [task.seconds for task in results.tasks[: results.finished] if task.seconds is not None]
     if len(seconds) < results.finished:
         return "not recorded"
-    return f"{duration(sum(seconds))} for the {len(seconds)} tasks so far, evaluation on every task included"
+    tasks = "the task" if len(seconds) == 1 else f"the {len(seconds)} tasks so far"
+    return f"{duration(sum(seconds))} for {tasks}, evaluation on every task included"
 
 
 def link(dataset: str) -> str:
-    return f"[{dataset}](https://huggingface.co/datasets/{dataset})" if "/" in dataset else dataset
+    return f"[{text(dataset)}](https://huggingface.co/datasets/{dataset})" if on_hub(dataset) else text(dataset)

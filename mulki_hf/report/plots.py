@@ -15,8 +15,8 @@ def plot_accuracy_matrix(results: StreamResults, path: str | Path) -> None:
     figure = Figure(figsize=(2.2 + 0.9 * len(results.tasks), 1.6 + 0.55 * len(rows)), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(rows, vmin=0, vmax=100, cmap="viridis", aspect="auto")
-    axes.set_xticks(range(len(results.tasks)), results.names, rotation=30, ha="right")
-    axes.set_yticks(range(len(rows)), names)
+    axes.set_xticks(range(len(results.tasks)), results.names, rotation=30, ha="right", parse_math=False)
+    axes.set_yticks(range(len(rows)), names, parse_math=False)
     axes.set_title(f"{results.method}: accuracy in %")
     for i, row in enumerate(rows):
         for j, value in enumerate(row):
@@ -38,12 +38,15 @@ def plot_curves(results: StreamResults, path: str | Path) -> None:
         axes.axvspan(j + 0.5, j + 1.5, color="0.92")
         axes.axhline(results.zero_shot[j], color="0.5", linestyle="--", linewidth=1, label="zero-shot")
         axes.plot(steps, [results.zero_shot[j], *(row[j] for row in results.accuracy)], marker="o", label="accuracy")
-        axes.set_title(name)
+        axes.set_title(name, parse_math=False)
         axes.set_ylim(-2, 102)
         axes.set_xticks(range(count + 1))
+        # Shared ticks are written below the lowest row alone, and the last one may not be full.
+        axes.tick_params(labelbottom=j + 5 >= count)
     for axes in panels[count:]:
         axes.set_visible(False)
-    panels[0].set_ylabel("accuracy in %")
+    for axes in panels[::5]:
+        axes.set_ylabel("accuracy in %")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize="small")
     figure.suptitle(f"{results.method}: each task's accuracy over the stream (grey: where it is learned)")
     figure.supxlabel("tasks learned")

@@ -1,6 +1,7 @@
 """Results as Markdown tables, and numbers as people write them."""
 
 from ..results import StreamResults
+from .markdown import text
 
 
 def results_table(results: StreamResults) -> str:
@@ -13,10 +14,11 @@ def results_table(results: StreamResults) -> str:
 
 def matrix_table(results: StreamResults) -> str:
     """The accuracy matrix alone."""
-    rows = [["after", *results.names]]
+    names = [*map(text, results.names)]
+    rows = [["after", *names]]
     if results.zero_shot:
         rows.append(["zero-shot", *map(percent, results.zero_shot)])
-    rows += [[name, *map(percent, row)] for name, row in zip(results.names, results.accuracy, strict=False)]
+    rows += [[name, *map(percent, row)] for name, row in zip(names, results.accuracy, strict=False)]
     return markdown_table(rows)
 
 
@@ -47,3 +49,17 @@ def duration(seconds: float | None) -> str:
 def signed(value: float) -> str:
     """`+3.2`, `−0.4`, `0.0`: with a real minus sign."""
     return f"{value:+.1f}".replace("-", "−") if abs(value) >= 0.05 else "0.0"
+
+
+def progress_line(results: StreamResults, position: int) -> str:
+    """One line about the task just finished."""
+    row, zero_shot = results.accuracy[position], results.zero_shot
+    line = f"task {position + 1}/{len(row)} {results.names[position]}: {row[position]:.1f} % "
+    line += f"(zero-shot {zero_shot[position]:.1f} %)"
+    if position:
+        line += f"; earlier tasks {sum(row[:position]) / position:.1f} %"
+    rest = len(row) - position - 1
+    if rest:
+        ahead = sum(row[position + 1 :]) / rest
+        line += f"; not yet learned {ahead:.1f} % (zero-shot {sum(zero_shot[position + 1 :]) / rest:.1f} %)"
+    return line

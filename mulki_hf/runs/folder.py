@@ -3,17 +3,22 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from accelerate import Accelerator
 
+from ..errors import ConfigurationError
 from ..hub.outbox import Outbox
 from ..report.checkpoint import PICTURES
 from ..results import StreamResults, task_folder
+from .checkpoints import last_checkpoint
+from .lock import HOLDER, LOCK, FolderLock
 
 
 UNFINISHED, LOGS = "unfinished", "runs"
+CACHE, WRITING = "cache", "writing"
+EVENTS = "events.out.tfevents*"
 
 
 class RunFolder:
@@ -32,11 +37,12 @@ class RunFolder:
     def __init__(self, path: str | Path, accelerator: Accelerator):
         self.path = Path(path)
         self.accelerator = accelerator
+        self.lock = FolderLock(self.path / UNFINISHED)
 
     @property
     def cache(self) -> Path:
         """Folder of what is computed once."""
-        return self.path / UNFINISHED / "cache"
+        return self.path / UNFINISHED / CACHE
 
     def training(self, names: list[str], position: int) -> Path:
         """Where Trainer works while it learns a task."""
@@ -46,22 +52,47 @@ class RunFolder:
         """A finished task's checkpoint."""
         return task_folder(self.path, names, position)
 
-    def make(self) -> None:
-        """The folder, if it is not there."""
-        self.path.mkdir(parents=True, exist_ok=True)
+    def take(self, results: bytes | None) -> None:
+        """Make the folder, if it is not there, and be the only run that writes in it until `lock.release`.
+
+        Args:
+            results: see [`results_file`], as it was when this run looked; None: there was none.
+
+        Raises:
+            ConfigurationError: another run holds it, or has changed it since.
+        """
+        self.lock.take()
+        if results_file(self.path) != results:
+            raise ConfigurationError(
+                f"output_dir {str(self.path)!r}: another run wrote there while this one was loading; look at what it "
+                "left, then start again"
+            )
 
     def clear(self) -> None:
-        """Delete what an earlier run left, and nothing else."""
-        markers = ("config.json", "adapter/adapter_config.json")
-        found = {
-            self.path / path.relative_to(self.path).parts[0]
-            for marker in markers
-            for path in self.path.glob(f"task*-*/{marker}")
-        }
-        for folder in [*found, self.path / UNFINISHED, self.path / LOGS]:
-            shutil.rmtree(folder, ignore_errors=True)
-        for name in (StreamResults.FILE, Outbox.FILE, *PICTURES):
+        """Delete what an earlier run left, and nothing else: without a run, nothing."""
+        shutil.rmtree(self.path / UNFINISHED / WRITING, ignore_errors=True)
+        if not holds_run(self.path):
+            return
+        folders = named_folders(self.path)
+        for folder in folders:
+            shutil.rmtree(self.path / folder, ignore_errors=True)
+        self.finish()
+        # Without a task's name nothing else was written.
+        for name in (StreamResults.FILE, Outbox.FILE, *PICTURES) if folders else ():
             (self.path / name).unlink(missing_ok=True)
+        self._clear_logs(folders)
+
+    def _clear_logs(self, folders: list[str]) -> None:
+        """Delete what trackers wrote, for the stream or for a task, and the folders that it leaves empty."""
+        logs = self.path / LOGS
+        own = [logs / folder for folder in folders]
+        for file in [*logs.glob(EVENTS), *(file for folder in own for file in folder.rglob(EVENTS))]:
+            file.unlink()
+        for folder in own:
+            for inner in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+                _remove_empty(inner)
+            _remove_empty(folder)
+        _remove_empty(logs)
 
     def take_up(self, checkpoint: Path, results: StreamResults, source: str) -> None:
         """Put a checkpoint that came from `source` on the Hub in the place of the last finished task.
@@ -72,7 +103,11 @@ class RunFolder:
         outbox.record_elsewhere(folder.name, source)
         if results.artefact is not None and (checkpoint / results.artefact.folder).is_dir():
             outbox.record_elsewhere(f"{folder.name}/{results.artefact.folder}", source)
-        shutil.copytree(checkpoint, folder, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
+        partial = self.path / UNFINISHED / WRITING / folder.name
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(checkpoint, partial, ignore=shutil.ignore_patterns(".*"))
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
 
     @contextmanager
     def writing(self, names: list[str], position: int) -> Iterator[Path]:
@@ -82,7 +117,7 @@ class RunFolder:
         """
         final = self.task(names, position)
         # The same name, which the card knows.
-        partial = self.path / UNFINISHED / "writing" / final.name
+        partial = self.path / UNFINISHED / WRITING / final.name
         if self.accelerator.is_main_process:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
@@ -95,10 +130,70 @@ class RunFolder:
         """Delete a finished task's training state but for what `report_to` wrote there."""
         training = self.training(names, position)
         if (training / LOGS).is_dir():
-            logs = self.path / LOGS / self.task(names, position).name
-            shutil.copytree(training / LOGS, logs, dirs_exist_ok=True)
+            # In one folder, whatever the task: that is what a run is to tensorboard.
+            for file in (path for path in (training / LOGS).rglob("*") if path.is_file()):
+                (self.path / LOGS).mkdir(exist_ok=True)
+                shutil.copyfile(file, self.path / LOGS / file.name)
         shutil.rmtree(training, ignore_errors=True)
 
     def finish(self) -> None:
-        """Delete what only an unfinished stream needs."""
-        shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
+        """Delete what only an unfinished stream needs; the lock stays until it is released."""
+        for path in (self.path / UNFINISHED).glob("*"):
+            if path.name in (LOCK, HOLDER):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def results_file(path: Path) -> bytes | None:
+    """`results.json` of a run's folder as it stands; None if there is none."""
+    file = path / StreamResults.FILE
+    return file.read_bytes() if file.is_file() else None
+
+
+def finished_tasks(path: Path) -> list[Path]:
+    """The folders of finished tasks, by the results in each."""
+    return sorted(file.parent for file in path.glob(f"task*-*/{StreamResults.FILE}"))
+
+
+def holds_run(path: Path) -> bool:
+    """Whether a folder holds a run, finished or not; one that was stopped while it loaded left nothing."""
+    unfinished = path / UNFINISHED
+    began = (unfinished / CACHE).is_dir() or any(unfinished.glob("task*-*"))
+    return began or (path / StreamResults.FILE).exists() or bool(finished_tasks(path))
+
+
+def named_folders(path: Path) -> list[str]:
+    """Names of the task folders that a run's results name; where they are missing, the results in those folders.
+
+    Raises:
+        ConfigurationError: they can't be read.
+    """
+    sources = [path] if (path / StreamResults.FILE).exists() else finished_tasks(path)
+    found: set[str] = set()
+    for source in sources:
+        names = StreamResults.load(source).names
+        found |= {task_folder(path, names, position).name for position in range(len(names))}
+    return sorted(found)
+
+
+def standing(path: Path) -> str:
+    """How far the run in a folder has come, and how it goes on, in half a sentence."""
+    if not (path / StreamResults.FILE).exists():
+        return f"nothing is finished in {path}; " + ("go on with --resume" if holds_run(path) else "start again")
+    results = StreamResults.load(path)
+    done, names = results.finished, results.names
+    line = f"{done} of {len(names)} tasks {'is' if done == 1 else 'are'} finished in {path}"
+    if done < len(names):
+        checkpoint = last_checkpoint(path / UNFINISHED / task_folder(path, names, done).name)
+        name = Path(checkpoint).name if checkpoint else ""
+        step = f"is at step {name.rpartition('-')[2]} ({name})" if name else "begins anew"
+        line += f", task {done + 1} {step}"
+    return f"{line}; go on with --resume"
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # it is not there, or holds something
+        folder.rmdir()

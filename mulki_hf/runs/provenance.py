@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution, version
 
 import torch
+import yaml
 from accelerate import Accelerator
 from transformers.utils import is_peft_available
 
+from ..config.paths import SETTING_PATHS, shareable_settings
 from ..hub.shareable import shareable
 from ..resources import PACKAGE, __version__
 
@@ -37,24 +39,49 @@ def provenance(
 
 
 def command_line(argv: list[str], accelerator: Accelerator) -> str:
-    """The command that was given, without token and without this machine's folders."""
+    """The command that was given, for a shell, without token and without this machine's folders."""
     words = ["python"]
     # What `accelerate launch` sets for the processes it starts.
     if "ACCELERATE_MIXED_PRECISION" in os.environ:
         words = ["accelerate", "launch"]
         if accelerator.num_processes > 1:
             words += ["--multi_gpu", "--num_processes", str(accelerator.num_processes)]
-    given, hidden = [], False
+    words += ["-m", "mulki_hf.train"]
+    option = ""
     for word in argv:
-        name, equals, value = word.partition("=")
-        if hidden:
-            word, hidden = "...", False
-        elif name.replace("-", "_") == "__hub_token":
-            word, hidden = f"{name}{equals}{'...' if equals else ''}", not equals
-        elif equals and name.startswith("--"):
-            word = f"{name}={shareable(value)}"
-        given.append(" ".join(shareable(word).split()))
-    return shlex.join([*words, "-m", "mulki_hf.train", *given])
+        if word.startswith("--"):
+            name, equals, value = word.partition("=")
+            option = name[2:].replace("-", "_")
+            words.append(f"{name}={_shared(option, value)}" if equals else name)
+        else:
+            words.append(_shared(option, word))
+    return " ".join(map(_quoted, words))
+
+
+def _shared(option: str, word: str) -> str:
+    """A word given for an option as it may leave the machine: only what is a path changes."""
+    if option == "hub_token":
+        return "..."
+    if option == "config":
+        return shareable(word)
+    # A task is YAML; what else may be a mapping or a list is recognised by its bracket.
+    structured = option == "tasks" or (option in SETTING_PATHS and word.lstrip()[:1] in ("{", "["))
+    value = yaml.safe_load(word) if structured else word
+    (shared,) = shareable_settings({option: [value] if option == "tasks" else value}).values()
+    shared = shared[0] if option == "tasks" else shared
+    if shared == value:
+        return word
+    if not structured:
+        return shared
+    return yaml.safe_dump(shared, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6).strip()
+
+
+def _quoted(word: str) -> str:
+    """For a shell, on one line."""
+    if word.isprintable():
+        return shlex.quote(word)
+    escaped = json.dumps(word, ensure_ascii=False)[1:-1].replace("'", "\\'")
+    return f"$'{escaped}'"
 
 
 def git_commit() -> str | None:

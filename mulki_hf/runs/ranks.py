@@ -1,15 +1,20 @@
-"""What one rank does for all of them."""
+"""What one rank does for all of them, while the others wait for as long as it takes."""
 
 from collections.abc import Callable
+from datetime import timedelta
+from functools import cache
 from typing import Any, TypeVar
 
+import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from ..errors import ConfigurationError
 
 
 T = TypeVar("T")
+
+PATIENCE = timedelta(days=365)
+"""Checking a data set or fetching a checkpoint may take hours; half an hour is what a step's collectives have."""
 
 
 def on_main_process(accelerator: Accelerator, action: Callable[[], T], share: bool = False) -> T | None:
@@ -17,18 +22,48 @@ def on_main_process(accelerator: Accelerator, action: Callable[[], T], share: bo
 
     An error is raised on all ranks, so that none waits for one that has stopped.
     """
-    message: list[Any] = [None, None]
-    failure = None
-    if accelerator.is_main_process:
+    value, shared = _attempt(accelerator.is_main_process, action, share)
+    return shared if share else value
+
+
+def main_process_first(accelerator: Accelerator, action: Callable[[], T]) -> T:
+    """The value of `action`, which one rank of each machine does before the others, who find what it cached.
+
+    An error of those that come first is raised on all ranks.
+    """
+    first = accelerator.is_local_main_process
+    value, _ = _attempt(first, action)
+    return value if first else action()  # type: ignore[return-value]  # whoever was first has one
+
+
+def _attempt(mine: bool, action: Callable[[], T], share: bool = False) -> tuple[T | None, Any]:
+    """The value of `action` if it is `mine`, and that of the first rank with one if they `share`."""
+    value, failure, told = None, None, None
+    if mine:
         try:
-            message[0] = action()
+            value = action()
         except Exception as error:
-            failure, message = error, [None, (isinstance(error, ConfigurationError), str(error))]
-    told = message if share or failure else [None, None]
-    broadcast_object_list(told)
+            failure, told = error, (isinstance(error, ConfigurationError), str(error))
+    everyone = _gather((told, value if share and failure is None else None))
     if failure is not None:
         raise failure
-    if told[1] is not None:
-        mendable, text = told[1]
-        raise ConfigurationError(text) if mendable else RuntimeError(f"on the main process: {text}")
-    return told[0] if share else message[0]
+    for told, _ in everyone:
+        if told is not None:
+            mendable, text = told
+            raise ConfigurationError(text) if mendable else RuntimeError(f"on the main process: {text}")
+    return value, next((shared for _, shared in everyone if shared is not None), None)
+
+
+def _gather(message: Any) -> list[Any]:
+    """The messages of all ranks, in order; waits for the last of them."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return [message]
+    everyone: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(everyone, message, group=_patient_group(dist.group.WORLD))
+    return everyone
+
+
+@cache
+def _patient_group(world: Any) -> Any:
+    """All ranks, on CPU, with a time-out of its own: that of the group that training uses is made for steps."""
+    return dist.new_group(backend="gloo", timeout=PATIENCE)

@@ -1,20 +1,24 @@
 """What results say of model, tasks, reference images and method: recorded when a run begins, for the cards."""
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from datasets import Dataset
 from huggingface_hub import DatasetCard, ModelCard
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from ..adaptation import adaptation_of
 from ..adaptation.towers import TOWER_WORDS
-from ..config.recipes import SWITCHES, changed_settings
+from ..config.paths import shareable_settings
+from ..config.recipes import SWITCHES, changed_settings, default_settings
 from ..data.rows import dataset_name
-from ..data.tasks import Task
+from ..data.tasks import Reference, Task
 from ..embedded import EMBEDDED_MODELS
+from ..errors import ConfigurationError
 from ..hub.fetch import licence_of
-from ..objectives import OBJECTIVES
+from ..objectives import OBJECTIVES, objective_of
 from ..resources import resource
 from ..results import BaseModel, MethodRecord, ReferenceRecord, StreamResults, TaskRecord
 
@@ -33,12 +37,16 @@ def new_results(
 
 def describe_method(results: StreamResults) -> None:
     """Fill in method and artefact in words from the configuration, which files of older versions lack."""
-    objective, settings = OBJECTIVES[results.method], results.config
+    if results.method not in OBJECTIVES:
+        raise ConfigurationError(f"results of the unknown method {results.method!r}; known are {', '.join(OBJECTIVES)}")
+    settings = shareable_settings(results.config)
+    objective = objective_of(SimpleNamespace(**default_settings() | settings))
     results.about = MethodRecord(
         objective.summary or (objective.__doc__ or "").strip(),
         TOWER_WORDS[settings["train_towers"]],
         objective.bibtex,
         changed_settings(settings),
+        objective.needs_prototypes(),
     )
     # Settings that came later were not asked for.
     asked = SimpleNamespace(**dict.fromkeys(SWITCHES) | settings)
@@ -47,6 +55,11 @@ def describe_method(results: StreamResults) -> None:
     for task in results.tasks[: results.finished]:
         task.note = task.note or adaptation.note(asked, task.facts)
     results.base.embedded = results.base.hub_id is None and results.base.name in EMBEDDED_MODELS
+
+
+def shareable_results(results: StreamResults) -> StreamResults:
+    """`results` as they may leave the machine."""
+    return dataclasses.replace(results, config=shareable_settings(results.config))
 
 
 def task_record(task: Task) -> TaskRecord:
@@ -59,23 +72,34 @@ def task_record(task: Task) -> TaskRecord:
         len(task.train),
         len(task.evaluation),
         task.train.info.license or None,
+        fingerprint=task.fingerprint,
     )
 
 
-def reference_record(name: str | None, reference: Dataset | None) -> ReferenceRecord | None:
+def reference_record(reference: Reference | None) -> ReferenceRecord | None:
     """What the results say of the reference images."""
     if reference is None:
         return None
-    return ReferenceRecord(dataset_name(name), len(reference), reference.info.license or None)
+    images = reference.images
+    return ReferenceRecord(
+        dataset_name(reference.dataset), len(images), images.info.license or None, reference.fingerprint
+    )
 
 
 def describe_base(name_or_path: str, revision: str, license: str | None) -> BaseModel:
-    """The model that a stream starts from; without `license` that of the model's own card, where there is one."""
+    """The model that a stream starts from; without `license` that of the model's own card, where there is one.
+
+    One made in memory has no name; of a folder, also of one that is no more, only the name is said.
+    """
     path, embedded = Path(name_or_path), name_or_path in EMBEDDED_MODELS
-    if embedded or path.exists():
+    if embedded or (name_or_path and path.exists()):
         card = resource(f"model_cards/{name_or_path}.md") if embedded else path / "README.md"
         own = licence_of(ModelCard, card) if card.is_file() else None
         return BaseModel(path.resolve().name if path.exists() else name_or_path, license=license or own)
+    try:
+        validate_repo_id(name_or_path)
+    except HFValidationError:
+        return BaseModel(path.name, license=license)
     return BaseModel(name_or_path, name_or_path, revision, license)
 
 

@@ -5,18 +5,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
-
 from ..config import MulKIConfig, StreamConfig
-from ..config.recipes import CONSTANT_FIELDS, default_settings
-from ..data.tasks import Task
+from ..config.paths import shareable_settings
+from ..config.recipes import decisive, default_settings
+from ..data.tasks import Reference, Task
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError
 from ..hub.fetch import fetch_file, pinned
-from ..hub.shareable import shareable
-from ..results import StreamResults
-from .folder import UNFINISHED
-from .records import describe_base, describe_method, new_results, reference_record
+from ..results import ReferenceRecord, StreamResults, TaskRecord, task_folder
+from .checkpoints import check_finished
+from .disk import check_output
+from .folder import UNFINISHED, finished_tasks, holds_run, named_folders, results_file
+from .lock import check_free
+from .records import describe_base, describe_method, new_results, reference_record, task_record
+
+
+PROCESSES = "num_processes"
+"""Key of the recorded settings that is no field: `accelerate launch` decides it."""
 
 
 @dataclass
@@ -26,28 +31,45 @@ class Earlier:
     Attributes:
         results (*optional*): of the run so far.
         source (*optional*): the checkpoint on the Hub that they are of, with its commit, when they come from there.
+        found (*optional*): `results.json` of the output folder as this run found it.
     """
 
     results: StreamResults | None = None
     source: str | None = None
+    found: bytes | None = None
 
 
 def find_earlier(output: Path, stream: StreamConfig, token: str | None) -> Earlier:
     """What there is to go on from, if anything; refuses a folder in use unless told to resume or overwrite."""
-    if output.exists() and not output.is_dir():
-        raise ConfigurationError(f"output_dir {str(output)!r} is a file, not a folder")
-    holds_run = (output / StreamResults.FILE).exists() or (output / UNFINISHED).exists()
+    check_output(output)
+    check_free(output / UNFINISHED)
+    found = results_file(output)
     if stream.resume:
-        if not holds_run:
+        if not holds_run(output):
             raise ConfigurationError(f"resume: output_dir {str(output)!r} holds no run to go on with")
-        return Earlier(StreamResults.load(output) if (output / StreamResults.FILE).exists() else None)
-    if holds_run and not stream.overwrite:
-        raise ConfigurationError(
-            f"output_dir {str(output)!r} holds the results of a run: choose another, go on with --resume, "
-            "or delete them with --overwrite"
-        )
+        finished = [folder.name for folder in finished_tasks(output)]
+        if found is None and finished:
+            raise ConfigurationError(
+                f"resume: output_dir {str(output)!r} holds finished tasks ({', '.join(finished)}) but no "
+                f"{StreamResults.FILE}, which says of what: put it back, or start anew in another output_dir or with "
+                "--overwrite"
+            )
+        return Earlier(None if found is None else StreamResults.load(output), found=found)
+    if holds_run(output):
+        if not stream.overwrite:
+            raise ConfigurationError(
+                f"output_dir {str(output)!r} holds the results of a run: choose another, go on with --resume, "
+                "or delete them with --overwrite"
+            )
+        try:
+            named_folders(output)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"overwrite: {error}; what is the run's in output_dir {str(output)!r} can't be told: delete the folder "
+                "by hand, or choose another"
+            ) from error
     if stream.resume_from_hub is None:
-        return Earlier()
+        return Earlier(found=found)
     source = pinned(stream.resume_from_hub, token)
     results = StreamResults.load(fetch_file(source, StreamResults.FILE, token).parent)
     base = stream.model_name_or_path
@@ -56,37 +78,49 @@ def find_earlier(output: Path, stream: StreamConfig, token: str | None) -> Earli
             f"resume_from_hub {stream.resume_from_hub!r}: the stream started from {base!r}, a folder on another "
             "machine; give it with model_name_or_path"
         )
-    return Earlier(results, source)
+    return Earlier(results, source, found)
 
 
 def start_results(
-    earlier: Earlier, stream: StreamConfig, config: MulKIConfig, tasks: list[Task], reference: Dataset | None
+    earlier: Earlier, stream: StreamConfig, config: MulKIConfig, tasks: list[Task], reference: Reference | None
 ) -> StreamResults:
     """New results, or the earlier ones, the stream being configured the same."""
-    settings = dataclasses.asdict(stream) | config.to_dict()
-    results = earlier.results
+    settings = dataclasses.asdict(stream) | config.to_dict() | {PROCESSES: config.world_size}
+    results, images = earlier.results, reference_record(reference)
     if results is None:
         base = describe_base(stream.model_name_or_path, stream.model_revision, config.license)
-        return new_results(settings, tasks, base, reference_record(stream.reference_dataset, reference))
+        return new_results(settings, tasks, base, images)
     check_unchanged(results, earlier.source, settings, [task.name for task in tasks])
+    check_data(results, earlier.source, [task_record(task) for task in tasks], images)
     if config.license is not None:
         results.base.license = config.license
     # From here on a run from the Hub has this machine's settings; any other has its own, and those that are new.
     results.config = settings if earlier.source else settings | results.config
     describe_method(results)
+    if earlier.source is None and 0 < results.finished < len(tasks):
+        last = task_folder(Path(config.output_dir), results.names, results.finished - 1)
+        check_finished(last, results.artefact.folder if results.artefact else None)
     return results
 
 
 def check_unchanged(results: StreamResults, source: str | None, settings: dict[str, Any], names: list[str]) -> None:
     """Raise `ConfigurationError` unless `results` are of this stream and, from the Hub, leave something to learn."""
     where, defaults = "resume_from_hub" if source else "resume", default_settings()
-    for name in sorted(CONSTANT_FIELDS):
-        # A setting that came after the run began has its default: nobody could ask for another.
-        was = results.config.get(name, defaults[name])
-        # What comes from the Hub was made shareable there.
-        if was != (shareable(settings[name]) if source else settings[name]):
+    # What comes from the Hub was made shareable there.
+    now = decisive(shareable_settings(settings) if source else settings)
+    # A setting that came after the run began has its default: nobody could ask for another.
+    was = decisive(defaults | results.config)
+    # How many processes there were is unknown of older runs.
+    counts = results.config.get(PROCESSES, settings[PROCESSES]), settings[PROCESSES]
+    if counts[0] != counts[1]:
+        raise ConfigurationError(
+            f"{where}: {PROCESSES} was {counts[0]} and is now {counts[1]}, which makes other batches; a stream can "
+            "only go on as it began"
+        )
+    for name in sorted(was.keys() & now.keys()):
+        if was[name] != now[name]:
             raise ConfigurationError(
-                f"{where}: {name} was {was!r} and is now {settings[name]!r}; a stream can only go on as it began"
+                f"{where}: {name} was {was[name]!r} and is now {settings[name]!r}; a stream can only go on as it began"
             )
     if results.names != names or any(len(row) != len(names) for row in (results.zero_shot, *results.accuracy)):
         raise ConfigurationError(f"{where}: the results are of the tasks {results.names}, the stream's are {names}")
@@ -95,3 +129,44 @@ def check_unchanged(results: StreamResults, source: str | None, settings: dict[s
             f"resume_from_hub {source.partition('@')[0]!r}: {results.finished} of the stream's {len(names)} "
             "tasks are learned there; nothing to go on with"
         )
+
+
+def check_data(
+    results: StreamResults, source: str | None, tasks: list[TaskRecord], reference: ReferenceRecord | None
+) -> None:
+    """Raise `ConfigurationError` unless tasks and reference images are those that `results` are of."""
+    where = "resume_from_hub" if source else "resume"
+    pairs: list[tuple[str, Any, Any]] = [
+        (f"task {was.name!r}", was, now) for was, now in zip(results.tasks, tasks, strict=True)
+    ]
+    if results.reference is not None and reference is not None:
+        pairs.append(("the reference images", results.reference, reference))
+    for what, was, now in pairs:
+        change = changed_data(was, now)
+        if change is not None:
+            raise ConfigurationError(
+                f"{where}: {what} is not what the run began with: {change}; give it the old data, or start anew"
+            )
+
+
+def changed_data(was: TaskRecord | ReferenceRecord, now: TaskRecord | ReferenceRecord) -> str | None:
+    """What differs between the records of one set of data, shortened; None: nothing, so far as it was recorded."""
+    for name in ("class_names", "templates"):
+        old, new = getattr(was, name, []), getattr(now, name, [])
+        if old != new:
+            gone, come = ([entry for entry in one if entry not in other] for one, other in ((old, new), (new, old)))
+            if not gone and not come:
+                return f"{name} come in another order"
+            return f"of its {name} {_listed(gone)} went and {_listed(come)} came"
+    for name in ("training_images", "evaluation_images", "images"):
+        counts = getattr(was, name, None), getattr(now, name, None)
+        if counts[0] != counts[1]:
+            return f"{name} were {counts[0]} and are now {counts[1]}"
+    if was.fingerprint and now.fingerprint and was.fingerprint != now.fingerprint:
+        return "as many images, but other ones or with other labels"
+    return None
+
+
+def _listed(entries: list[str]) -> str:
+    more = f", ... ({len(entries)} in all)" if len(entries) > 5 else ""
+    return ", ".join(map(repr, entries[:5])) + more or "none"

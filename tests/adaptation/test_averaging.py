@@ -76,22 +76,39 @@ class TestWeightAverage:
         apply(model, average)
         torch.testing.assert_close(copied(model), start, rtol=0, atol=0)
 
-    @pytest.mark.parametrize(("every", "max_steps", "taken"), [(10, 4, [4]), (4, 4, [4]), (2, 5, [2, 4])])
-    def test_callback_samples_a_short_task_at_its_end(self, started, every, max_steps, taken):
+    @pytest.mark.parametrize(
+        ("every", "steps", "taken"), [(10, 4, [4]), (4, 4, [4]), (2, 5, [2, 4, 5]), (10, 19, [10, 19])]
+    )
+    def test_the_last_weights_are_a_sample(self, started, every, steps, taken):
+        """Wherever training ends: also before the first sample's turn, and behind the last one's."""
         model = make_model()
         start = copied(model)
         average = started(model, every)
-        callback = AveragingCallback(average)
-        state, control, samples = TrainerState(max_steps=max_steps), TrainerControl(), [start]
-        callback.on_train_begin(None, state, control)
-        for step in range(1, max_steps + 1):
-            move(model)
-            state.global_step = step
-            callback.on_step_end(None, state, control)
-            samples += [copied(model)] * (step in taken)
+        snapshots = walk(model, average, range(1, steps + 1))
+        samples = [start, *(snapshots[step - 1] for step in taken)]
+        expected = {name: torch.stack([one[name] for one in samples]).mean(dim=0) for name in start}
+        before = {name: value.clone() for name, value in average.average.items()}
+        for name, value in average.as_if_last(steps).items():
+            torch.testing.assert_close(value, expected[name])
+            assert torch.equal(average.average[name], before[name])
+        average.last(steps)
         apply(model, average)
         for name, value in model.state_dict().items():
-            torch.testing.assert_close(value, torch.stack([one[name] for one in samples]).mean(dim=0))
+            torch.testing.assert_close(value, expected[name])
+
+    def test_training_that_begins_again_begins_its_average_again(self, started):
+        """As with auto_find_batch_size, whose first try did not fit."""
+        model = make_model()
+        average = started(model, every=1)
+        callback, control = AveragingCallback(average), TrainerControl()
+        callback.on_train_begin(None, TrainerState(), control)
+        walk(model, average, range(1, 3))
+        start = copied(model)
+        callback.on_train_begin(None, TrainerState(), control)
+        last = walk(model, average, range(1, 2))[0]
+        apply(model, average)
+        for name, value in model.state_dict().items():
+            torch.testing.assert_close(value, (start[name] + last[name]) / 2)
 
     def test_training_goes_on_from_the_current_weights(self, started):
         model = make_model()
@@ -164,12 +181,6 @@ class TestWeightAverage:
             MappedTensors.write(tmp_path / "checkpoint-3/weight_average", [(left, torch.zeros(4))])
         with pytest.raises(ConfigurationError, match="checkpoint-3.* does not hold the weight average of this model"):
             average.load(tmp_path / "checkpoint-3")
-
-    def test_a_longer_task_after_a_short_one(self):
-        callback = AveragingCallback(WeightAverage(lambda: trained(make_model()), every=10))
-        for steps, every in ((4, 4), (40, 10)):
-            callback.on_train_begin(None, TrainerState(max_steps=steps), TrainerControl())
-            assert callback.average.every == every
 
     def test_disk_is_given_back(self, tmp_path):
         average = WeightAverage(partial(trained, make_model()), 1, tmp_path / "average")

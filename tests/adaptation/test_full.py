@@ -41,10 +41,3 @@ class TestConnect:
         for name, value in full.student.state_dict().items():
             vision = name.startswith(("vision_model", "visual_projection"))
             assert torch.equal(value, torch.full_like(value, 0.5) if vision else before[name])
-
-    def test_into_weights_of_half_precision(self, make_args):
-        full = FullModel(tiny_model().bfloat16(), make_args())
-        average = {name: value.detach().float() + 0.125 for name, value in full.weights()}
-        full.connect(average, None, 0.0)
-        for name, value in full.weights():
-            assert value.dtype == torch.bfloat16 and torch.equal(value, average[name].bfloat16())

@@ -61,7 +61,7 @@ class TestTraining:
     def test_merge_without_averaging(self, trained, lora_args, processor):
         trainer = trainer_of(trained, lora_args(average_every=0, merge_alpha=0.3), processor)
         trainer.train()
-        assert trainer.weight_average is None and trainer.adaptation.error > 0
+        assert trainer.connections.average is None and trainer.adaptation.error > 0
 
 
 class TestTargets:

@@ -1,7 +1,11 @@
 """From YAML and options to settings."""
 
-import pytest
+import dataclasses
 
+import pytest
+import yaml
+
+from mulki_hf.config import MulKIConfig, StreamConfig
 from mulki_hf.config.parser import make_parser, parse
 from mulki_hf.errors import ConfigurationError
 
@@ -33,3 +37,66 @@ def test_every_option_is_explained_in_a_group():
     assert not [action.option_strings for action in parser._actions if not action.help]
     titles = {group.title for group in parser._action_groups}
     assert {"Stream", "Method", "MulKI (four stages)", "Select-and-Distill"} <= titles
+
+
+class TestTypes:
+    """Values of the YAML against the types of their fields."""
+
+    @pytest.mark.parametrize("value", [None, [], {}, "", -1, 10**30, float("nan"), True, "x", ["x"]])
+    @pytest.mark.parametrize("group", [StreamConfig, *MulKIConfig.__bases__])
+    def test_whatever_stands_in_a_field(self, tmp_path, capfd, group, value):
+        """It is taken, or refused by name in a line."""
+        path = tmp_path / "stream.yaml"
+        recipe = {"tasks": [{"name": "a", "dataset": "b"}], "output_dir": "out", "use_cpu": True, "report_to": "none"}
+        for field in (field.name for field in dataclasses.fields(group) if field.init):
+            path.write_text(yaml.safe_dump(recipe | {field: value}))
+            try:
+                parse(["--config", str(path)])
+            except ConfigurationError as error:
+                name = field.replace("gradient_ch", "activation_ch")
+                assert name in str(error) or field in str(error) or "template" in str(error), (field, value, error)
+                assert "\n" not in str(error)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"output_dir": 5}, "output_dir must be a string, got 5"),
+            ({"output_dir": ""}, "output_dir must name a folder"),
+            ({"seed": -1}, r"seed must be in \[0, 2\*\*32\), got -1"),
+            ({"seed": 2**32}, r"seed must be in \[0, 2\*\*32\), got 4294967296"),
+            ({"data_seed": -1}, r"data_seed must be in \[0, 2\*\*32\), got -1"),
+            ({"resume": "perhaps"}, "resume must be true or false, got 'perhaps'"),
+            ({"max_steps": "many"}, "max_steps must be an integer, got 'many'"),
+            ({"save_strategy": "sometimes"}, "save_strategy must be one of no, steps, epoch, best, got 'sometimes'"),
+            ({"dataset_num_proc": -1}, "dataset_num_proc must be >= 1, got -1"),
+            ({"reference_dataset": ""}, "reference_dataset must be left out or name a dataset"),
+        ],
+    )
+    def test_refused_with_the_field(self, stream_yaml, change, message):
+        with pytest.raises(ConfigurationError, match=message):
+            parse(["--config", str(stream_yaml(**change))])
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            ("learning_rate:", "stream.yaml: learning_rate must be a number, got nothing"),
+            ("seed: 1\nseed: 2", "line 3: key 'seed' is there already, in line 2"),
+            ("seed: \0", "unacceptable character #x0000"),
+            ("seed: " + "[" * 3000, "nested more than 50 levels deep"),
+            ("license: !!int x", "a value is not what it looks like"),
+        ],
+    )
+    def test_a_file_that_is_no_recipe(self, tmp_path, line, message):
+        path = tmp_path / "stream.yaml"
+        path.write_text(f"tasks: [{{name: a, dataset: b}}]\n{line}\n")
+        with pytest.raises(ConfigurationError, match=message):
+            parse(["--config", str(path)])
+        path.write_text(f"tasks: [{{name: a, dataset: b}}]\n{line}\n", encoding="utf-16")
+        with pytest.raises(ConfigurationError, match="it is not UTF-8 text"):
+            parse(["--config", str(path)])
+
+
+def test_tasks_that_are_no_yaml(stream_yaml, capsys):
+    with pytest.raises(SystemExit):
+        parse(["--config", str(stream_yaml()), "--tasks", "{a"])
+    assert "error: argument --tasks" in capsys.readouterr().err

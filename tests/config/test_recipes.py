@@ -9,7 +9,7 @@ import yaml
 
 from mulki_hf import MulKIConfig, StreamConfig
 from mulki_hf.config.parser import parse
-from mulki_hf.config.recipes import CONSTANT_FIELDS, changed_settings, find_recipe
+from mulki_hf.config.recipes import CONSTANT_FIELDS, changed_settings, find_recipe, write_recipe
 from mulki_hf.errors import ConfigurationError
 from mulki_hf.resources import resource
 
@@ -75,3 +75,30 @@ def test_what_must_not_change_is_a_field():
     assert fields >= CONSTANT_FIELDS
     assert {"method", "tasks", "learning_rate", "lora_r"} <= CONSTANT_FIELDS
     assert not {"output_dir", "resume", "overwrite", "hub_token"} & CONSTANT_FIELDS
+
+
+class TestDecisive:
+    """What must not change is what the result depends on here."""
+
+    def recipe(self, path, **given) -> dict:
+        """What is written of a run, and read again."""
+        stream = StreamConfig(tasks=[{"name": "a", "dataset": "b"}])
+        config = MulKIConfig(output_dir="out", use_cpu=True, **given)
+        write_recipe(dataclasses.asdict(stream) | config.to_dict() | {"num_processes": 2}, path)
+        parse(["--config", str(path), "--use_cpu", "true"])
+        return yaml.safe_load(path.read_text())
+
+    def test_by_default_nothing_of_evaluating_and_saving(self, tmp_path):
+        recipe = self.recipe(tmp_path / "recipe.yaml", eval_strategy="epoch", save_steps=7)
+        assert recipe["accelerator_config"] is None and recipe["load_best_model_at_end"] is False
+        assert not {"save_steps", "save_strategy", "eval_steps", "eval_strategy", "num_processes"} & recipe.keys()
+
+    def test_with_a_best_checkpoint_all_of_it(self, tmp_path):
+        best = {"method": "finetune", "load_best_model_at_end": True, "save_steps": 7, "eval_steps": 7}
+        recipe = self.recipe(tmp_path / "recipe.yaml", **best, eval_strategy="steps")
+        assert best.items() <= recipe.items() and recipe["metric_for_best_model"] == "loss"
+
+    def test_of_the_accelerator_what_makes_batches(self, tmp_path):
+        given = {"split_batches": True, "non_blocking": True, "even_batches": True}
+        recipe = self.recipe(tmp_path / "recipe.yaml", accelerator_config=given)
+        assert recipe["accelerator_config"] == {"split_batches": True}

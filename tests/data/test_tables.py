@@ -1,6 +1,10 @@
 """Rows on disk by sample: the same values, again when something changes, and not otherwise."""
 
+import errno
+import os
 import pickle
+import shutil
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ from datasets import Dataset
 from support.tiny import COLOURS, tiny_model, tiny_processor
 from torch import nn
 
+from mulki_hf import ConfigurationError
 from mulki_hf.adaptation.teacher import weights_fingerprint
 from mulki_hf.data.tables import Table, WithTables
 
@@ -37,7 +42,7 @@ class TestTable:
             calls.append(len(batch["x"]))
             return factor * batch["x"]
 
-        return cache.table("numbers", list(depends_on), Numbers(count), compute, "test"), calls
+        return cache.table("numbers", list(depends_on), Numbers(count), compute, "test", "cache_x: no"), calls
 
     def test_rows_are_the_samples_in_order(self, cache):
         table, calls = self.fill(cache)
@@ -76,6 +81,37 @@ class TestTable:
         table, _ = self.fill(cache)
         names = {table.path.name, f"numbers-{'b' * 16}.1.partial", f"numbers-old-{'c' * 16}.npy"}
         assert {path.name for path in cache.folder.iterdir()} == names
+
+    @pytest.mark.parametrize("allocates", [True, False], ids=["reserved", "compared"])
+    def test_a_full_disk_is_an_error_before_anything_is_written(self, cache, monkeypatch, allocates):
+        """Through a mapped file it would be a signal that ends the process."""
+        usage = shutil.disk_usage("/")
+        if allocates:
+            full = OSError(errno.ENOSPC, "No space left on device")
+            monkeypatch.setattr(os, "posix_fallocate", Mock(side_effect=full), raising=False)
+        else:
+            monkeypatch.delattr(os, "posix_fallocate", raising=False)
+            monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=79))
+        message = (
+            "no room in '.*cache' for the table 'numbers' of 10 samples, .* another output_dir, or set cache_x: no"
+        )
+        with pytest.raises(ConfigurationError, match=message):
+            self.fill(cache)
+        assert not list(cache.folder.iterdir())
+        monkeypatch.undo()
+        table, _ = self.fill(cache)
+        assert len(table.rows) == 10
+
+    @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs posix_fallocate")
+    def test_its_place_on_disk_is_taken_at_once(self, cache):
+        taken = []
+
+        def compute(batch):
+            taken.extend(path.stat().st_blocks * 512 for path in cache.folder.glob("*.partial"))
+            return torch.zeros(len(batch["x"]), 100_000)
+
+        cache.table("wide", ["a"], Numbers(8), compute, "test")
+        assert len(taken) == 1 and taken[0] >= 8 * 100_000 * 4
 
     def test_training_after_it_draws_the_same(self, cache):
         torch.manual_seed(0)

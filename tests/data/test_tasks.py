@@ -12,6 +12,7 @@ from support.launch import refused
 from support.tiny import COLOURS, SHAPES, rows
 
 from mulki_hf import ConfigurationError, StreamConfig, Task, load_stream
+from mulki_hf.data.labels import labels_of
 from mulki_hf.data.tasks import load_reference
 from mulki_hf.train import main
 
@@ -99,10 +100,22 @@ class TestSources:
                 colour = COLOURS[task.class_names[example["label"]]]
                 assert np.allclose(np.asarray(example["image"])[7, 7], colour)
 
+    def test_no_image_is_copied(self, tmp_path):
+        """When classes are taken apart and unreadable images left out, `datasets` writes no file anew."""
+        saved = save_splits(tmp_path / "saved", broken_image(4), integers([2, 1, 0, 0, 1, 2]))
+        files = {path.name for path in (tmp_path / "saved").rglob("*")}
+        spec = {"name": "t", "dataset": saved, "class_names": NAMES, "class_incremental": 3}
+        tasks = load(spec, unreadable_images="skip")
+        assert {path.name for path in (tmp_path / "saved").rglob("*")} == files
+        assert [labels_of(task.train).tolist() for task in tasks] == [[0, 0], [0], [0, 0]]
+        assert [labels_of(task.evaluation).tolist() for task in tasks] == [[0, 0]] * 3
+        expected = np.asarray(rows(NAMES, 2, 0)[0]["image"])
+        assert np.array_equal(np.asarray(tasks[2].evaluation[0]["image"]), expected)
+
     def test_reference_has_images_only(self, tmp_path):
         rows(NAMES, 4, 0).to_parquet(tmp_path / "r.parquet")
         config = StreamConfig(tasks=[{"name": "a", "dataset": "b"}], reference_dataset=str(tmp_path / "r.parquet"))
-        assert load_reference(config).column_names == ["image"]
+        assert load_reference(config).images.column_names == ["image"]
 
     def test_evaluate_on_validation(self, tmp_path):
         saved = save_splits(tmp_path / "saved")
@@ -191,6 +204,18 @@ class TestBadInput:
         assert len(task.train) == 5
         assert "1 unreadable image(s) left out, the first in row 4" in caplog.text
 
+    def test_single_class_is_a_warning(self, tmp_path, caplog):
+        saved = save_splits(tmp_path / "saved")
+        load({"name": "t", "dataset": saved, "class_incremental": 2})
+        assert caplog.text.count("has a single class") == 1 and "task 't-2' has a single class, 'frame'" in caplog.text
+
+    def test_label_of_an_image_that_is_left_out_may_be_anything(self, tmp_path):
+        train = broken_image(4).cast_column("label", Value("int64"))
+        wrong = train.remove_columns("label").add_column("label", [0, 1, 2, 0, 9, 2])
+        saved = save_splits(tmp_path / "saved", wrong, integers([0, 1, 2] * 2))
+        spec = {"name": "t", "dataset": saved, "class_names": NAMES}
+        assert len(load(spec, unreadable_images="skip")[0].train) == 5
+
     def test_class_without_training_image_is_a_warning(self, stream_yaml, tmp_path, caplog):
         train = rows(NAMES, 4, 0)
         train = train.select([row for row, label in enumerate(train["label"]) if label != 1])
@@ -199,3 +224,27 @@ class TestBadInput:
         assert "no training image of 1 of 3 classes (corner)" in caplog.text
         prototypes = load_file(tmp_path / "out/task1-t/prototypes.safetensors")
         assert prototypes["classes"].tolist() == [0, 2]
+
+
+class TestTask:
+    """As a user makes one."""
+
+    def task(self, train: Dataset) -> Task:
+        return Task("t", NAMES, ["a {}."], train, rows(NAMES, 2, 1))
+
+    def test_a_transform_would_be_lost(self):
+        with pytest.raises(ConfigurationError, match="task 't': train data have a transform .* apply it with map"):
+            self.task(rows(NAMES, 2, 0).with_transform(lambda batch: batch))
+
+    @pytest.mark.parametrize(
+        ("labels", "message"),
+        [
+            (["a"] * 6, "'label' must hold integers, it holds string"),
+            ([0, 1, None] * 2, "it holds int64, with missing values"),
+            ([0, 1, 3] * 2, "row 2: label 3 is outside the 3 class names"),
+        ],
+    )
+    def test_labels_are_no_classes(self, labels, message):
+        train = rows(NAMES, 2, 0).remove_columns("label").add_column("label", labels)
+        with pytest.raises(ConfigurationError, match=f"task 't', train data.*{message}"):
+            self.task(train)

@@ -1,10 +1,14 @@
 """What teachers say of a task is computed once, and is what they would have said in the step."""
 
 import pytest
+import torch
 from support.tiny import rows, tiny_model, tiny_processor, tiny_task
 from support.training import losses
+from torch.utils.data import DataLoader
 
 from mulki_hf import MulKITrainer
+from mulki_hf.data.crops import RandomCrops
+from mulki_hf.data.reference import WithReference
 from mulki_hf.data.tables import ArrayCache
 
 
@@ -49,6 +53,20 @@ class TestTraining:
                 losses(self.trainer(make_args(method=method, output_dir=str(tmp_path / f"{workers}"), **options)))
             )
         assert logged[0] == logged[1]
+
+    def test_workers_that_are_spawned_bring_the_same(self, make_args):
+        """As on macOS, and on Linux from Python 3.14: what a sample is made of is pickled."""
+        features = self.trainer(make_args(method="snd", cache_images=True)).features
+        features.prepare()
+        paired = features.training_samples()
+        crops = RandomCrops(features.task.train, features.processor.image_processor, 0.5, seed=0)
+        plain = self.trainer(make_args(cache_teachers=False)).features.training_samples()
+        samples = WithReference(crops, paired, 1, seed=0) + WithReference(plain, paired, 1, seed=0)
+        here = DataLoader(samples, batch_size=32)
+        spawned = DataLoader(samples, batch_size=32, num_workers=1, multiprocessing_context="spawn")
+        for one, other in zip(here, spawned, strict=True):
+            assert {"pixel_values", "labels", "reference_pixel_values", "reference_reference_original"} <= set(one)
+            assert all(torch.equal(value, other[name]) for name, value in one.items())
 
     def test_teachers_run_once_per_image_and_then_are_gone(self, make_args, monkeypatch):
         made, seen = [], []

@@ -151,6 +151,18 @@ def test_signatures_of_storage_are_not_recorded(hub, hub_env, repository, tmp_pa
     assert "lfs-storage" in done.stderr and "signed" not in done.stderr
 
 
+def test_what_came_from_the_hub_has_no_tag_and_does_not_count(hub, repository, checkpoint):
+    hub.faults.append(Fault("POST", COMMIT, status=503))
+    outbox = Outbox("out", retries=0)
+    outbox.record_elsewhere("task0-earlier", "org/other-task0@abc")
+    for entry in outbox.pending:
+        outbox.send(entry)
+    assert "None" not in outbox.report()
+    assert f"task0-earlier: came from {hub.url}/org/other-task0, is not pushed" in outbox.report().splitlines()
+    with pytest.raises(PushError, match="^1 of 1 pushes pending"):
+        outbox.raise_for_pending()
+
+
 def test_training_does_not_wait(hub, repository, checkpoint):
     hub.faults.append(Fault("POST", COMMIT, delay=1.5))
     outbox = Outbox("out")

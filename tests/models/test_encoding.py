@@ -1,11 +1,17 @@
 """Features of images and of classes, and the memory that they take."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from support.tiny import COLOURS, tiny_model, tiny_processor, tiny_tokenizer
+from support.training import trainer_of
+from torch.nn.utils import parameters_to_vector
+from transformers import TrainerCallback
 
+from mulki_hf.adaptation.lora import add_lora
 from mulki_hf.data.prompts import tokenize_prompts
 from mulki_hf.models.encoding import chunked_text_tower, class_features, encode_classes, encode_images
 
@@ -109,3 +115,119 @@ class TestTextChunks:
                 model.get_text_features(**prompts).pooler_output.float().square().mean().backward()
             gradients.append(model.text_projection.weight.grad.clone())
         torch.testing.assert_close(*gradients, rtol=2e-2, atol=1e-4)
+
+
+class Seen:
+    """How many prompts the text tower reads, forward by forward."""
+
+    def __init__(self, trainer, monkeypatch):
+        self.prompts: list[int] = []
+        self.all = len(trainer.features.prompts["input_ids"])
+        tower = trainer.model.text_model
+        forward = tower.forward
+
+        def look(input_ids, **kwargs):
+            self.prompts.append(len(input_ids))
+            return forward(input_ids=input_ids, **kwargs)
+
+        monkeypatch.setattr(tower, "forward", look)
+
+    def take(self) -> list[int]:
+        """What was read since it was last asked."""
+        taken, self.prompts = self.prompts, []
+        return taken
+
+
+class Stop(TrainerCallback):
+    """Ends training after two micro-batches of a step: as an interruption, or as a callback may."""
+
+    def __init__(self, raises: bool):
+        self.raises = raises
+        self.micro_batches = 0
+
+    def on_substep_end(self, args, state, control, **kwargs):
+        self.micro_batches += 1
+        if self.micro_batches == 2:
+            if self.raises:
+                raise KeyboardInterrupt
+            control.should_training_stop = True
+
+
+class TestAccumulation:
+    """A trained text tower reads the classes once an optimizer step, and learns as if with every micro-batch."""
+
+    # The epoch's 32 images are windows of 3, 3 and 2 micro-batches.
+    WINDOWS = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 3}
+
+    def moved(self, make_args, **settings) -> torch.Tensor:
+        """What training adds to the weights."""
+        args = make_args(**self.WINDOWS | settings)
+        student = tiny_model()
+        if args.lora_r:
+            student = add_lora(student, args)
+        trainer = trainer_of(student, args, tiny_processor(), previous_model=None if args.lora_r else tiny_model(1))
+        before = parameters_to_vector(trainer.model.parameters()).detach()
+        trainer.train()
+        return parameters_to_vector(trainer.model.parameters()).detach() - before
+
+    def test_the_prompts_are_read_once_a_step(self, make_args, monkeypatch):
+        args = make_args(per_device_train_batch_size=2, gradient_accumulation_steps=4, max_steps=2)
+        trainer = trainer_of(tiny_model(), args, tiny_processor(), previous_model=tiny_model(1))
+        trainer.features.prepare()
+        seen = Seen(trainer, monkeypatch)
+        trainer.train()
+        # Beside them the single prompt that CLIP's forward insists on.
+        assert seen.take() == 2 * [seen.all, 1, 1, 1]
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {},
+            {"method": "snd", "train_towers": "both"},
+            {"train_towers": "text"},
+            {"text_chunk": 3},
+            {"activation_checkpointing": True},
+            {"bf16": True, "text_chunk": 3},
+            {"cache_teachers": False, "eval_strategy": "steps", "eval_steps": 1},
+            {"lora_r": 2, "cache_teachers": False},
+            {"torch_compile": True, "torch_compile_backend": "aot_eager", "max_steps": 1},
+        ],
+        ids=lambda settings: "-".join(settings) or "plain",
+    )
+    def test_the_same_is_learned(self, make_args, settings):
+        """As where gradients have to be complete with every micro-batch, so that each reads the prompts."""
+        settings = {"optim": "sgd", "learning_rate": 0.1, "max_grad_norm": 1e9} | settings
+        once = self.moved(make_args, **settings)
+        kwargs = {"sync_each_batch": True}
+        every = self.moved(make_args, accelerator_config={"gradient_accumulation_kwargs": kwargs}, **settings)
+        assert (once - every).norm() < (0.02 if "bf16" in settings else 1e-4) * once.norm()
+
+    def test_dropout_in_the_tower_is_drawn_once_a_step(self, make_args):
+        """Also where parts of the texts are read again in the backward pass."""
+        settings = {"lora_r": 2, "lora_towers": "text", "lora_dropout": 0.5, "text_chunk": 3, "connecting": False}
+        settings |= {"optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 1e9, "max_steps": 1}
+        sizes = ("per_device_train_batch_size", "gradient_accumulation_steps")
+        whole, parts = (
+            self.moved(make_args, **settings, **dict(zip(sizes, given, strict=True))) for given in ((8, 1), (2, 4))
+        )
+        assert (whole - parts).norm() < 1e-4 * whole.norm()
+
+    @pytest.mark.parametrize("raises", [True, False])
+    def test_nothing_is_left_of_a_step_that_was_not_finished(self, make_args, monkeypatch, raises):
+        trainer = trainer_of(tiny_model(), make_args(**self.WINDOWS), tiny_processor())
+        trainer.features.prepare()
+        seen, stop = Seen(trainer, monkeypatch), Stop(raises)
+        trainer.add_callback(stop)
+        with pytest.raises(KeyboardInterrupt) if raises else nullcontext():
+            trainer.train()
+        assert seen.take() == [seen.all, 1]
+        # Outside of training nothing is kept either.
+        batch = next(iter(trainer.get_train_dataloader()))
+        trainer.model.train()
+        for _ in range(2):
+            trainer.compute_loss(trainer.model, batch).backward()
+            assert trainer.model.text_projection.weight.grad.any()
+            trainer.model.zero_grad()
+        assert seen.take() == [seen.all, seen.all]
+        trainer.train()
+        assert seen.take()[:4] == [seen.all, 1, 1, seen.all]

@@ -17,9 +17,12 @@ from support.equations import (
     make_batch,
     numbers,
 )
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from mulki_hf.objectives import OBJECTIVES, FeatureBatch, Prototypes, TeacherFeatures
-from mulki_hf.objectives.mulki import TEACHER_WEIGHTINGS, elicit_loss, relation_loss
+from mulki_hf.objectives import OBJECTIVES, FeatureBatch, Prototypes, TeacherFeatures, base
+from mulki_hf.objectives.base import class_logits, distillation
+from mulki_hf.objectives.mulki import TEACHER_WEIGHTINGS, elicit_loss, relation_losses, text_relation
 
 
 class TestEquations:
@@ -28,8 +31,9 @@ class TestEquations:
 
     @pytest.mark.parametrize("temperature", [1.0, 2.0])
     def test_relation(self, batch, temperature):
-        values = relation_loss(batch, batch.original, temperature)
-        assert numbers(values) == close(expected_relation(batch, batch.original, temperature))
+        teachers = [batch.original, batch.previous]
+        for teacher, values in zip(teachers, relation_losses(batch, teachers, temperature), strict=True):
+            assert numbers(values) == close(expected_relation(batch, teacher, temperature))
 
     @pytest.mark.parametrize("kappa", [0.3, 1.0])
     @pytest.mark.parametrize("weighting", TEACHER_WEIGHTINGS)
@@ -123,8 +127,8 @@ class TestInvariants:
     def test_relation_is_least_at_the_teacher(self, batch):
         teacher = batch.original
         image, text = (t.clone().requires_grad_() for t in (teacher.image, teacher.prototypes.textual))
-        at_teacher = relation_loss(replace(batch, image=image, text=text), teacher, 2.0)
-        assert (at_teacher < relation_loss(batch, teacher, 2.0)).all()
+        (at_teacher,) = relation_losses(replace(batch, image=image, text=text), [teacher], 2.0)
+        assert (at_teacher < relation_losses(batch, [teacher], 2.0)[0]).all()
         for gradient in torch.autograd.grad(at_teacher.sum(), (image, text)):
             assert gradient.abs().max() < 1e-12
 
@@ -141,3 +145,88 @@ class TestInvariants:
             args = make_args(teacher_weighting=weighting, confidence_temperature=0.01)
             for value in OBJECTIVES["mulki"](args)(batch).values():
                 assert value.dtype == torch.float32 and value.isfinite()
+
+
+class Made(TorchDispatchMode):
+    """Numbers of elements of all tensors that are made inside the block, by both passes."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **kwargs or {})
+        self.sizes += [tensor.numel() for tensor in tree_leaves(result) if isinstance(tensor, torch.Tensor)]
+        return result
+
+
+class TestManyClasses:
+    """The text side relates classes to classes."""
+
+    CLASSES = 150
+
+    @pytest.fixture
+    def many(self, monkeypatch) -> FeatureBatch:
+        """A later task's batch; the square of its classes is more than may be held at a time."""
+        monkeypatch.setattr(base, "LOGITS_AT_A_TIME", 20 * self.CLASSES, raising=False)
+        generator = torch.Generator().manual_seed(0)
+
+        def unit(rows: int) -> torch.Tensor:
+            points = torch.randn(rows, 8, dtype=torch.float64, generator=generator)
+            return torch.nn.functional.normalize(points, dim=-1)
+
+        def teacher() -> TeacherFeatures:
+            classes = torch.arange(0, self.CLASSES, 2)
+            return TeacherFeatures(unit(4), unit(2), Prototypes(unit(self.CLASSES), unit(len(classes)), classes))
+
+        student = [unit(rows).requires_grad_() for rows in (4, self.CLASSES, 2)]
+        return FeatureBatch(torch.tensor([0, 4, 8, 8]), 7.0, *student, original=teacher(), previous=teacher())
+
+    def test_no_matrix_of_classes_by_classes_is_made(self, many, make_args):
+        with Made() as made:
+            sum(OBJECTIVES["mulki"](make_args())(many).values()).backward()
+        assert max(made.sizes) <= 20 * self.CLASSES
+
+    def test_parts_change_neither_loss_nor_gradient(self, many, make_args, monkeypatch):
+        objective, found = OBJECTIVES["mulki"](make_args()), []
+        for limit in (20 * self.CLASSES, 1, self.CLASSES**2):
+            monkeypatch.setattr(base, "LOGITS_AT_A_TIME", limit)
+            # Prototypes of which nothing was computed yet.
+            teachers = {"original": many.original, "previous": many.previous}
+            anew = {role: replace(said, prototypes=replace(said.prototypes)) for role, said in teachers.items()}
+            parts = objective(replace(many, **anew))
+            gradients = torch.autograd.grad(sum(parts.values()), (many.image, many.text))
+            found.append([*map(numbers, parts.values()), *map(numbers, gradients)])
+        for other in found[:2]:
+            for ours, whole in zip(other, found[2], strict=True):
+                assert ours == pytest.approx(whole, rel=1e-10, abs=1e-14)
+
+    @pytest.mark.parametrize("temperature", [1.0, 2.0])
+    def test_texts_are_distilled(self, many, temperature):
+        """With the value and the gradient of the formula as it is written, row by row."""
+        prototypes = many.previous.prototypes
+
+        def logits(texts, anchors):
+            return class_logits(texts, anchors, many.logit_scale)
+
+        written = sum(
+            distillation(logits(prototypes.textual, anchors), logits(many.text, anchors), temperature).mean()
+            for anchors in (prototypes.visual, prototypes.textual)
+        )
+        ours = text_relation(many, prototypes, temperature)
+        assert ours.item() == close(written.item())
+        gradients = [numbers(torch.autograd.grad(loss, many.text)[0]) for loss in (ours, written)]
+        assert gradients[0] == pytest.approx(gradients[1], rel=1e-10, abs=1e-14)
+
+    def test_a_teacher_speaks_of_texts_once_a_task_and_one_teacher_once_a_step(self, many, make_args):
+        objective = OBJECTIVES["mulki"](make_args())
+
+        def made(batch) -> int:
+            with Made() as made:
+                objective(batch)
+            return sum(made.sizes)
+
+        first, second, third = (made(many) for _ in range(3))
+        one = made(replace(many, original=many.previous))
+        assert third == second < 0.8 * first
+        assert one < 0.8 * second

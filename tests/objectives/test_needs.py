@@ -85,14 +85,14 @@ def test_needs_may_depend_on_a_setting(make_args, processor, monkeypatch, whose)
     class Either(Objective):
         def __init__(self, args):
             super().__init__(args)
-            self.needs = frozenset({f"{args.label_names[0]}.image"})
+            self.needs = frozenset({f"{args.run_name}.image"})
 
         def retention(self, batch):
             return {"there": getattr(batch, whose).image.sum() * 0}
 
     monkeypatch.setitem(OBJECTIVES, "reads", Either)
     loaded = {role: (lambda: tiny_model(1)) if role == whose else lambda: pytest.fail("loaded") for role in TEACHERS}
-    args = make_args(method="reads", max_steps=1, label_names=[whose])
+    args = make_args(method="reads", max_steps=1, run_name=whose)
     models = {f"{role}_model": load for role, load in loaded.items()}
     MulKITrainer(tiny_model(), args, tiny_task(), processor, **models).train()
 

@@ -6,20 +6,19 @@ from support.results import make_results
 from support.training import short_run
 
 from mulki_hf.report.checkpoint import PICTURES, describe_checkpoint
-from mulki_hf.results import ArtefactRecord, StreamResults
-from mulki_hf.runs.records import describe_method
+from mulki_hf.results import StreamResults
+from mulki_hf.runs.records import describe_method, shareable_results
 
 
 @pytest.mark.pictures
 def test_results_card_and_pictures(tmp_path):
     results = make_results(1)
-    results.config = short_run("/home/ann/out", seed=3).to_dict()
+    tuner = {"peft_type": "OFT", "base_model_name_or_path": "/home/ann/clip", "target_modules": ".*layers/[01]"}
+    results.config = short_run("/home/ann/out", seed=3, peft_config=tuner, connecting=False).to_dict()
+    results.config["reference_data_files"] = "/home/ann/pictures.tar"
     describe_method(results)
-    results.about.settings = {"reference_data_files": "/home/ann/pictures.tar"}
-    details = "Settings: `base_model_name_or_path`: `/home/ann/clip`, `target_modules`: `.*layers/[01]`."
-    results.artefact = ArtefactRecord("adapter", "adapter", "A PEFT adapter (OFT)", "PEFT adapters", details, "oft")
     (tmp_path / "adapter").mkdir()
-    describe_checkpoint(tmp_path, results)
+    describe_checkpoint(tmp_path, shareable_results(results))
     assert {path.name for path in tmp_path.iterdir()} == {"results.json", "README.md", "adapter", *PICTURES}
     for name in PICTURES:
         with Image.open(tmp_path / name) as picture:
@@ -28,5 +27,6 @@ def test_results_card_and_pictures(tmp_path):
     assert shared.accuracy == results.accuracy and (shared.config["output_dir"], shared.config["seed"]) == ("out", 3)
     written = [(tmp_path / name).read_text() for name in ("results.json", "README.md", "adapter/README.md")]
     assert "home/ann" not in "".join(written) and "`clip`, `target_modules`: `.*layers/[01]`" in written[2]
+    assert "pictures.tar" in written[1]
     # What was made shareable is a copy.
     assert results.config["output_dir"] == "/home/ann/out"

@@ -4,15 +4,17 @@ import dataclasses
 import json
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 from huggingface_hub import EvalResult, ModelCard
+from markdown_it import MarkdownIt
 
 from mulki_hf import MulKIConfig, StreamConfig
 from mulki_hf.errors import ConfigurationError
-from mulki_hf.report.model_card import changes_text, task_card
-from mulki_hf.results import BaseModel, ReferenceRecord, StreamResults, TaskRecord
+from mulki_hf.report.model_card import artefact_card, changes_text, task_card
+from mulki_hf.results import ArtefactRecord, BaseModel, ReferenceRecord, StreamResults, TaskRecord
 from mulki_hf.runs.records import describe_method
 
 
@@ -137,6 +139,62 @@ class TestText:
         results.tasks[1].class_names = [nasty, "b"]
         snippet = re.search(r"labels = (\[.*\])  #", task_card(results, "task2-digits")).group(1)
         assert json.loads(snippet) == eval(snippet) == [nasty, "b"]
+
+    def test_nothing_that_a_person_names_breaks_it(self):
+        """Headings, tables and snippets are those of the card without it."""
+        nasty = "a | `b` </script>\n\n# c\n```\n$d$ <!--"
+
+        def skeleton(card: str) -> list[tuple[str, str]]:
+            tokens = MarkdownIt("commonmark").enable("table").parse(ModelCard(card).text)
+            return [(token.type, token.info) for token in tokens if token.type != "inline"]
+
+        results, plain = (make_results(elicit_weight=2.5) for _ in range(2))
+        results.about.settings |= {"lora_targets": nasty}
+        plain.about.settings |= {"lora_targets": "x"}
+        results.base = BaseModel("`tiny` | clip", license="m`i|t")
+        plain.base = BaseModel("tiny", license="mit")
+        for task in results.tasks:
+            task.name, task.dataset, task.license = f"{task.name} {nasty}", f"local {nasty}", nasty
+            task.class_names, task.templates = [nasty, "b"], [f"{nasty} {{}}"]
+            task.provenance["command"] = task.provenance["hardware"] = nasty
+        for task in plain.tasks:
+            task.dataset = "local"
+            task.provenance["command"] = task.provenance["hardware"] = "x"
+        artefact = ArtefactRecord("adapter", "lora", "A LoRA adapter", "LoRA adapters", "Rank 2.", "lora")
+        for card in (task_card, partial(artefact_card, artefact=artefact)):
+            cards = [card(made, folder="task2 `x`|") for made in (results, plain)]
+            assert skeleton(cards[0]) == skeleton(cards[1])
+            for snippet in re.findall(r"```python\n(.*?)\n```\n", cards[0], re.DOTALL):
+                compile(snippet, "card", "exec")
+
+    def test_snippets_say_names_as_they_are(self):
+        results = make_results()
+        results.tasks[1].class_names, results.tasks[1].templates = ["ключ", "</script>", "R&D's"], ["a {} in {b}"]
+        card = task_card(results, "task2-digits")
+        assert 'labels = ["ключ", "</script>", "R&D\'s"]  #' in card
+        assert 'hypothesis_template="a {0} in {{b}}"' in card and '"a {} in {b}".replace(' in card
+
+    def test_prototypes_where_the_method_has_them(self):
+        results = make_results()
+        assert "`prototypes.safetensors` holds" in task_card(results, "task2-digits")
+        results.about.prototypes = False
+        card = task_card(results, "task2-digits")
+        assert "prototypes.safetensors" not in card and "`results.json` holds everything above in numbers." in card
+
+    def test_an_adapters_card_reads_well_without_a_repository(self):
+        results = make_results(lora_r=2)
+        results.base = BaseModel("my-clip")
+        card = " ".join(artefact_card(results, results.artefact, "task2-digits").split())
+        assert (
+            "`all`). The folder above this one is the same model with the adapter in its weights; its card has" in card
+        )
+        assert "`task2-digits/adapter` is the folder that this card lies in." in card
+        assert "`my-clip` is a folder of whoever trained this: the adapter works on that model alone." in card
+        assert "None" not in card
+        results = make_results(lora_r=2)
+        card = " ".join(artefact_card(results, results.artefact, "task2-digits", "org/mulki-task2").split())
+        assert "[org/mulki-task2](https://huggingface.co/org/mulki-task2) is the same model" in card
+        assert "is the folder" not in card and "is a folder" not in card
 
     def test_a_stream_that_went_on_elsewhere(self):
         results = make_results(1)

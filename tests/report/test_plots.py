@@ -1,6 +1,7 @@
 """Results as pictures."""
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from support.results import empty_results
 
@@ -17,3 +18,15 @@ def test_pictures(tmp_path, draw, tasks, finished):
     with Image.open(tmp_path / "picture.png") as picture:
         assert picture.format == "PNG"
         assert len(picture.convert("RGB").getcolors(maxcolors=1 << 24)) > 10
+
+
+@pytest.mark.parametrize("tasks", [3, 6, 7, 8, 11])
+def test_a_panel_with_none_below_has_its_ticks_written(tmp_path, monkeypatch, tasks):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: drawn.append(figure))
+    plot_curves(empty_results(*(f"$task_{j}$" for j in range(tasks)), zero_shot=[40.0] * tasks), tmp_path / "x.png")
+    panels = [axes for axes in drawn[0].axes if axes.get_visible()]
+    assert [axes.get_title() for axes in panels] == [f"$task_{j}$" for j in range(tasks)]
+    written = [axes.xaxis.get_tick_params()["labelbottom"] for axes in panels]
+    assert written == [j + 5 >= tasks for j in range(tasks)]
+    assert [bool(axes.get_ylabel()) for axes in panels] == [j % 5 == 0 for j in range(tasks)]

@@ -1,12 +1,18 @@
 """What a run's folder holds, and what is deleted of it."""
 
 import json
+import os
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 from accelerate import Accelerator
+from support.interrupt import interrupted
+from support.results import empty_results, make_results
 
-from mulki_hf.runs.folder import RunFolder
+from mulki_hf.errors import ConfigurationError
+from mulki_hf.runs.folder import RunFolder, holds_run, standing
+from mulki_hf.runs.lock import FolderLock
 from mulki_hf.train import main
 
 
@@ -69,4 +75,129 @@ class TestWriting:
         with pytest.raises(KeyboardInterrupt), folder.writing(self.NAMES, 1):
             raise KeyboardInterrupt
         folder.clear()
+        assert not list(folder.path.rglob("task*"))
+
+
+def write(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("mine")
+
+
+def files(root: Path) -> set[str]:
+    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+
+
+class TestClear:
+    """`--overwrite` deletes what a run left, and nothing else."""
+
+    MINE: ClassVar = ["task9-mine/config.json", "task1-digits-old/config.json", "runs/mine.txt", "runs/other/x.txt"]
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        return RunFolder(tmp_path, Accelerator(cpu=True))
+
+    def test_in_a_folder_without_a_run_nothing_is_ours(self, folder):
+        mine = [*self.MINE, "curves.png", "accuracy_matrix.png", "pushes.json", "unfinished/notes.txt"]
+        write(folder.path, *mine, "runs/events.out.tfevents.1")
+        folder.clear()
+        assert files(folder.path) == {*mine, "runs/events.out.tfevents.1"}
+
+    def test_what_the_results_name_goes(self, folder):
+        results = make_results()
+        results.save(folder.path)
+        tasks = [folder.task(results.names, position).name for position in range(2)]
+        write(folder.path, *self.MINE, *(f"{task}/config.json" for task in tasks), "curves.png", "pushes.json")
+        events = "events.out.tfevents.1"
+        write(folder.path, f"runs/{events}", f"runs/{tasks[0]}/host/{events}", f"runs/other/{events}")
+        write(folder.path, "unfinished/cache/x", "unfinished/task2-x/y")
+        folder.clear()
+        assert files(folder.path) == {*self.MINE, f"runs/other/{events}"}
+
+    def test_without_the_results_those_of_the_tasks_tell(self, folder):
+        results = make_results(1)
+        task = folder.task(results.names, 0)
+        task.mkdir()
+        results.save(task)
+        write(folder.path, *self.MINE, "runs/events.out.tfevents.1", "curves.png")
+        folder.clear()
+        assert files(folder.path) == set(self.MINE)
+
+    def test_logs_go_with_their_folder_if_nothing_else_is_there(self, folder):
+        make_results().save(folder.path)
+        write(folder.path, "runs/events.out.tfevents.1", "runs/task1-digits/host/events.out.tfevents.2")
+        folder.clear()
         assert not list(folder.path.iterdir())
+
+    def test_a_name_can_not_lead_elsewhere(self, tmp_path):
+        folder = RunFolder(tmp_path / "out", Accelerator(cpu=True))
+        write(tmp_path, "precious/config.json", "out/task1-a/precious/config.json")
+        empty_results("x/../../precious", "a/precious").save(folder.path)
+        before = files(tmp_path)
+        with pytest.raises(ConfigurationError, match="a task's name must be a folder's own"):
+            folder.clear()
+        assert files(tmp_path) == before
+
+    def test_the_lock_of_who_clears_is_kept(self, folder):
+        make_results().save(folder.path)
+        folder.lock.take()
+        folder.clear()
+        with pytest.raises(ConfigurationError, match="a run is writing there"):
+            FolderLock(folder.lock.folder).take()
+        folder.lock.release()
+
+    def test_what_can_not_be_read_is_left(self, own_copy):
+        folder, options = own_copy
+        (folder / "results.json").write_text("{")
+        before = files(folder)
+        with pytest.raises(SystemExit, match="overwrite: can't read results .*delete the folder by hand"):
+            main([*options, "--overwrite"])
+        assert files(folder) == before
+
+
+class TestHeld:
+    def test_another_run_is_refused_before_it_loads_or_clears(self, own_copy):
+        folder, options = own_copy
+        lock = FolderLock(folder / "unfinished")
+        lock.take()
+        before = files(folder)
+        for option in ("--resume", "--overwrite"):
+            # What could not be loaded: nobody gets as far.
+            with pytest.raises(SystemExit, match=f"error: output_dir .*writing there .process {os.getpid()} "):
+                main([*options, option, "--model_name_or_path", "no/such/model"])
+        assert files(folder) == before
+        lock.release()
+
+    def test_one_that_changed_since_it_was_looked_at_is_refused(self, tmp_path):
+        folder = RunFolder(tmp_path / "out", Accelerator(cpu=True))
+        folder.take(None)
+        folder.lock.release()
+        make_results(1).save(folder.path)
+        with pytest.raises(ConfigurationError, match="another run wrote there while this one was loading"):
+            folder.take(None)
+        folder.lock.release()
+
+    def test_an_interrupted_run_lets_go_and_leaves_no_lock(self, stream_yaml, tmp_path):
+        interrupted(stream_yaml(), 3)
+        assert not (tmp_path / "out/unfinished/lock").exists() and holds_run(tmp_path / "out")
+        main(["--config", str(stream_yaml()), "--resume"])
+
+
+class TestStanding:
+    """What is safe, for who stopped a run."""
+
+    def test_nothing(self, tmp_path):
+        assert standing(tmp_path / "out") == f"nothing is finished in {tmp_path / 'out'}; start again"
+
+    def test_some(self, tmp_path):
+        empty_results("a", "b", zero_shot=[1.0, 2.0]).save(tmp_path)
+        assert standing(tmp_path) == f"0 of 2 tasks are finished in {tmp_path}, task 1 begins anew; go on with --resume"
+        make_results(1).save(tmp_path)
+        assert "1 of 2 tasks is finished" in standing(tmp_path)
+        make_results(2).save(tmp_path)
+        assert standing(tmp_path) == f"2 of 2 tasks are finished in {tmp_path}; go on with --resume"
+
+    def test_within_a_task(self, stream_yaml, tmp_path, capsys):
+        interrupted(stream_yaml(), 3)
+        said = f"stopped: 1 of 2 tasks is finished in {tmp_path / 'out'}, task 2 is at step 2 (checkpoint-2)"
+        assert f"{said}; go on with --resume\n" in capsys.readouterr().err

@@ -1,9 +1,11 @@
 """What the results say of where they come from, and what they don't."""
 
 import re
+import subprocess
 
 import pytest
 import torch
+import yaml
 from accelerate import Accelerator
 from support.hub import SECRET
 
@@ -35,6 +37,27 @@ class TestCommand:
         assert "ann" not in command
         for kept in ("'my stream.yaml'", "--output_dir=out", "dataset: pets", "and/or {}", "a / b"):
             assert kept in command.replace("'\"'\"'", "'")
+
+    def test_is_for_a_shell_and_names_pass_untouched(self, accelerator):
+        task = "{name: a, dataset: /home/ann/pets, class_names: [/m/0k4j, /, 'w /o  x'], templates: ['~/{} /x/y']}"
+        block = 'name: b\ndataset: org/b\nclass_names: ["it\'s", /m/1]\n'
+        rest = [
+            "--lora_targets",
+            r".*/x\.\d+|/y",
+            "--templates",
+            "/a/b {}",
+            "tab\t'{}' \\n",
+            "--config=/home/ann/c.yaml",
+        ]
+        command = command_line(
+            ["--tasks", task, block, *rest, "--reference_data_files", '["/home/ann/x"]'], accelerator
+        )
+        assert "\n" not in command and "ann" not in command
+        words = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, text=True, check=True)
+        _, _, _, _, first, *others = words.stdout.split("\0")[:-1]
+        shared = yaml.safe_load(task) | {"dataset": "pets"}
+        assert yaml.safe_load(first) == shared and "\n" not in first
+        assert others == [block, *rest[:-1], "--config=c.yaml", "--reference_data_files", "[x]"]
 
     def test_accelerate(self, accelerator, monkeypatch):
         monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")

@@ -1,8 +1,13 @@
-"""Licences, found where model and data come from."""
+"""What is recorded when a run begins; licences, found where model and data come from."""
 
+import pytest
+from support.tiny import tiny_task
+
+from mulki_hf.config.recipes import default_settings
+from mulki_hf.data.tasks import Reference
 from mulki_hf.results import BaseModel, StreamResults, TaskRecord
 from mulki_hf.runs import records
-from mulki_hf.runs.records import describe_base, look_up_licences
+from mulki_hf.runs.records import describe_base, look_up_licences, new_results, reference_record
 
 
 def of_the_hub() -> StreamResults:
@@ -40,3 +45,20 @@ class TestLicences:
         results = of_the_hub()
         look_up_licences(results)
         assert results.base.license is None and results.tasks[0].license is None
+
+
+@pytest.mark.parametrize(("method", "prototypes"), [("mulki", True), ("snd", False), ("finetune", False)])
+def test_of_a_method_whether_it_leaves_prototypes(method, prototypes):
+    settings = default_settings() | {"method": method, "train_towers": "both"}
+    assert new_results(settings, [], BaseModel("base"), None).about.prototypes == prototypes
+
+
+def test_of_the_data_what_they_hold(tmp_path):
+    settings = default_settings() | {"train_towers": "both"}
+    tasks = [tiny_task(fingerprint="ab"), tiny_task("other")]
+    reference = reference_record(Reference(tasks[0].train.select_columns(["image"]), "org/pictures", "cd"))
+    new_results(settings, tasks, BaseModel("base"), reference).save(tmp_path)
+    results = StreamResults.load(tmp_path)
+    assert [task.fingerprint for task in results.tasks] == ["ab", None]
+    assert (results.reference.dataset, results.reference.fingerprint) == ("org/pictures", "cd")
+    assert reference_record(None) is None

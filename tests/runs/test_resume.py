@@ -1,5 +1,6 @@
 """Going on with a stream: in its own folder, or with one that began on another machine."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -8,16 +9,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.interrupt import interrupted
-from support.results import as_an_older_version
-from support.tiny import save_tiny, stream_writer
+from support.results import as_an_older_version, empty_results
+from support.tiny import COLOURS, rows, save_tiny, stream_writer
 
-from mulki_hf import load_stream
+from mulki_hf import MulKIConfig, load_stream
+from mulki_hf.config import parser
 from mulki_hf.config.parser import parse
+from mulki_hf.config.paths import shareable_settings
 from mulki_hf.config.recipes import write_recipe
 from mulki_hf.errors import ConfigurationError
-from mulki_hf.hub.shareable import shareable
+from mulki_hf.results import ReferenceRecord, TaskRecord
 from mulki_hf.runs import resume
-from mulki_hf.runs.resume import Earlier, find_earlier, start_results
+from mulki_hf.runs.records import shareable_results
+from mulki_hf.runs.resume import Earlier, check_data, find_earlier, start_results
 from mulki_hf.train import main
 
 
@@ -88,6 +92,179 @@ class TestResume:
             main([*own_copy[1], "--resume", "--learning_rate", "0.5"])
 
 
+class TestWhatMustNotChange:
+    @pytest.fixture
+    def begun(self, stream_yaml, tmp_path):
+        """Writes the results of a run after its first task, by a recipe; returns what goes on with another."""
+
+        def begin(**recipe):
+            stream, config = parse(["--config", str(stream_yaml(**recipe))])
+            results = start_results(Earlier(), stream, config, load_stream(stream), None)
+            results.measured({"til": [10.0, 20.0]})
+            (tmp_path / "out").mkdir()
+            results.save(tmp_path / "out")
+
+            def go_on(**changes):
+                stream, config = parse(["--config", str(stream_yaml(**recipe | changes)), "--resume"])
+                return start_results(
+                    find_earlier(tmp_path / "out", stream, None), stream, config, load_stream(stream), None
+                )
+
+            return go_on
+
+        return begin
+
+    def test_the_number_of_processes(self, begun, tmp_path, monkeypatch):
+        go_on = begun()
+        with monkeypatch.context() as patch, pytest.raises(ConfigurationError, match="processes was 1 and is now 2"):
+            patch.setattr(MulKIConfig, "world_size", 2)
+            go_on()
+        assert go_on().config["num_processes"] == 1
+        as_an_older_version(tmp_path / "out")
+        content = json.loads((tmp_path / "out/results.json").read_text())
+        del content["config"]["num_processes"]
+        (tmp_path / "out/results.json").write_text(json.dumps(content))
+        assert go_on().config["num_processes"] == 1
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"accelerator_config": {"split_batches": True}},
+            {"accelerator_config": {"gradient_accumulation_kwargs": {"num_steps": 2}}},
+            {"optim_target_modules": "all-linear"},
+            {"auto_find_batch_size": True},
+            {"ignore_data_skip": True},
+        ],
+    )
+    def test_what_decides_steps_order_and_result(self, begun, change):
+        go_on = begun()
+        with pytest.raises(ConfigurationError, match=f"{next(iter(change))} was"):
+            go_on(**change)
+
+    def test_how_often_is_saved_evaluated_and_logged_may_change(self, begun):
+        go_on = begun()
+        go_on(save_strategy="epoch", eval_strategy="steps", eval_steps=3, logging_steps=1, save_total_limit=1)
+        go_on(accelerator_config={"non_blocking": True})
+
+    def test_but_not_where_it_chooses_the_result(self, begun):
+        best = {"method": "finetune", "load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 2}
+        go_on = begun(**best)
+        go_on(logging_steps=1)
+        for change in ({"eval_steps": 1, "save_steps": 1}, {"metric_for_best_model": "accuracy"}):
+            with pytest.raises(ConfigurationError, match="(eval_steps|greater_is_better) was"):
+                go_on(**change)
+
+    def test_nor_where_evaluations_lead_the_learning_rate(self, begun):
+        plateau = {"lr_scheduler_type": "reduce_lr_on_plateau", "metric_for_best_model": "loss"}
+        go_on = begun(**plateau, eval_strategy="steps", eval_steps=2)
+        go_on(save_steps=4)
+        with pytest.raises(ConfigurationError, match="eval_steps was 2"):
+            go_on(eval_steps=1)
+
+
+class TestData:
+    """A stream goes on with the data that it began with."""
+
+    def learned(self, tmp_path, **change) -> str:
+        """What a record of the second task that was another says, if it is refused."""
+        was = TaskRecord("b", "local files", list("pqrstuv"), ["a {}."], 8, 4, fingerprint="x")
+        results = empty_results("a", "b")
+        results.tasks[1] = was
+        now = [results.tasks[0], dataclasses.replace(was, **change)]
+        try:
+            check_data(results, None, now, None)
+        except ConfigurationError as error:
+            return str(error)
+        return ""
+
+    def test_the_same(self, tmp_path):
+        assert not self.learned(tmp_path)
+        assert not self.learned(tmp_path, dataset="org/b", license="mit")
+        # Older versions recorded none.
+        assert not self.learned(tmp_path, fingerprint=None)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"class_names": list("pqrstuw")}, "of its class_names 'v' went and 'w' came"),
+            ({"class_names": ["p"]}, "class_names 'q', 'r', 's', 't', 'u', ... (6 in all) went and none came"),
+            ({"class_names": list("qprstuv")}, "class_names come in another order"),
+            ({"templates": ["the {}."]}, "of its templates 'a {}.' went and 'the {}.' came"),
+            ({"training_images": 9}, "training_images were 8 and are now 9"),
+            ({"evaluation_images": 3}, "evaluation_images were 4 and are now 3"),
+            ({"fingerprint": "y"}, "as many images, but other ones"),
+        ],
+    )
+    def test_what_differs_is_said(self, tmp_path, change, message):
+        said = self.learned(tmp_path, **change)
+        assert "resume: task 'b' is not what the run began with" in said and message in said
+
+    def test_reference_images(self):
+        results = empty_results("a", "b")
+        results.reference = ReferenceRecord("org/pictures", 100, fingerprint="x")
+        check_data(results, None, results.tasks, ReferenceRecord("elsewhere", 100, fingerprint="x"))
+        for now in (ReferenceRecord("org/pictures", 99), ReferenceRecord("org/pictures", 100, fingerprint="y")):
+            with pytest.raises(ConfigurationError, match="the reference images is not what the run began with"):
+                check_data(results, None, results.tasks, now)
+
+    def test_a_folder_whose_classes_changed(self, stream_yaml, tasks_files, tmp_path):
+        """Its recipe is the same as before."""
+        data = shutil.copytree(tasks_files, tmp_path / "data")
+        recipe = Path(stream_yaml())
+        recipe.write_text(recipe.read_text().replace(str(tasks_files), str(data)))
+        interrupted(recipe, 3)
+        for split in ("train", "test"):
+            rows(["stripe", "corner", "ring"], 8, 0).to_parquet(data / f"shapes-{split}.parquet")
+        with pytest.raises(SystemExit, match="resume: task 'shapes' .* 'frame' went and 'ring' came"):
+            main(["--config", str(recipe), "--resume"])
+
+
+class TestFinishedTasks:
+    """What was learned is gone on from as it is, from the disk alone, or not at all."""
+
+    def test_a_missing_folder_is_not_looked_for_on_the_hub(self, stream_yaml, tmp_path, monkeypatch):
+        """`alice/task1-colours` could be a stranger's repository."""
+        monkeypatch.chdir(tmp_path)
+        interrupted(stream_yaml(), 3, "--output_dir", "alice")
+        shutil.rmtree("alice/task1-colours")
+        monkeypatch.setattr("mulki_hf.stream.load_model", pytest.fail)
+        with pytest.raises(SystemExit, match="alice/task1-colours is missing, but the next task starts from there"):
+            main(["--config", "stream.yaml", "--resume", "--output_dir", "alice"])
+
+    @pytest.mark.parametrize("lora", [{}, {"lora_r": 2}], ids=["full", "LoRA"])
+    def test_cut_off_weights_are_named_before_training(self, stream_yaml, tmp_path, lora):
+        config = stream_yaml(**lora)
+        interrupted(config, 3)
+        name = "adapter/adapter_model.safetensors" if lora else "model.safetensors"
+        weights = tmp_path / "out/task1-colours" / name
+        weights.write_bytes(weights.read_bytes()[:-100])
+        with pytest.raises(SystemExit, match=f"error: {weights} is damaged .*put it back"):
+            main(["--config", str(config), "--resume"])
+
+    def test_a_folder_without_its_results_is_neither_overwritten_nor_begun_anew(self, own_copy):
+        folder, options = own_copy
+        (folder / "results.json").unlink()
+        weights = folder / "task1-colours/model.safetensors"
+        written = weights.stat().st_mtime_ns
+        with pytest.raises(SystemExit, match="holds the results of a run"):
+            main(options)
+        with pytest.raises(SystemExit, match="finished tasks .task1-colours, task2-shapes. but no results.json"):
+            main([*options, "--resume"])
+        assert weights.stat().st_mtime_ns == written
+
+    def test_a_damaged_checkpoint_is_passed_over(self, stream_yaml, whole, tmp_path, caplog):
+        config = stream_yaml(**CONNECTED, save_steps=1)
+        interrupted(config, 3)
+        checkpoint = tmp_path / "out/unfinished/task2-shapes/checkpoint-2"
+        (checkpoint / "model.safetensors").write_bytes((checkpoint / "model.safetensors").read_bytes()[:5000])
+        main(["--config", str(config), "--resume", "--save_steps", "2"])
+        assert f"{checkpoint}/model.safetensors is damaged" in caplog.text and "checkpoint-1 instead" in caplog.text
+        runs = (whole, tmp_path / "out")
+        expected, resumed = (load_file(run / "task2-shapes/model.safetensors") for run in runs)
+        for name in expected:
+            torch.testing.assert_close(expected[name], resumed[name], rtol=0, atol=1e-6)
+
+
 @pytest.fixture
 def elsewhere(stream_yaml, tasks_files, tmp_path, monkeypatch):
     """After its first task a stream was put on the Hub from a machine with other folders; returns the files there."""
@@ -98,7 +275,7 @@ def elsewhere(stream_yaml, tasks_files, tmp_path, monkeypatch):
     text = json.dumps(results.config)
     for folder in (tmp_path, tasks_files):
         text = text.replace(str(folder), "/elsewhere/deep/down")
-    results.config = shareable(json.loads(text))
+    results.config = shareable_settings(json.loads(text))
     folder = tmp_path / "on-the-hub"
     folder.mkdir()
     results.save(folder)
@@ -122,6 +299,40 @@ def test_own_recipe_with_own_folders_goes_on(elsewhere, stream_yaml):
     assert results.config["output_dir"] == config.output_dir
 
 
+def test_names_like_paths_go_to_the_hub_and_back(stream_yaml, tasks_files, tiny_folder, tmp_path, monkeypatch):
+    """By recipe and results; only what is a path is shortened, and found again in the folder that the user gives."""
+    names = ["/m/0k4j", "/", "w /o x", "</script>"]
+    files = {split: str(tasks_files / f"colours-{split}.parquet") for split in ("train", "test")}
+    tasks = [{"name": "colours", "dataset": "parquet", "data_files": files, "class_names": names}]
+    tasks.append({"name": "shapes", "dataset": "parquet", "data_files": files, "templates": ["~/{}", "../{} a/b"]})
+    stream, config = parse(["--config", str(stream_yaml(tasks=tasks, templates=["/a {} ~/x"]))])
+    results = start_results(Earlier(), stream, config, load_stream(stream), None)
+    results.zero_shot = [10.0, 20.0]
+    results.add({"til": [90.0, 30.0]})
+    hub, there = tmp_path / "on-the-hub", tmp_path / "there"
+    hub.mkdir()
+    shared = shareable_results(results)
+    shared.save(hub)
+    write_recipe(shared.config, hub / "recipe.yaml")
+    assert not [path for path in hub.iterdir() if str(tmp_path) in (text := path.read_text()) or "pytest-of" in text]
+    shutil.copytree(tasks_files, there)
+    shutil.copytree(tiny_folder, there / "tiny-clip")
+    monkeypatch.setattr(resume, "pinned", lambda source, token: f"{source}@abc")
+    for module in (resume, parser):
+        monkeypatch.setattr(module, "fetch_file", lambda source, name, token: hub / name)
+    options = ["--resume_from_hub", "org/mulki-task1", "--data_root", str(there), "--use_cpu", "true"]
+    stream, config = parse([*options, "--output_dir", str(tmp_path / "further")])
+    earlier = find_earlier(tmp_path / "further", stream, None)
+    taken_up = start_results(earlier, stream, config, load_stream(stream), None)
+    assert [(task.class_names, task.templates) for task in taken_up.tasks] == [
+        (names, ["/a {} ~/x"]),
+        (list(COLOURS), ["~/{}", "../{} a/b"]),
+    ]
+    assert taken_up.config["model_name_or_path"] == str(there / "tiny-clip")
+    # What it would put on the Hub in its turn is the same.
+    assert shareable_results(taken_up).config["tasks"] == shared.config["tasks"]
+
+
 def test_a_licence_can_still_be_given(elsewhere, stream_yaml):
     assert resumed(stream_yaml)[0].base.license is None
     assert resumed(stream_yaml, "--license", "mit")[0].base.license == "mit"
@@ -141,7 +352,7 @@ def test_the_recipe_alone_can_not_find_a_local_model(elsewhere, tmp_path, monkey
 
 def test_results_of_other_tasks_are_refused(elsewhere, stream_yaml):
     content = json.loads((elsewhere / "results.json").read_text())
-    content["tasks"][1]["name"] = "../../shapes"
+    content["tasks"][1]["name"] = "forms"
     (elsewhere / "results.json").write_text(json.dumps(content))
     with pytest.raises(ConfigurationError, match="the results are of the tasks"):
         resumed(stream_yaml)

@@ -29,8 +29,15 @@ def test_a_recipe_of_the_hub_says_only_what_is_learned(published, tmp_path):
             main(["--resume_from_hub", "org/evil-task1", "--output_dir", str(tmp_path / "new")])
 
 
+def test_a_recipe_of_the_hub_reads_no_files_unasked(here, tmp_path):
+    with pytest.raises(SystemExit, match="'org/mulki-task1': in its recipe .* would be read from this machine"):
+        main(["--resume_from_hub", "org/mulki-task1", "--output_dir", str(tmp_path / "new")])
+
+
 @pytest.mark.parametrize(
-    "recipe", [["--config", "stream.yaml"], ["--use_cpu", "true"]], ids=["own recipe", "recipe of the hub"]
+    "recipe",
+    [["--config", "stream.yaml"], ["--use_cpu", "true", "--data_root", "."]],
+    ids=["own recipe", "recipe of the hub"],
 )
 def test_equals_the_uninterrupted_run(published, tmp_path, capsys, recipe):
     """Which was another process."""
@@ -98,7 +105,7 @@ def test_what_was_taken_up_is_never_pushed_as_ones_own(published, tmp_path, monk
     with connected(published.env | {"HF_HOME": str(tmp_path / "home")}, published.place):
         options = ["--config", "stream.yaml", "--output_dir", str(out)]
         publish = ["--push_to_hub", "--hub_model_id", "ann/own"]
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch, pytest.raises(SystemExit, match="130"):
             patch.setattr("mulki_hf.runs.folder.shutil.copytree", crash)
             main([*options, *publish, "--resume_from_hub", "org/mulki-task1"])
         assert pushes() == [taken_up]

@@ -51,27 +51,34 @@ def two_ranks(config: Path, output: Path, *options, env=None, cwd=None, status: 
 
     Both have to end with `status`. Returns what the main process printed.
     """
+    command = ["-m", "mulki_hf.train", "--config", config, "--output_dir", output, *options]
+    printed = ranks(command, output, env, cwd, status)[0]
+    assert status or "on 2 process(es)" in printed
+    return printed
+
+
+def ranks(command: list, output: Path, env=None, cwd=None, status: int = 0) -> list[str]:
+    """A Python command on two gloo ranks, which have to end with `status`; what they printed goes beside `output`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, "-m", "mulki_hf.train", "--config", config, "--output_dir", output, *options]
+    command = [sys.executable, *map(str, command)]
     logs = [output.with_name(f"{output.name}-rank{rank}.txt") for rank in range(2)]
-    ranks = []
+    started = []
     for rank, log in enumerate(logs):
         own = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank), "ACCELERATE_USE_CPU": "true"}
         with log.open("w") as file:
             streams = {"stdout": file, "stderr": subprocess.STDOUT}
-            ranks.append(subprocess.Popen([*map(str, command)], **streams, env=(env or os.environ) | own, cwd=cwd))
+            started.append(subprocess.Popen(command, **streams, env=(env or os.environ) | own, cwd=cwd))
     try:
-        stopped = [rank.wait(timeout=300) for rank in ranks]
+        stopped = [rank.wait(timeout=300) for rank in started]
     finally:
-        for rank in ranks:
+        for rank in started:
             rank.kill()
     printed = [log.read_text() for log in logs]
     assert stopped == [status, status], "\n".join(printed)
-    assert status or "on 2 process(es)" in printed[0]
-    return printed[0]
+    return printed
 
 
 def refused(config: Path, tmp_path: Path, message: str) -> None:

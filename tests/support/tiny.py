@@ -119,6 +119,7 @@ def stream_writer(folder, place: str, data: str | None = None):
             "save_strategy": "steps",
             "save_steps": 2,
             "use_cpu": True,
+            "dataloader_num_workers": 0,
             "disable_tqdm": True,
         }
         recipe = {key: value for key, value in (recipe | overrides).items() if value is not None}

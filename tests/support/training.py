@@ -17,6 +17,7 @@ def short_run(output_dir, **overrides) -> MulKIConfig:
         "use_cpu": True,
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
+        "dataloader_num_workers": 0,
         "logging_steps": 2,
     }
     return MulKIConfig(**settings | overrides)

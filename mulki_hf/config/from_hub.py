@@ -1,0 +1,115 @@
+"""What a recipe from the Hub may name: it is somebody else's, and chooses no files of this machine."""
+
+import glob
+import json
+import logging
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..data.rows import EMBEDDED_PREFIX, LOCAL_BUILDERS
+from ..embedded import EMBEDDED_MODELS
+from ..errors import ConfigurationError
+from .paths import map_paths
+
+
+logger = logging.getLogger(__name__)
+
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+# Absolute, the home folder, upwards, an address or a chain of them, another system's separators.
+_OUTSIDE = re.compile(r"[/~]|[A-Za-z]:|(?:.*/)?\.\.(?:/|$)|.*(?:://|::|\\|\0)", re.DOTALL)
+
+
+def confined(recipe: dict[str, Any], source: str, root: str | None) -> dict[str, Any]:
+    """A recipe that came from the Hub, its local paths in the folder `root`.
+
+    It may name what is on the Hub (`org/name`), embedded data and models, and relative paths in `root`. What is there
+    goes before the Hub, with a warning; a folder that has a Hub id's name by chance is refused, as it would be read in
+    the place of the Hub's.
+
+    Args:
+        recipe: as its YAML says.
+        source: where it came from, for messages.
+        root (*optional*): the folder that the user gave; None: no local path at all.
+
+    Raises:
+        ConfigurationError: the recipe names anything else.
+    """
+    try:
+        # Sets, bytes and others that YAML knows have no place in a recipe.
+        plain = json.loads(json.dumps(recipe))
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"resume_from_hub {source!r}: its recipe can't be read: {error}") from error
+    return map_paths(plain, _Confined(source, None if root is None else os.path.abspath(os.path.expanduser(root))))
+
+
+@dataclass
+class _Confined:
+    """Changes a path as [`map_paths`] wants it."""
+
+    source: str
+    root: str | None
+
+    def __call__(self, path: str, field: str, given: Mapping[str, Any]) -> str:
+        where = f"{field} of task {given['name']!r}" if "name" in given else field
+        kind = field.removeprefix("reference_")
+        if kind in ("dataset", "model_name_or_path"):
+            return self._source(path, where, kind == "dataset", self._files(field, given))
+        data = str(given.get(field.replace(kind, "dataset")))
+        # `datasets` looks for files of a data set in it, and in data_dir.
+        folders = [data] if kind in ("data_dir", "data_files") and data not in LOCAL_BUILDERS else []
+        folders += [str(given["data_dir"])] if field == "data_files" and given.get("data_dir") else []
+        if not folders:
+            return self._inside(path, where)
+        self._check(path, where)
+        if not self._on_hub(data):
+            self._inside("/".join([*folders, path]), where)
+        return path
+
+    def _source(self, path: str, where: str, data: bool, files: Any) -> str:
+        """Data or a model: embedded, on the Hub or in the folder; or how files are read."""
+        if path.startswith(EMBEDDED_PREFIX) if data else path in EMBEDDED_MODELS:
+            return path
+        builder = data and path in LOCAL_BUILDERS
+        if builder and not files:
+            raise self._refusal(where, path, "names no data_files, so any in the working directory would be read")
+        if not builder and not self._on_hub(path):
+            if _HUB_ID.fullmatch(path) and self.root is not None:
+                logger.warning(f"{where}: {path!r} is read from data_root {self.root!r}, not from the Hub")
+            return self._inside(path, where)
+        # What is saved there by `datasets` would go before a builder, anything before the Hub.
+        if Path(path, "dataset_dict.json" if builder else "").exists():
+            here = str(Path(path).absolute())
+            raise self._refusal(where, path, f"would be read from {here!r}, which has that name: start elsewhere")
+        return path
+
+    def _files(self, field: str, given: Mapping[str, Any]) -> Any:
+        return given.get(field.replace("dataset", "data_files")) or given.get(field.replace("dataset", "data_dir"))
+
+    def _on_hub(self, path: str) -> bool:
+        return bool(_HUB_ID.fullmatch(path)) and not (self.root and Path(self.root, path).exists())
+
+    def _inside(self, path: str, where: str) -> str:
+        """The path in the folder; neither it nor what matches it may be a link that leads out."""
+        self._check(path, where)
+        if self.root is None:
+            raise self._refusal(where, path, "is no name on the Hub and would be read from this machine")
+        full = f"{self.root.rstrip('/')}/{path}"
+        folder = Path(self.root).resolve()
+        for name in (full, *glob.iglob(full, recursive=True, include_hidden=True)):
+            if not Path(name).resolve().is_relative_to(folder):
+                raise self._refusal(where, path, f"is a link that leads out of data_root {self.root!r}")
+        return full
+
+    def _check(self, path: str, where: str) -> None:
+        if _OUTSIDE.match(path):
+            raise self._refusal(where, path, "is absolute, leads upwards or is an address")
+
+    def _refusal(self, where: str, path: str, why: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"resume_from_hub {self.source!r}: in its recipe {where} {path!r} {why}; give --config with paths of your "
+            "own, or --data_root, the folder with what relative paths name"
+        )

@@ -1,0 +1,122 @@
+"""Every image of a dataset once, before training: does it decode, and what is it? Remembered for the next load."""
+
+import hashlib
+import json
+import logging
+import os
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import numpy as np
+import PIL
+from datasets import Dataset
+
+from .workers import checking_processes
+
+
+logger = logging.getLogger(__name__)
+
+DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True)
+class CheckedImages:
+    """What is known of a dataset's `N` images.
+
+    Attributes:
+        digests (`(N, 16)`, bytes): of each image as it is encoded, wherever it lies; zero where there is none.
+        problems: why an image can't be read, by row.
+    """
+
+    digests: np.ndarray
+    problems: dict[int, str]
+
+
+def check_images(rows: Dataset, description: str, processes: int | None = None) -> CheckedImages:
+    """Decode every image of `rows`, unless that was done: the answer lies in the cache folder of `datasets`.
+
+    Args:
+        rows: a column `image`, not decoded.
+        description: shown beside the progress bar.
+        processes (`int`, *optional*): by default as many as pay off.
+    """
+    path = Path(datasets.config.HF_DATASETS_CACHE) / "mulki_hf" / f"checked-{_key(rows)}.npz"
+    known = _load(path)
+    if known is not None and len(known.digests) == len(rows):
+        return known
+    answers = rows.map(
+        _check,
+        input_columns=["image"],
+        remove_columns=rows.column_names,
+        num_proc=processes or checking_processes(len(rows)),
+        keep_in_memory=True,
+        desc=f"Checking images: {description}",
+    ).with_format("arrow")[:]
+    digests = np.frombuffer(b"".join(answers["digest"].to_pylist()), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
+    problems = {row: problem for row, problem in enumerate(answers["problem"].to_pylist()) if problem}
+    checked = CheckedImages(digests, problems)
+    _save(checked, path)
+    return checked
+
+
+def content_fingerprint(splits: Iterable[tuple[np.ndarray, np.ndarray]]) -> str:
+    """What splits hold, the same on every machine and in every format: of digests `(N, 16)` and labels `(N,)` each."""
+    content = hashlib.sha256()
+    for digests, labels in splits:
+        content.update(len(labels).to_bytes(8, "little"))
+        content.update(np.ascontiguousarray(digests).tobytes())
+        content.update(labels.astype("<i8").tobytes())
+    return content.hexdigest()[:32]
+
+
+def _check(encoded: dict | None) -> dict:
+    answer = {"problem": "", "digest": bytes(DIGEST_BYTES)}
+    if encoded is None:
+        return answer | {"problem": "no image"}
+    try:
+        content = encoded["bytes"]
+        if content is None and encoded["path"] is not None:
+            with datasets.utils.file_utils.xopen(encoded["path"], "rb") as file:
+                content = file.read()
+        if content is not None:
+            answer["digest"] = hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
+        datasets.Image().decode_example({"bytes": content, "path": encoded["path"]}).convert("RGB")
+    except Exception as error:  # decoders raise errors of many kinds; each is reported
+        return answer | {"problem": f"{type(error).__name__}: {error}"}
+    return answer
+
+
+def _key(rows: Dataset) -> str:
+    """What the answer depends on: the rows, the files that they only point to, and who decodes."""
+    key = hashlib.sha256(f"{rows._fingerprint} {PIL.__version__}".encode())
+    for images in rows.with_format("arrow")[:]["image"].chunks:
+        elsewhere = images.field("bytes").is_null()
+        for path in images.field("path").filter(elsewhere).to_pylist():
+            if path is not None and os.path.exists(path):
+                stat = os.stat(path)
+                key.update(f"{path} {stat.st_size} {stat.st_mtime_ns}".encode())
+    return key.hexdigest()[:32]
+
+
+def _load(path: Path) -> CheckedImages | None:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            problems = json.loads(str(file["problems"]))
+            return CheckedImages(file["digests"], {int(row): problem for row, problem in problems.items()})
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def _save(checked: CheckedImages, path: Path) -> None:
+    # Of its own for each process: two runs may check the same data at a time.
+    temporary = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            np.savez(file, digests=checked.digests, problems=np.array(json.dumps(checked.problems)))
+        os.replace(temporary, path)
+    except OSError as error:
+        logger.warning(f"can't remember which images were checked, every load will check them anew: {error}")

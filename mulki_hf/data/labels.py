@@ -1,0 +1,82 @@
+"""Labels of a dataset's rows: read, checked and written, without touching an image."""
+
+import numpy as np
+from datasets import Dataset
+
+from ..errors import ConfigurationError
+
+
+LEFT_OUT = -1
+"""In place of a label: the row is none of the task's."""
+
+
+def labels_of(rows: Dataset, where: str = "rows") -> np.ndarray:
+    """The column `label` as integers `(N,)`.
+
+    Raises:
+        ConfigurationError: it holds something else.
+    """
+    # The whole column at once: datasets reads a column row by row until it is sliced.
+    column = rows.select_columns(["label"]).with_format("arrow")[:]["label"]
+    if column.null_count or not str(column.type).startswith(("int", "uint")):
+        missing = ", with missing values" if column.null_count else ""
+        raise ConfigurationError(f"{where}: column 'label' must hold integers, it holds {column.type}{missing}")
+    return column.to_numpy().astype(np.int64)
+
+
+def read_labels(rows: Dataset, column: str, used: np.ndarray, class_names: list[str], where: str) -> np.ndarray:
+    """Of every row its position in `class_names` `(N,)`; [`LEFT_OUT`] where `used` is False.
+
+    Args:
+        rows: with a column of class numbers or class names.
+        used (`(N,)`, bool): rows to read.
+
+    Raises:
+        ConfigurationError: a label is no class; the message names the row.
+    """
+    values = rows.select_columns([column]).with_format("arrow")[:][column].to_pylist()
+    labels = np.full(len(rows), LEFT_OUT, dtype=np.int64)
+    named = any(isinstance(value, str) for value in values)
+    position = {name: label for label, name in enumerate(class_names)}
+    for row in np.flatnonzero(used).tolist():
+        value = values[row]
+        if named and value not in position:
+            raise ConfigurationError(f"{where}, row {row}: label {value!r} is not among the class names")
+        if not named and (not isinstance(value, int) or isinstance(value, bool)):
+            raise ConfigurationError(f"{where}, row {row}: label {value!r} is neither an integer nor a class name")
+        labels[row] = position[value] if named else value
+        if not 0 <= labels[row] < len(class_names):
+            raise outside(row, value, class_names, where)
+    return labels
+
+
+def check_labels(labels: np.ndarray, class_names: list[str], where: str) -> None:
+    """Raise `ConfigurationError` for a label that is no position in `class_names`."""
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(class_names)))
+    if len(wrong):
+        raise outside(wrong[0], labels[wrong[0]], class_names, where)
+
+
+def outside(row: int, label: int, class_names: list[str], where: str) -> ConfigurationError:
+    """The error of a label that is no position in `class_names`."""
+    return ConfigurationError(
+        f"{where}, row {row}: label {label} is outside the {len(class_names)} class names (0..{len(class_names) - 1})"
+    )
+
+
+def of_classes(labels: np.ndarray, classes: list[int]) -> np.ndarray:
+    """`labels` by position in `classes`; [`LEFT_OUT`] where they are none of them."""
+    # Sized to the largest label, and one more: that is where LEFT_OUT looks.
+    position = np.full(max(labels.max(), *classes) + 2, LEFT_OUT)
+    position[classes] = np.arange(len(classes))
+    return position[labels]
+
+
+def with_labels(rows: Dataset, labels: np.ndarray) -> Dataset:
+    """`rows` reduced to `image` and `label`, those of [`LEFT_OUT`] gone.
+
+    The column goes in while all rows are there: into selected ones `datasets` adds one by copying every image.
+    """
+    rows = rows.select_columns(["image"]).add_column("label", labels)
+    kept = np.flatnonzero(labels != LEFT_OUT)
+    return rows if len(kept) == len(rows) else rows.select(kept)

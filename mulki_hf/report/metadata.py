@@ -1,0 +1,88 @@
+"""What a card says to the Hub: its metadata, from the results alone."""
+
+import re
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from ..metrics import continual_metrics
+from ..results import StreamResults
+
+
+def draft_card(results: StreamResults) -> str:
+    """A card with the metadata that a person chooses, for the Hub to check before there are results."""
+    data = ModelCardData(
+        language=results.config["language"],
+        license=results.base.license,
+        library_name="transformers",
+        base_model=results.base.hub_id,
+        datasets=[task.dataset for task in results.tasks if on_hub(task.dataset)] or None,
+    )
+    return f"---\n{data.to_yaml()}\n---\n"
+
+
+def card_data(results: StreamResults, name: str, library: str, relation: str, *tags: str) -> ModelCardData:
+    """The metadata that the Hub reads."""
+    base = results.base
+    return ModelCardData(
+        language=results.config["language"],
+        license=base.license,
+        library_name=library,
+        pipeline_tag="zero-shot-image-classification",
+        tags=["clip", "continual-learning", *tags, "mulki-hf", results.method],
+        base_model=base.hub_id,
+        base_model_relation=relation if base.hub_id else None,
+        datasets=hub_datasets(results) or None,
+        metrics=["accuracy"],
+        model_name=name,
+        eval_results=eval_results(results, metrics_so_far(results)),
+    )
+
+
+def on_hub(dataset: str) -> bool:
+    """Whether a recorded dataset is a Hub id."""
+    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", dataset))
+
+
+def hub_datasets(results: StreamResults) -> list[str]:
+    """Hub ids of the data that the model was trained with so far."""
+    names = [task.dataset for task in results.tasks[: results.finished]]
+    if results.reference is not None:
+        names.append(results.reference.dataset)
+    return list(dict.fromkeys(name for name in names if on_hub(name)))
+
+
+def metrics_so_far(results: StreamResults) -> dict[str, float | None]:
+    """The stream's metrics as if it ended with the last finished task."""
+    count = results.finished
+    return continual_metrics([row[:count] for row in results.accuracy], results.zero_shot[:count])
+
+
+def eval_results(results: StreamResults, so_far: dict[str, float | None]) -> list[EvalResult]:
+    """The `model-index`: accuracy on each task, and Transfer, Avg and Last of the stream; shares of one."""
+    kind = "zero-shot-image-classification"
+    entries = [
+        EvalResult(
+            task_type=kind,
+            dataset_type=task.dataset if on_hub(task.dataset) else task.name,
+            dataset_name=f"{task.name}, {'learned' if position < results.finished else 'not learned'}",
+            metric_type="accuracy",
+            metric_name=f"Accuracy ({results.protocol})",
+            metric_value=round(value / 100, 4),
+        )
+        for position, (task, value) in enumerate(zip(results.tasks, results.accuracy[-1], strict=True))
+    ]
+    tasks = "1 task" if results.finished == 1 else f"{results.finished} tasks"
+    entries += [
+        EvalResult(
+            task_type=kind,
+            dataset_type="stream",
+            dataset_name=f"stream of {tasks}: {', '.join(results.names[: results.finished])}",
+            metric_type=name,
+            metric_name=name.capitalize(),
+            metric_value=round(value / 100, 4),
+        )
+        for name in ("transfer", "avg", "last")
+        # Of a single task they would say its accuracy again.
+        if len(results.tasks) > 1 and (value := so_far[name]) is not None
+    ]
+    return entries

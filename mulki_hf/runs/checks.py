@@ -1,0 +1,36 @@
+"""May a stream begin? What would stop it later, or spoil its results, stops it here."""
+
+from transformers import CLIPProcessor
+
+from ..config import MulKIConfig, StreamConfig
+from ..data.prompts import tokenize_prompts
+from ..data.tasks import Task
+from ..errors import ConfigurationError
+
+
+def check_selection(stream: StreamConfig, config: MulKIConfig) -> None:
+    """Refuse to choose a model by the figures that the accuracy matrix reports."""
+    if config.load_best_model_at_end and stream.evaluate_on != "validation":
+        raise ConfigurationError(
+            "load_best_model_at_end must be False, got True: it would choose each task's model on the split that the "
+            "results are measured on; leave it, or tune with a validation_split in each task and evaluate_on validation"
+        )
+    measured = ("loss", "accuracy")
+    if config.metric_for_best_model not in (None, *measured, *(f"eval_{name}" for name in measured)):
+        raise ConfigurationError(
+            f"metric_for_best_model must be one of {', '.join(measured)}, got {config.metric_for_best_model!r}"
+        )
+
+
+def check_task(task: Task, processor: CLIPProcessor, config: MulKIConfig) -> None:
+    """Refuse a task whose prompts are too long, or that is too small for a single step."""
+    try:
+        tokenize_prompts(processor.tokenizer, task.class_names, task.templates)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"task {task.name!r}: {error}") from error
+    batch = config.train_batch_size * config.world_size
+    if config.dataloader_drop_last and len(task.train) < batch:
+        raise ConfigurationError(
+            f"task {task.name!r}: {len(task.train)} training images are less than a batch of {batch}, and "
+            "dataloader_drop_last drops the rest"
+        )

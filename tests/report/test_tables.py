@@ -1,0 +1,65 @@
+"""Results as Markdown tables."""
+
+from support.results import empty_results, make_results
+
+from mulki_hf.report.tables import duration, markdown_table, results_table, signed
+
+
+def cells(line: str) -> list[str]:
+    assert line.startswith("| ") and line.endswith(" |")
+    return [cell.strip() for cell in line[1:-1].split("|")]
+
+
+class TestTable:
+    def check(self, table: str) -> list[list[str]]:
+        """The cells of a well-formed, aligned Markdown table, header first."""
+        header, rule, *body = table.splitlines()
+        assert {len(line) for line in (rule, *body)} == {len(header)}
+        bars = [position for position, sign in enumerate(header) if sign == "|"]
+        assert all([p for p, sign in enumerate(line) if sign == "|"] == bars for line in (rule, *body))
+        assert set(rule) == {"|", "-"}
+        assert all(len(dashes) >= 3 for dashes in rule.strip("|").split("|"))
+        return [cells(line) for line in (header, *body)]
+
+    def test_holds_every_number(self):
+        matrix, metrics = results_table(make_results()).split("\n\n")
+        assert self.check(matrix) == [
+            ["after", "digits", "Straßenschilder"],
+            ["zero-shot", "50.0", "40.0"],
+            ["digits", "80.2", "30.5"],
+            ["Straßenschilder", "70.8", "90.1"],
+        ]
+        # transfer 30.5; avg (80.25 + 30.5 + 70.75 + 90.125) / 4; last (70.75 + 90.125) / 2; bwt 70.75 - 80.25
+        assert dict(zip(*self.check(metrics), strict=True)) == {
+            "transfer": "30.5",
+            "avg": "67.9",
+            "last": "80.4",
+            "bwt": "-9.5",
+            "forgetting": "9.5",
+            "degradation": "9.5",
+        }
+
+    def test_unfinished_stream_has_the_rows_so_far(self):
+        assert [row[0] for row in self.check(results_table(make_results(1)))] == ["after", "zero-shot", "digits"]
+
+    def test_undefined_metrics_are_dashes(self):
+        results = empty_results("only", zero_shot=[10.0])
+        results.add({results.protocol: [60.0]})
+        metrics = self.check(results_table(results).split("\n\n")[1])
+        assert metrics[1] == ["-", "60.0", "60.0", "-", "-", "-"]
+
+    def test_short_cells_still_make_a_rule_of_three(self):
+        assert self.check(markdown_table([["a", "b"], ["1", "2"]])) == [["a", "b"], ["1", "2"]]
+
+    def test_before_anything_was_measured(self):
+        header, *body = self.check(results_table(empty_results("digits", "letters")))
+        assert header == ["after", "digits", "letters"]
+
+    def test_names_with_a_bar_stay_in_their_cell(self):
+        results = empty_results("a|b", zero_shot=[10.0])
+        assert results_table(results).splitlines()[0].replace(r"\|", "").count("|") == 3
+
+
+def test_numbers():
+    assert [signed(value) for value in (3.24, -0.44, 0.04, -0.04)] == ["+3.2", "−0.4", "0.0", "0.0"]
+    assert [duration(value) for value in (None, 12, 90, 3700)] == ["-", "12 s", "1 min 30 s", "1 h 1 min"]
