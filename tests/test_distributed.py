@@ -52,7 +52,7 @@ def test_two_ranks_equal_one_process(stream_yaml, tmp_path, tasks_files, method,
     for task in ("task1-colours", "task2-shapes"):
         single, double = (load_file(tmp_path / run / task / "model.safetensors") for run in ("one", "two"))
         for name, value in single.items():
-            torch.testing.assert_close(value, double[name], rtol=0, atol=1e-5)
+            torch.testing.assert_close(value, double[name], rtol=0, atol=3e-5)
             largest = max(largest, (value - start[name]).abs().max().item())
         if method == "mulki":
             prototypes = [load_file(tmp_path / run / task / "prototypes.safetensors") for run in ("one", "two")]
