@@ -1,6 +1,7 @@
 """Weight space in training: what comes out wherever it ends, and what is evaluated on the way."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from support.tiny import tiny_model
 from support.training import trainer_of
 from transformers import EarlyStoppingCallback, TrainerCallback
 
+from mulki_hf.adaptation import adapt
 from mulki_hf.adaptation.lora import add_lora
 
 
@@ -114,3 +116,18 @@ def test_early_stopping_returns_the_model_that_it_measured(make_args, processor)
     trainer = trainer_of(tiny_model(), args, processor, callbacks=callbacks)
     trainer.train()
     assert trainer.evaluate()["eval_loss"] == pytest.approx(look.losses[trainer.state.global_step - 1], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("device", "rank", "large", "where"),
+    [("cpu", 0, False, "memory"), ("cpu", 0, True, "disk"), ("cuda", 0, True, "memory"), ("cuda", 1, True, None)],
+)
+@pytest.mark.parametrize("lora", [{}, {"lora_r": 2}], ids=["full", "LoRA"])
+def test_where_the_average_lies(make_args, monkeypatch, device, rank, large, where, lora):
+    """On the main process alone; on an accelerator in its memory, of adapters too."""
+    monkeypatch.setattr("mulki_hf.adaptation.base.LARGE", 1 if large else 2**24)
+    args = make_args(**lora)
+    adaptation = adapt(add_lora(tiny_model(), args) if lora else tiny_model(), args)
+    place = {"device": torch.device(device), "process_index": rank, "average_on_disk": None, "output_dir": "out"}
+    average = adaptation.running_average(10, SimpleNamespace(**place))
+    assert (average and ("memory" if average.folder is None else "disk")) == where
