@@ -180,7 +180,9 @@ class _Fit:
             got = "nothing: give a value, or leave the key out"
         else:
             got = "another value" if "token" in self.name else shown(value)
-            if self.strings and wanted == NAMES[str] and not isinstance(value, list | dict):
+            unquoted = wanted == NAMES[str] and not isinstance(value, list | dict)
+            # To YAML `no` is false.
+            if self.strings and (unquoted or (isinstance(value, bool) and wanted.startswith("one of "))):
                 got += " (quote it in YAML?)"
         return ConfigurationError(f"{self.subject} must be {wanted}, got {got}")
 

@@ -53,6 +53,14 @@ class FiniteWatch:
         if name is not None:
             self._stop(f"a weight is not finite after step {step} ({name})")
 
+    def check_features(self, features: Tensor, step: int) -> None:
+        """Raise [`TrainingError`] if what the model says, the same on every rank, is not finite after `step`.
+
+        Weights too large to compute with can be finite themselves.
+        """
+        if not bool(features.isfinite().all()):
+            self._stop(f"what the model says is not finite after step {step}")
+
     def _stop(self, what: str) -> None:
         first = -1 if self._first is None else int(self._first)
         rows = [] if first < 0 or self._rows is None else [row for row in self._rows.tolist() if row >= 0]

@@ -8,9 +8,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from .errors import ConfigurationError, PushError
+from .errors import ConfigurationError, PushError, TrainingError
 from .hub.outbox import Outbox
 from .publish import publish, unpublished
+from .runs.disk import disk_faults
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -45,8 +46,9 @@ def main(argv: list[str] | None = None) -> None:
     """The command: status 0 when nothing is pending any more, else 1 with one line on stderr."""
     args = make_parser().parse_args(argv)
     try:
-        push(args)
-    except (ConfigurationError, PushError) as error:
+        with disk_faults(args.output_dir, then="then give the same command again"):
+            push(args)
+    except (ConfigurationError, PushError, TrainingError) as error:
         sys.exit(f"error: {error}")
 
 

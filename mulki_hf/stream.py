@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,11 @@ class Stream:
             )
         adaptation_of(config).check(original, config, objective)
         accelerator.wait_for_everyone()
-        return cls(stream, config, accelerator, processor, tasks, reference, earlier, results, original)
+        life = cls(stream, config, accelerator, processor, tasks, reference, earlier, results, original)
+        # What comes from the Hub takes the place of the last finished task.
+        written = range(results.finished - (earlier.source is not None), life.remaining().stop)
+        life.on_main(lambda: life.folder.check_untaken(results.names, written, stream.overwrite))
+        return life
 
     def on_main(self, action: Callable[[], Any]) -> Any:
         """See [`on_main_process`]."""
@@ -135,13 +139,15 @@ class Stream:
     def begin(self) -> Iterator[None]:
         """Make the folder: cleared when told to overwrite, with the checkpoint from the Hub to go on from.
 
-        Inside the block no other run can write there; whoever interrupts it is told what is safe.
+        Inside the block no other run can write there; what ends it is told what is safe.
         """
         try:
             self.on_main(self._begin)
             yield
-        except KeyboardInterrupt as stop:
-            stop.add_note(standing(self.folder.path))
+        except BaseException as error:
+            # Also of what a library's clean-up made of an interruption.
+            with suppress(ConfigurationError):
+                error.add_note(standing(self.folder.path))
             raise
         finally:
             self.folder.lock.release()
@@ -220,7 +226,7 @@ class Stream:
     def close(self) -> None:
         """Clear up and print the results; the folder is held until the end of `begin`'s block."""
         if self.accelerator.is_main_process:
-            self.folder.finish()
+            self.folder.finish(self.results.names)
         self.accelerator.print(
             f"\n{results_table(self.results)}\n\nResults, pictures and checkpoints: {self.folder.path}"
         )
@@ -264,7 +270,9 @@ class Stream:
 
     def checkpoint(self, position: int) -> str | None:
         """Trainer's checkpoint to go on from inside the task, if there is one and we were told to resume."""
-        return last_checkpoint(self.folder.training(self.results.names, position)) if self.stream.resume else None
+        averaged = bool(objective_of(self.config).average_every)
+        folder = self.folder.training(self.results.names, position)
+        return last_checkpoint(folder, averaged) if self.stream.resume else None
 
     def evaluate(self, model: CLIPModel, learned: int, description: str) -> dict[str, list[float]]:
         """Accuracy in percent on every task, by protocol."""

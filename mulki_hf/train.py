@@ -35,7 +35,8 @@ def main(argv: list[str] | None = None) -> None:
                 run(stream, config, argv)
     except KeyboardInterrupt as stop:
         if os.environ.get("RANK", "0") == "0":
-            safe = getattr(stop, "__notes__", ["nothing was written yet; start again"])
+            told = next((e for e in (stop, stop.__context__) if hasattr(e, "__notes__")), None)
+            safe = told.__notes__ if told else ["nothing was written yet; start again"]
             print(f"stopped: {safe[-1]}", file=sys.stderr)
         sys.exit(getattr(stop, "status", STATUSES[0]))
     except (ConfigurationError, PushError, TrainingError) as error:

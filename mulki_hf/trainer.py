@@ -16,13 +16,14 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalPrediction, TrainOutput
 
 from .adaptation import Adaptation, adapt
+from .adaptation.adapters import both_towers
 from .adaptation.connections import Connections
 from .adaptation.towers import trains
 from .config import MulKIConfig
 from .data.epochs import EpochCallback
 from .data.images import image_transform
 from .data.tables import ArrayCache
-from .data.tasks import Task
+from .data.tasks import Task, check_evaluation
 from .errors import ConfigurationError
 from .features.task_features import TaskFeatures, rows_of
 from .finite import FiniteWatch
@@ -101,6 +102,7 @@ class MulKITrainer(Trainer):
         self.connections = Connections(self.adaptation, self.objective, args)
         student = self.adaptation.student
         self.processing_class = processing_class
+        check_evaluation(task, eval_dataset)
         for name, why in {"train_dataset": "the task brings it", "compute_loss_func": "the method is the loss"}.items():
             if kwargs.get(name) is not None:
                 raise ConfigurationError(f"{name} can't be given: {why}")
@@ -254,7 +256,8 @@ class MulKITrainer(Trainer):
         Raises:
             ConfigurationError: there is no complete checkpoint to resume from, or it is damaged.
         """
-        checkpoint = chosen_checkpoint(resume_from_checkpoint, self.args.output_dir)
+        averaged = bool(self.objective.average_every)
+        checkpoint = chosen_checkpoint(resume_from_checkpoint, self.args.output_dir, averaged)
         self.features.prepare()
         self.train_dataset = self.features.training_samples()
         self._parts.clear()
@@ -274,6 +277,7 @@ class MulKITrainer(Trainer):
                 output = super().train(resume_from_checkpoint=checkpoint, **kwargs)
         self._check_weights()
         self.make_connections()
+        self.watch.check_features(both_towers(self.model), self.state.global_step)
         return output
 
     def _steps(self) -> int:

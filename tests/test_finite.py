@@ -2,10 +2,13 @@
 
 import pytest
 import torch
-from support.tiny import tiny_model
+from accelerate import Accelerator
+from support.tiny import tiny_model, tiny_task
 from support.training import trainer_of
 from torch import nn
 
+from mulki_hf import StreamEvaluator
+from mulki_hf.adaptation.lora import add_lora
 from mulki_hf.errors import TrainingError
 from mulki_hf.finite import FiniteWatch
 from mulki_hf.train import main
@@ -77,7 +80,7 @@ class TestTraining:
 
         steps = [True, True, False, *[True] * 20]
         trainer.watch.see, trainer.objective = note, type("Broken", (), {"__call__": lambda _, b: with_nan(b)})()
-        trainer.objective.needs = objective.needs
+        trainer.objective.needs, trainer.objective.average_every = objective.needs, 0
         return trainer, said
 
     def test_stops_at_the_next_log(self, make_args, processor):
@@ -101,6 +104,24 @@ class TestTraining:
         trainer, _ = self.broken(make_args, processor, logging_nan_inf_filter=True, logging_steps=4)
         with pytest.raises(TrainingError, match="of step 3"):
             trainer.train()
+
+
+@pytest.mark.parametrize("lora", [{}, {"lora_r": 2}], ids=["full", "LoRA"])
+def test_weights_too_large_to_compute_with(make_args, processor, lora):
+    """They are finite, what comes out is not; no later loss can tell."""
+    args = make_args(max_steps=1, learning_rate=1e30, lr_scheduler_type="constant", connecting=False, **lora)
+    student = add_lora(tiny_model(), args) if lora else tiny_model()
+    with pytest.raises(TrainingError, match="not finite after step 1"):
+        trainer_of(student, args, processor).train()
+
+
+def test_a_model_whose_scores_are_not_finite_has_no_accuracy(processor):
+    task, model = tiny_task(), tiny_model()
+    with torch.no_grad():
+        model.visual_projection.weight.fill_(float("inf"))
+    evaluate = StreamEvaluator([task], processor, Accelerator(cpu=True))
+    with pytest.raises(TrainingError, match="scores of images of task 'colours' are not finite"):
+        evaluate(model, 1, "evaluation")
 
 
 def test_the_command_ends_with_one_line_and_leaves_no_checkpoint(stream_yaml, tmp_path, capsys):

@@ -52,6 +52,15 @@ def test_options_that_are_refused(hub_env, finished_task, options, message):
         command.main(options)
 
 
+def test_a_disk_that_takes_nothing(hub, hub_env, tmp_path):
+    pending_push(tmp_path)
+    hub.make_repository("org/mulki-task1")
+    (tmp_path / "out/pushes.json.tmp").symlink_to("/dev/full")
+    message = "^error: can't write in out: No space left on device: mend that; then give the same command again$"
+    with connected(hub_env, tmp_path), pytest.raises(SystemExit, match=message):
+        command.main(["out"])
+
+
 def test_pushing_again_makes_no_second_commit(published, tmp_path, capsys):
     shutil.copytree(published.out, tmp_path / "out")
     before = len(published.hub.requests)

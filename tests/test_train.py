@@ -12,7 +12,7 @@ from typing import ClassVar
 import pytest
 from support.launch import refused
 
-from mulki_hf import MulKITrainer
+from mulki_hf import MulKITrainer, StreamResults
 from mulki_hf.runs.lock import HOLDER
 from mulki_hf.train import main
 
@@ -51,6 +51,14 @@ def test_output_is_a_file(stream_yaml, tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(SystemExit, match="is a file, not a folder"):
         main(["--config", str(stream_yaml(output_dir=str(tmp_path / "taken")))])
+
+
+def test_a_stream_of_tasks_from_the_command_line(stream_yaml, tmp_path, tasks_files):
+    files = f"{{train: {tasks_files}/shapes-train.parquet, test: {tasks_files}/shapes-test.parquet}}"
+    task = f'{{name: a, dataset: parquet, data_files: {files}, templates: ["a {{}}."]}}'
+    main(["--config", str(stream_yaml(max_steps=1)), "--tasks", task])
+    assert (tmp_path / "out/task1-a/model.safetensors").is_file()
+    main(["--config", str(stream_yaml(max_steps=1)), "--tasks", task, "--resume"])
 
 
 def test_bad_input_exits_with_one_line(stream_yaml):
@@ -174,6 +182,24 @@ class TestStopped:
         with pytest.raises(SystemExit, match="143"):
             main(["--config", str(stream_yaml())])
         assert capsys.readouterr().err.splitlines()[-1].startswith(f"stopped: nothing is finished in {tmp_path}/out; ")
+
+    def test_a_clean_up_that_fails_hides_nothing(self, own_copy, capsys, monkeypatch):
+        folder, options = own_copy
+        results = StreamResults.load(folder)
+        results.accuracy, results.metrics = results.accuracy[:1], {}
+        results.save(folder)
+
+        def terminate(*args, **kwargs):
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(5)
+            finally:
+                raise TimeoutError
+
+        monkeypatch.setattr("mulki_hf.stream.Stream.evaluate", terminate)
+        with pytest.raises(SystemExit, match="143"):
+            main([*options, "--resume"])
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f"stopped: 1 of 2 tasks is finished in {folder}, ")
 
     def test_a_rank_that_is_not_the_main_one_is_silent(self, stream_yaml, capsys, monkeypatch):
         monkeypatch.setattr("mulki_hf.train.run", lambda *args: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(5))

@@ -194,6 +194,19 @@ class TestTraining:
             name: next(entry[name] for entry in reversed(logged) if name in entry) for name in expected
         }
 
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            (tiny_task(names=["a", "b", "c", "d", "e"]).train, "label 4 is outside the 4 class names"),
+            (tiny_task().train.select_columns(["image"]), "no column 'label'"),
+            ([], "eval_dataset must be a Dataset or a dict of them, got list"),
+        ],
+    )
+    @pytest.mark.parametrize("named", [False, True])
+    def test_evaluation_data_that_would_fail_in_the_middle(self, make_args, processor, given, message, named):
+        with pytest.raises(ConfigurationError, match=message):
+            make_trainer(make_args(), processor, eval_dataset={"own": given} if named else given)
+
     @pytest.mark.parametrize("name", ["train_dataset", "compute_loss_func"])
     def test_what_task_and_method_bring_can_not_be_given(self, make_args, processor, name):
         with pytest.raises(ConfigurationError, match=f"{name} can't be given: the (task|method)"):
@@ -237,7 +250,8 @@ class TestTraining:
             lengths.extend(part.norm(dim=-1) for part in (batch.image, batch.text, batch.reference))
             return objective(batch)
 
-        trainer.objective = type("Measured", (), {"__call__": lambda _, b: measured(b), "needs": objective.needs})()
+        own = {"__call__": lambda _, batch: measured(batch), "needs": objective.needs, "average_every": 0}
+        trainer.objective = type("Measured", (), own)()
         trainer.train()
         assert lengths and max((length - 1).abs().max() for length in lengths) < 1e-5
 

@@ -1,5 +1,6 @@
 """The running average of whatever an adaptation names, in memory or on disk."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -120,10 +121,14 @@ class WeightAverage:
 class MappedTensors(Mapping):
     """Tensors in a folder, a file each: mapped into memory when asked for, out of it with the last reference.
 
+    `names.json`, written last, tells whether the folder is whole; those of older versions have none.
+
     Args:
         folder: where the files lie.
         mode: of [`numpy.load`]; with `r+` changes of a tensor are changes of its file, with `c` files stay as they are.
     """
+
+    NAMES = "names.json"
 
     def __init__(self, folder: str | Path, mode: Literal["r+", "c"] = "r+"):
         self.folder = Path(folder)
@@ -135,9 +140,18 @@ class MappedTensors(Mapping):
         mapped = cls(folder)
         shutil.rmtree(mapped.folder, ignore_errors=True)
         mapped.folder.mkdir(parents=True)
+        names = []
         for name, value in tensors:
             np.save(mapped.folder / f"{name}.npy", value.detach().float().cpu().numpy())
+            names.append(name)
+        (mapped.folder / cls.NAMES).write_text(json.dumps(names), encoding="utf-8")
         return mapped
+
+    def lacking(self) -> list[str]:
+        """Files that the folder's list names and that are not there; of a folder without a list none is known."""
+        names = self.folder / self.NAMES
+        listed = json.loads(names.read_text(encoding="utf-8")) if names.is_file() else []
+        return [f"{name}.npy" for name in listed if not (self.folder / f"{name}.npy").is_file()]
 
     def __getitem__(self, name: str) -> Tensor:
         path = self.folder / f"{name}.npy"

@@ -19,6 +19,8 @@ from .paths import map_paths
 logger = logging.getLogger(__name__)
 
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+# On the Hub, perhaps: `gpt2`, `cifar100`.
+_NO_NAMESPACE = re.compile(r"\w[\w.-]*")
 # Absolute, the home folder, upwards, an address or a chain of them, another system's separators.
 _OUTSIDE = re.compile(r"[/~]|[A-Za-z]:|(?:.*/)?\.\.(?:/|$)|.*(?:://|::|\\|\0)", re.DOTALL)
 
@@ -79,6 +81,9 @@ class _Confined:
         if not builder and not self._on_hub(path):
             if _HUB_ID.fullmatch(path) and self.root is not None:
                 logger.warning(f"{where}: {path!r} is read from data_root {self.root!r}, not from the Hub")
+            if self.root is None and _NO_NAMESPACE.fullmatch(path):
+                why = "has no namespace (the recipe has to say `org/name`): a folder or file of that name would be read"
+                raise self._refusal(where, path, f"{why} from this machine")
             return self._inside(path, where)
         # What is saved there by `datasets` would go before a builder, anything before the Hub.
         if Path(path, "dataset_dict.json" if builder else "").exists():

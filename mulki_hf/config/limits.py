@@ -65,6 +65,8 @@ def check_supported(args: Any) -> None:
         if getattr(value, "value", value) not in choices:
             known = ", ".join(choice for choice in choices if choice is not None)
             raise ValueError(f"{name} must be one of {known}, got {value!r}")
+    if unknown := set(args.include_for_metrics or []) - {"inputs", "loss"}:
+        raise ValueError(f"include_for_metrics must be of inputs, loss, got {sorted(unknown)[0]!r}")
     for name in NOT_NEGATIVE | AT_LEAST_ONE | SEEDS:
         check_bounds(name, getattr(args, name))
     if args.output_dir is not None:

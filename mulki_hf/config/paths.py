@@ -45,7 +45,9 @@ def map_paths(settings: Mapping[str, Any], change: Change) -> dict[str, Any]:
         settings: by field.
         change: of a path, the field that holds it and the mapping that has that field, the settings or a task's.
     """
-    mapped = _mapped(settings, SETTING_PATHS, change)
+    # Tasks have fields of their own.
+    others = {name: value for name, value in settings.items() if name != "tasks"}
+    mapped = dict(settings) | _mapped(others, SETTING_PATHS, change)
     if isinstance(tasks := settings.get("tasks"), list):
         mapped["tasks"] = [_mapped(task, TASK_PATHS, change) if isinstance(task, dict) else task for task in tasks]
     return mapped

@@ -47,7 +47,7 @@ CONSTANT_FIELDS = {
     *("optim", "optim_args", "optim_target_modules", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"),
     *("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps"),
     *("bf16", "fp16", "tf32", "accelerator_config", "auto_find_batch_size", "train_sampling_strategy"),
-    *("dataloader_in_order", "ignore_data_skip", "load_best_model_at_end"),
+    *("dataloader_in_order", "ignore_data_skip", "load_best_model_at_end", "average_tokens_across_devices"),
     *EVALUATION_FIELDS,
     *SAVING_FIELDS,
 } - RUN_FIELDS

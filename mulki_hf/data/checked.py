@@ -7,11 +7,12 @@ import os
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import datasets
 import numpy as np
-import PIL
+import PIL.Image
 from datasets import Dataset
 
 from .workers import checking_processes
@@ -20,6 +21,11 @@ from .workers import checking_processes
 logger = logging.getLogger(__name__)
 
 DIGEST_BYTES = 16
+DIGEST_VERSION = 2
+"""Of what a digest is taken of; answers of another one are not used."""
+
+LOSSLESS = {"PNG", "BMP", "GIF", "TIFF", "PPM", None}
+"""Formats whose pixels every decoder gives alike, as `PIL` names them."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,9 @@ class CheckedImages:
     """What is known of a dataset's `N` images.
 
     Attributes:
-        digests (`(N, 16)`, bytes): of each image as it is encoded, wherever it lies; zero where there is none.
+        digests (`(N, 16)`, bytes): of each image, wherever it lies; zero where it can't be read. In a lossless format
+            of its mode, size and pixels, however they were compressed; else of the image as it is encoded, since
+            decoders differ.
         problems: why an image can't be read, by row.
     """
 
@@ -38,6 +46,8 @@ class CheckedImages:
 def check_images(rows: Dataset, description: str, processes: int | None = None) -> CheckedImages:
     """Decode every image of `rows`, unless that was done: the answer lies in the cache folder of `datasets`.
 
+    Those that could not be read are looked at again every time: files, rights and decoders may have been mended.
+
     Args:
         rows: a column `image`, not decoded.
         description: shown beside the progress bar.
@@ -46,7 +56,7 @@ def check_images(rows: Dataset, description: str, processes: int | None = None) 
     path = Path(datasets.config.HF_DATASETS_CACHE) / "mulki_hf" / f"checked-{_key(rows)}.npz"
     known = _load(path)
     if known is not None and len(known.digests) == len(rows):
-        return known
+        return _again(known, rows, path)
     answers = rows.map(
         _check,
         input_columns=["image"],
@@ -63,7 +73,10 @@ def check_images(rows: Dataset, description: str, processes: int | None = None) 
 
 
 def content_fingerprint(splits: Iterable[tuple[np.ndarray, np.ndarray]]) -> str:
-    """What splits hold, the same on every machine and in every format: of digests `(N, 16)` and labels `(N,)` each."""
+    """What splits hold, the same on every machine and however it is stored: of digests `(N, 16)` and labels `(N,)`.
+
+    Lossless pictures may be compressed in any way, see [`CheckedImages`]; a JPEG must be the same file.
+    """
     content = hashlib.sha256()
     for digests, labels in splits:
         content.update(len(labels).to_bytes(8, "little"))
@@ -72,26 +85,43 @@ def content_fingerprint(splits: Iterable[tuple[np.ndarray, np.ndarray]]) -> str:
     return content.hexdigest()[:32]
 
 
+def _again(known: CheckedImages, rows: Dataset, path: Path) -> CheckedImages:
+    """What is known, and of the images with a problem what they are now."""
+    digests, problems = known.digests.copy(), {}
+    for row in sorted(known.problems):
+        answer = _check(rows[row]["image"])
+        digests[row] = np.frombuffer(answer["digest"], dtype=np.uint8)
+        if answer["problem"]:
+            problems[row] = answer["problem"]
+    if problems == known.problems:
+        return known
+    checked = CheckedImages(digests, problems)
+    _save(checked, path)
+    return checked
+
+
 def _check(encoded: dict | None) -> dict:
-    answer = {"problem": "", "digest": bytes(DIGEST_BYTES)}
+    nothing = bytes(DIGEST_BYTES)
     if encoded is None:
-        return answer | {"problem": "no image"}
+        return {"problem": "no image", "digest": nothing}
     try:
         content = encoded["bytes"]
         if content is None and encoded["path"] is not None:
             with datasets.utils.file_utils.xopen(encoded["path"], "rb") as file:
                 content = file.read()
-        if content is not None:
-            answer["digest"] = hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
-        datasets.Image().decode_example({"bytes": content, "path": encoded["path"]}).convert("RGB")
+        image = datasets.Image().decode_example({"bytes": content, "path": encoded["path"]})
+        pixels = image.convert("RGB").tobytes()
+        # Of the file: an image that was turned as its EXIF data say has no format.
+        if PIL.Image.open(BytesIO(content)).format in LOSSLESS:
+            content = f"{image.mode} {image.size} ".encode() + pixels
     except Exception as error:  # decoders raise errors of many kinds; each is reported
-        return answer | {"problem": f"{type(error).__name__}: {error}"}
-    return answer
+        return {"problem": f"{type(error).__name__}: {error}", "digest": nothing}
+    return {"problem": "", "digest": hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()}
 
 
 def _key(rows: Dataset) -> str:
     """What the answer depends on: the rows, the files that they only point to, and who decodes."""
-    key = hashlib.sha256(f"{rows._fingerprint} {PIL.__version__}".encode())
+    key = hashlib.sha256(f"{DIGEST_VERSION} {rows._fingerprint} {PIL.__version__}".encode())
     for images in rows.with_format("arrow")[:]["image"].chunks:
         elsewhere = images.field("bytes").is_null()
         for path in images.field("path").filter(elsewhere).to_pylist():

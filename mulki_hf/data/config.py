@@ -1,5 +1,6 @@
 """What a person says of the data: a task's entry in the YAML, and what holds for all of them."""
 
+import argparse
 import dataclasses
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_type_hints
@@ -91,12 +92,19 @@ class TaskConfig:
 
 
 class TaskSpec(dict):
-    """A task's mapping as YAML gives it, or as a YAML string on the command line."""
+    """A task's mapping from a YAML string of the command line.
 
-    def __init__(self, spec: str | dict):
-        spec = parse_yaml(spec, "tasks") if isinstance(spec, str) else spec
+    Raises:
+        argparse.ArgumentTypeError: it is none; of other errors the parser does not tell the reason.
+    """
+
+    def __init__(self, text: str):
+        try:
+            spec = parse_yaml(text, "tasks")
+        except ConfigurationError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
         if not isinstance(spec, dict):
-            raise ConfigurationError(f"tasks must be mappings with at least name and dataset, got {shown(spec)}")
+            raise argparse.ArgumentTypeError(f"must be mappings with at least name and dataset, got {shown(spec)}")
         super().__init__(spec)
 
 
@@ -158,6 +166,8 @@ class DataArguments:
             raise ConfigurationError(
                 f"tasks must be a list of at least one task, in the YAML given with --config; got {shown(self.tasks)}"
             )
+        # Plain ones: neither `dataclasses.asdict` nor YAML copies a class of their own.
+        self.tasks = [dict(task) if isinstance(task, TaskSpec) else task for task in self.tasks]  # type: ignore[misc]
 
     def task_configs(self) -> list[TaskConfig]:
         """The entries of `tasks`, checked one by one."""

@@ -3,7 +3,7 @@
 import numpy as np
 from datasets import Dataset
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 
 
 LEFT_OUT = -1
@@ -41,9 +41,9 @@ def read_labels(rows: Dataset, column: str, used: np.ndarray, class_names: list[
     for row in np.flatnonzero(used).tolist():
         value = values[row]
         if named and value not in position:
-            raise ConfigurationError(f"{where}, row {row}: label {value!r} is not among the class names")
+            raise ConfigurationError(f"{where}, row {row}: label {shown(value)} is not among the class names")
         if not named and (not isinstance(value, int) or isinstance(value, bool)):
-            raise ConfigurationError(f"{where}, row {row}: label {value!r} is neither an integer nor a class name")
+            raise ConfigurationError(f"{where}, row {row}: label {shown(value)} is neither an integer nor a class name")
         labels[row] = position[value] if named else value
         if not 0 <= labels[row] < len(class_names):
             raise outside(row, value, class_names, where)

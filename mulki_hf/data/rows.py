@@ -71,6 +71,15 @@ def check_column(rows: Dataset, column: str, where: str) -> None:
         raise ConfigurationError(f"{where}: no column {column!r}; the columns are {', '.join(rows.column_names)}")
 
 
+def check_no_transform(rows: Dataset, what: str) -> None:
+    """Raise `ConfigurationError` for rows with a transform of the user's, which the model's own would replace."""
+    if rows.format["type"] == "custom":
+        raise ConfigurationError(
+            f"{what} have a transform (set_transform, with_transform) that the model's own would replace: apply it "
+            "with map, or leave it to the processor with reset_format"
+        )
+
+
 @dataclass(frozen=True)
 class Split:
     """A split of `N` rows whose images were looked at.

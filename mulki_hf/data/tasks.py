@@ -1,8 +1,9 @@
 """The stream of tasks from `datasets`: load, check and bring into one form (columns `image` and `label`)."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset
@@ -12,7 +13,7 @@ from .checked import content_fingerprint
 from .config import DataArguments, TaskConfig
 from .labels import LEFT_OUT, check_labels, labels_of, of_classes, read_labels, with_labels
 from .names import check_class_names, check_templates
-from .rows import Split, check_column, load_split, with_images
+from .rows import Split, check_column, check_no_transform, load_split, with_images
 
 
 logger = logging.getLogger(__name__)
@@ -55,11 +56,7 @@ class Task:
                     )
             if len(rows) == 0:
                 raise ConfigurationError(f"{where}: {split} data are empty")
-            if rows.format["type"] == "custom":
-                raise ConfigurationError(
-                    f"{where}: {split} data have a transform (set_transform, with_transform) that the model's own "
-                    "would replace: apply it with map, or leave it to the processor with reset_format"
-                )
+            check_no_transform(rows, f"{where}: {split} data")
             labels = labels_of(rows, f"{where}, {split} data")
             check_labels(labels, self.class_names, f"{where}, {split} data")
 
@@ -67,6 +64,22 @@ class Task:
         """Names of the classes that no training image shows; they get no visual prototype."""
         seen = set(np.unique(labels_of(self.train)).tolist())
         return [name for label, name in enumerate(self.class_names) if label not in seen]
+
+
+def check_evaluation(task: Task, rows: Any) -> None:
+    """Raise `ConfigurationError` for evaluation data of one's own that can't be those of `task`.
+
+    Args:
+        task ([`Task`]): whose classes are evaluated.
+        rows: a [`datasets.Dataset`], several by name, or None. Rows with a transform are its maker's to answer for.
+    """
+    for part in rows.values() if isinstance(rows, dict) else [] if rows is None else [rows]:
+        if not isinstance(part, Dataset):
+            raise ConfigurationError(
+                f"task {task.name!r}: eval_dataset must be a Dataset or a dict of them, got {type(part).__name__}"
+            )
+        if part.format["type"] != "custom":
+            replace(task, evaluation=part)
 
 
 def load_stream(config: DataArguments) -> list[Task]:
@@ -84,14 +97,15 @@ def load_stream(config: DataArguments) -> list[Task]:
     for task in tasks:
         absent = task.classes_without_training_images()
         if absent:
+            few = ", ".join(map(shown, absent[:5])) + (", ..." if len(absent) > 5 else "")
             logger.warning(
-                f"task {task.name!r}: no training image of {len(absent)} of {len(task.class_names)} classes "
-                f"({', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}); they get no visual prototype"
+                f"task {task.name!r}: no training image of {len(absent)} of {len(task.class_names)} classes ({few}); "
+                "they get no visual prototype"
             )
         if len(task.class_names) == 1:
             logger.warning(
-                f"task {task.name!r} has a single class, {task.class_names[0]!r}: its loss has nothing to tell apart, "
-                "and among its own classes (protocol til) every image is right"
+                f"task {task.name!r} has a single class, {shown(task.class_names[0])}: its loss has nothing to tell "
+                "apart, and among its own classes (protocol til) every image is right"
             )
     return tasks
 
@@ -194,7 +208,8 @@ def _class_names(task: TaskConfig, train: Dataset) -> list[str]:
     names = task.class_names
     if isinstance(names, str):
         try:
-            names = [line.strip() for line in Path(names).read_text(encoding="utf-8").splitlines() if line.strip()]
+            text = Path(names).read_text(encoding="utf-8-sig")
+            names = [line.strip() for line in text.splitlines() if line.strip()]
         except (OSError, ValueError) as error:
             reason = f"it is not UTF-8 text ({error}); save it as UTF-8" if isinstance(error, UnicodeError) else error
             raise ConfigurationError(f"{where}: can't read class_names file {shown(names)}: {reason}") from error

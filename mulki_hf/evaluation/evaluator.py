@@ -13,6 +13,7 @@ from ..data.images import cached_images, image_transform
 from ..data.prompts import tokenize_prompts
 from ..data.tables import ArrayCache
 from ..data.tasks import Task
+from ..errors import TrainingError
 from ..models.classifier import Classifier, classifier_of
 from .protocols import PROTOCOLS
 
@@ -88,7 +89,11 @@ class StreamEvaluator:
     def by_protocol(
         self, model: CLIPModel, learned: int, description: str, protocols: Sequence[str]
     ) -> dict[str, list[float]]:
-        """Accuracy in percent on every task, by several protocols in one pass."""
+        """Accuracy in percent on every task, by several protocols in one pass.
+
+        Raises:
+            TrainingError: on every rank: scores are not finite.
+        """
         classifier = self._classifier(model.to(self.accelerator.device).eval())
         total = sum(len(loader) for loader in self.loaders)
         accuracies: dict[str, list[float]] = {protocol: [] for protocol in protocols}
@@ -97,17 +102,24 @@ class StreamEvaluator:
                 rivals = {name: PROTOCOLS[name].mask(self.owner, position, learned) for name in protocols}
                 own_names = self.names[self.owner == position]
                 correct = dict.fromkeys(protocols, 0)
-                count = 0
+                count, finite = 0, torch.tensor(True, device=self.accelerator.device)
                 for features, labels in self._images(classifier, position):
                     logits, own = classifier.logits(features), own_names[labels]
                     hits = {
                         name: self.names[logits.masked_fill(~mask, -torch.inf).argmax(dim=-1)] == own
                         for name, mask in rivals.items()
                     }
+                    hits["finite"] = logits.isfinite().all(dim=-1)
                     hits = self.accelerator.gather_for_metrics(hits)
+                    finite &= hits.pop("finite").all()
                     correct = {name: correct[name] + hits[name].sum() for name in protocols}
                     count += len(hits[protocols[0]])
                     progress.update()
+                if not finite:
+                    raise TrainingError(
+                        f"{description}: the model's scores of images of task {self.tasks[position].name!r} are not "
+                        "finite. Nothing of it was written: lower learning_rate, or look at the model it started from"
+                    )
                 for name in protocols:
                     accuracies[name].append(100.0 * int(correct[name]) / count)
         return accuracies

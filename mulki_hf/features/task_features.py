@@ -18,6 +18,7 @@ from ..data.images import cached_images, image_transform
 from ..data.labels import labels_of
 from ..data.prompts import tokenize_prompts
 from ..data.reference import WithReference
+from ..data.rows import check_no_transform
 from ..data.tables import ArrayCache, Table, WithTables
 from ..data.tasks import Task
 from ..models.encoding import encode_classes, encode_images
@@ -40,7 +41,8 @@ class TaskFeatures:
             features of single images are kept.
 
     Raises:
-        ConfigurationError: workers would outlive an epoch and repeat its crops.
+        ConfigurationError: workers would outlive an epoch and repeat its crops, or the reference images have a
+            transform, which the model's own would replace.
 
     Attributes:
         prompts: of the classes, tokenised, on the device.
@@ -59,6 +61,8 @@ class TaskFeatures:
         crop_area: float | None = None,
     ):
         check_crops(args, crop_area)
+        if reference is not None:
+            check_no_transform(reference, "reference_dataset: its images")
         self.task = task
         # By role, the parts that are read of the teacher in it.
         self.reads = {

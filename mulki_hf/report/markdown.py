@@ -6,7 +6,7 @@ from typing import Any
 
 
 # An underscore within a word is none; a bar matters in tables alone, which see to it.
-_MARKUP = re.compile(r"[\\`*\[\]<~$]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)")
+_MARKUP = re.compile(r"[\\`*\[\]<~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)")
 
 
 def text(value: str) -> str:

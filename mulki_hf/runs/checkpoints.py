@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from transformers import TrainerState
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
 
+from ..adaptation.averaging import MappedTensors, WeightAverage
 from ..errors import ConfigurationError
 
 
@@ -18,12 +20,18 @@ logger = logging.getLogger(__name__)
 
 STATE = (TRAINER_STATE_NAME, OPTIMIZER_NAME, SCHEDULER_NAME)
 """What a checkpoint of Trainer's must hold beside weights for the task to end as one that was not interrupted."""
+WEIGHTS = ("model*.safetensors", "adapter_model*.safetensors")
+"""As Trainer and PEFT write what is trained. Adapters in folders of their own are frozen: the previous task's."""
 
 
-def last_checkpoint(folder: str | Path) -> str | None:
+def last_checkpoint(folder: str | Path, averaged: bool = False) -> str | None:
     """The newest of Trainer's checkpoints in `folder` that is complete and undamaged; says which it passes over.
 
     One whose writing was interrupted has no trainer state yet. Names without a number are no steps, and ignored.
+
+    Args:
+        folder: where Trainer works.
+        averaged (`bool`): it must hold a weight average.
     """
     steps = {
         int(number[1]): path
@@ -32,7 +40,7 @@ def last_checkpoint(folder: str | Path) -> str | None:
     }
     passed_over: list[str] = []
     for _, path in sorted(steps.items(), reverse=True):
-        fault = fault_of(path)
+        fault = fault_of(path, averaged)
         if fault is None:
             if passed_over:
                 logger.warning(f"{'; '.join(passed_over)}: going on from {path} instead")
@@ -43,8 +51,10 @@ def last_checkpoint(folder: str | Path) -> str | None:
     return None
 
 
-def chosen_checkpoint(resume_from_checkpoint: str | bool | None, folder: str) -> str | None:
+def chosen_checkpoint(resume_from_checkpoint: str | bool | None, folder: str, averaged: bool = False) -> str | None:
     """What `Trainer.train`'s argument means: a checkpoint, with True the last one in `folder`; none unless asked for.
+
+    With `averaged` it must hold a weight average.
 
     Raises:
         ConfigurationError: there is no complete one, or it is damaged; names the file.
@@ -52,21 +62,50 @@ def chosen_checkpoint(resume_from_checkpoint: str | bool | None, folder: str) ->
     if not resume_from_checkpoint:
         return None
     # Trainer would also take a last one whose writing was interrupted.
-    checkpoint = last_checkpoint(folder) if resume_from_checkpoint is True else resume_from_checkpoint
+    checkpoint = last_checkpoint(folder, averaged) if resume_from_checkpoint is True else resume_from_checkpoint
     if checkpoint is None or not (Path(checkpoint) / TRAINER_STATE_NAME).is_file():
         raise ConfigurationError(f"no complete checkpoint in {checkpoint or folder}: leave resume_from_checkpoint")
-    if (fault := fault_of(checkpoint)) is not None:
+    if (fault := fault_of(checkpoint, averaged)) is not None:
         raise ConfigurationError(f"resume_from_checkpoint: {fault}: choose another, or leave it")
     return checkpoint
 
 
-def fault_of(checkpoint: str | Path) -> str | None:
-    """What is wrong with a checkpoint of Trainer's, and with which file, as far as that shows without loading it."""
+def fault_of(checkpoint: str | Path, averaged: bool = False) -> str | None:
+    """What is wrong with a checkpoint of Trainer's, and with which file, as far as that shows without loading it.
+
+    Args:
+        checkpoint: its folder.
+        averaged (`bool`): a weight average belongs to it.
+    """
     checkpoint = Path(checkpoint)
     missing = [name for name in STATE if not (checkpoint / name).is_file()]
     if missing:
         return f"{checkpoint} holds no {missing[0]}" + (" (save_only_model?)" if missing[0] == OPTIMIZER_NAME else "")
-    return damage(path for path in checkpoint.rglob("*") if path.is_file())
+    average = MappedTensors(checkpoint / WeightAverage.CHECKPOINT)
+    if averaged and not len(average):
+        return f"{checkpoint} holds no {WeightAverage.CHECKPOINT}"
+    found = damage(path for path in checkpoint.rglob("*") if path.is_file())
+    if found is not None:
+        return found
+    weights = [path for pattern in WEIGHTS for path in _weights(checkpoint, pattern)]
+    lacking = [
+        *(path for path in weights if not path.is_file()),
+        *(average.folder / name for name in average.lacking()),
+    ]
+    if not weights:
+        return f"{checkpoint} holds no weights"
+    return f"{lacking[0]} is missing" if lacking else None
+
+
+def _weights(folder: Path, pattern: str) -> list[Path]:
+    """The files that `pattern` finds in a folder; of a model in parts those that its index names, there or not."""
+    indices = [path for path in folder.glob(f"{pattern}.index.json") if damage([path]) is None]
+    named = [
+        index.with_name(shard)
+        for index in indices
+        for shard in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+    ]
+    return sorted({*named} if indices else {*folder.glob(pattern)})
 
 
 def check_finished(folder: Path, artefact: str | None = None) -> None:
@@ -81,18 +120,14 @@ def check_finished(folder: Path, artefact: str | None = None) -> None:
     """
     needed = folder / artefact if artefact else folder
     config = needed / ("adapter_config.json" if artefact else "config.json")
-    weights = sorted(needed.glob("adapter_model*.safetensors" if artefact else "model*.safetensors"))
-    index = needed / "model.safetensors.index.json"
-    if index.is_file() and damage([index]) is None:
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        weights = [needed / shard for shard in sorted(shards)]
+    weights = _weights(needed, "adapter_model*.safetensors" if artefact else "model*.safetensors")
     lacking = [path for path in (config, *weights) if not path.is_file()]
     if not needed.is_dir():
         fault: str | None = f"{needed} is missing"
     elif lacking:
         fault = f"{lacking[0]} is missing"
     else:
-        fault = damage([config, *weights]) if weights else f"{needed} holds no weights"
+        fault = damage([config, *needed.glob("*.index.json"), *weights]) if weights else f"{needed} holds no weights"
     if fault is not None:
         raise ConfigurationError(
             f"{fault}, but the next task starts from there: put it back (if it was pushed, from the Hub), go on "
@@ -104,8 +139,8 @@ def damage(files: Iterable[Path]) -> str | None:
     """Which of `files` is cut off or no file of its kind, by what is found without reading it whole; None: none."""
     for path in sorted(files):
         try:
-            _READERS.get(path.suffix, _ignored)(path)
-        except (OSError, ValueError, SafetensorError) as error:
+            _READERS.get(path.name, _READERS.get(path.suffix, _ignored))(path)
+        except (OSError, ValueError, EOFError, RecursionError, SafetensorError) as error:
             return f"{path} is damaged ({' '.join(str(error).split())})"
     return None
 
@@ -133,7 +168,32 @@ def _open_json(path: Path) -> None:
     json.loads(path.read_text(encoding="utf-8"))
 
 
+def _open_index(path: Path) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    shards = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+        raise ValueError("it names no files")
+
+
+def _open_names(path: Path) -> None:
+    names = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("it is no list of names")
+
+
+def _open_state(path: Path) -> None:
+    try:
+        step = TrainerState.load_from_json(str(path)).global_step
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(step, int) or step < 1:
+        raise ValueError(f"global_step is {step!r}")
+
+
 _READERS: dict[str, Callable[[Path], None]] = {
+    TRAINER_STATE_NAME: _open_state,
+    MappedTensors.NAMES: _open_names,
+    "model.safetensors.index.json": _open_index,
     ".safetensors": _open_tensors,
     ".pt": _open_archive,
     ".pth": _open_archive,

@@ -3,6 +3,7 @@
 from transformers import CLIPProcessor
 
 from ..config import MulKIConfig, StreamConfig
+from ..config.recipes import LED_BY_EVALUATION
 from ..data.prompts import tokenize_prompts
 from ..data.tasks import Task
 from ..errors import ConfigurationError
@@ -10,11 +11,15 @@ from ..errors import ConfigurationError
 
 def check_selection(stream: StreamConfig, config: MulKIConfig) -> None:
     """Refuse to choose a model by the figures that the accuracy matrix reports."""
-    if config.load_best_model_at_end and stream.evaluate_on != "validation":
-        raise ConfigurationError(
-            "load_best_model_at_end must be False, got True: it would choose each task's model on the split that the "
-            "results are measured on; leave it, or tune with a validation_split in each task and evaluate_on validation"
-        )
+    if stream.evaluate_on == "validation":
+        return
+    schedule = str(getattr(config.lr_scheduler_type, "value", config.lr_scheduler_type))
+    for name, value in {"load_best_model_at_end": config.load_best_model_at_end, "lr_scheduler_type": schedule}.items():
+        if value is True or value in LED_BY_EVALUATION:
+            raise ConfigurationError(
+                f"{name} must not be {value}: each task would be learned by figures of the split that the results are "
+                "measured on; leave it, or tune with a validation_split in each task and evaluate_on validation"
+            )
     measured = ("loss", "accuracy")
     if config.metric_for_best_model not in (None, *measured, *(f"eval_{name}" for name in measured)):
         raise ConfigurationError(

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import ConfigurationError, PushError, TrainingError, shown
-from ..results import StreamResults
-from .folder import UNFINISHED
 
 
 MAX_NAME, MAX_PATH = 255, 4096
@@ -51,8 +49,13 @@ def check_output(output: Path) -> None:
 
 
 @contextmanager
-def disk_faults(output: str | Path) -> Iterator[None]:
-    """What the disk refuses inside the block becomes a [`TrainingError`] that says how to go on."""
+def disk_faults(output: str | Path, then: str | None = None) -> Iterator[None]:
+    """What the disk refuses inside the block becomes a [`TrainingError`] that says how to go on.
+
+    Args:
+        output: the run's folder.
+        then (*optional*): how to go on once that is mended. Default: as the run in the folder stands.
+    """
     try:
         yield
     except (ConfigurationError, PushError, TrainingError):
@@ -61,9 +64,16 @@ def disk_faults(output: str | Path) -> Iterator[None]:
         fault = disk_fault(error, output)
         if fault is None:
             raise
-        began = any((Path(output) / name).exists() for name in (StreamResults.FILE, UNFINISHED))
-        then = "finished tasks are safe; mend that, then go on with --resume" if began else "mend that and start again"
-        raise TrainingError(f"{fault}: {then}") from error
+        raise TrainingError(f"{fault}: mend that; {then or _standing(Path(output))}") from error
+
+
+def _standing(output: Path) -> str:
+    from .folder import standing  # here, because it needs what a push does without
+
+    try:
+        return standing(output)
+    except (OSError, ConfigurationError):  # the same disk, most likely
+        return "then go on with --resume, or start again"
 
 
 def disk_fault(error: BaseException | None, output: str | Path) -> str | None:

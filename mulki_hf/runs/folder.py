@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -13,12 +13,14 @@ from ..hub.outbox import Outbox
 from ..report.checkpoint import PICTURES
 from ..results import StreamResults, task_folder
 from .checkpoints import last_checkpoint
-from .lock import HOLDER, LOCK, FolderLock
+from .lock import FolderLock
 
 
 UNFINISHED, LOGS = "unfinished", "runs"
 CACHE, WRITING = "cache", "writing"
 EVENTS = "events.out.tfevents*"
+WORK = ("checkpoint-*", "_cache", "_weight_average", LOGS)
+"""What we and Trainer write where a task is trained."""
 
 
 class RunFolder:
@@ -52,6 +54,33 @@ class RunFolder:
         """A finished task's checkpoint."""
         return task_folder(self.path, names, position)
 
+    def check_untaken(self, names: list[str], positions: Iterable[int], overwrite: bool = False) -> None:
+        """Refuse to write over what is no run's.
+
+        Args:
+            names: of the stream's tasks.
+            positions: of those that are about to be written.
+            overwrite: what an earlier run's results name is about to be deleted.
+
+        Raises:
+            ConfigurationError: something else has the name of what is to be written; names it.
+        """
+        path, run = self.path, holds_run(self.path)
+        own = set(named_folders(path)) if overwrite and run else set()
+        tasks = [name for name in (self.task(names, position).name for position in positions) if name not in own]
+        taken = [name for name in tasks if os.path.lexists(path / name) and not _holds_results(path / name)]
+        if not run:
+            taken += [name for name in PICTURES if os.path.lexists(path / name)]
+            taken += [Outbox.FILE] if _holds_pushes(path) else []
+            taken += [f"{UNFINISHED}/{name}" for name in tasks if _in_use(path / UNFINISHED / name)]
+        if os.path.lexists(path / UNFINISHED) and not (path / UNFINISHED).is_dir():
+            taken.append(UNFINISHED)
+        if taken:
+            raise ConfigurationError(
+                f"output_dir {str(path)!r} holds {', '.join(taken)}, which no run wrote and this one would write over: "
+                "choose another output_dir, or move it"
+            )
+
     def take(self, results: bytes | None) -> None:
         """Make the folder, if it is not there, and be the only run that writes in it until `lock.release`.
 
@@ -70,13 +99,13 @@ class RunFolder:
 
     def clear(self) -> None:
         """Delete what an earlier run left, and nothing else: without a run, nothing."""
-        shutil.rmtree(self.path / UNFINISHED / WRITING, ignore_errors=True)
+        _remove(self.path / UNFINISHED / WRITING)
         if not holds_run(self.path):
             return
         folders = named_folders(self.path)
         for folder in folders:
-            shutil.rmtree(self.path / folder, ignore_errors=True)
-        self.finish()
+            _remove(self.path / folder)
+        self._finish(folders or [path.name for path in begun_tasks(self.path)])
         # Without a task's name nothing else was written.
         for name in (StreamResults.FILE, Outbox.FILE, *PICTURES) if folders else ():
             (self.path / name).unlink(missing_ok=True)
@@ -104,10 +133,9 @@ class RunFolder:
         if results.artefact is not None and (checkpoint / results.artefact.folder).is_dir():
             outbox.record_elsewhere(f"{folder.name}/{results.artefact.folder}", source)
         partial = self.path / UNFINISHED / WRITING / folder.name
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial)
         shutil.copytree(checkpoint, partial, ignore=shutil.ignore_patterns(".*"))
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
+        _put(partial, folder)
 
     @contextmanager
     def writing(self, names: list[str], position: int) -> Iterator[Path]:
@@ -119,12 +147,11 @@ class RunFolder:
         # The same name, which the card knows.
         partial = self.path / UNFINISHED / WRITING / final.name
         if self.accelerator.is_main_process:
-            shutil.rmtree(partial, ignore_errors=True)
+            _remove(partial)
             partial.mkdir(parents=True)
         yield partial
         if self.accelerator.is_main_process:
-            shutil.rmtree(final, ignore_errors=True)
-            os.replace(partial, final)
+            _put(partial, final)
 
     def keep_logs(self, names: list[str], position: int) -> None:
         """Delete a finished task's training state but for what `report_to` wrote there."""
@@ -134,17 +161,15 @@ class RunFolder:
             for file in (path for path in (training / LOGS).rglob("*") if path.is_file()):
                 (self.path / LOGS).mkdir(exist_ok=True)
                 shutil.copyfile(file, self.path / LOGS / file.name)
-        shutil.rmtree(training, ignore_errors=True)
+        _remove(training)
 
-    def finish(self) -> None:
-        """Delete what only an unfinished stream needs; the lock stays until it is released."""
-        for path in (self.path / UNFINISHED).glob("*"):
-            if path.name in (LOCK, HOLDER):
-                continue
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+    def finish(self, names: list[str]) -> None:
+        """Delete what only an unfinished stream of the tasks `names` needs; the lock stays until it is released."""
+        self._finish(self.task(names, position).name for position in range(len(names)))
+
+    def _finish(self, folders: Iterable[str]) -> None:
+        for name in (CACHE, WRITING, *folders):
+            _remove(self.path / UNFINISHED / name)
 
 
 def results_file(path: Path) -> bytes | None:
@@ -158,10 +183,14 @@ def finished_tasks(path: Path) -> list[Path]:
     return sorted(file.parent for file in path.glob(f"task*-*/{StreamResults.FILE}"))
 
 
+def begun_tasks(path: Path) -> list[Path]:
+    """The folders in which tasks are trained, by what is written there."""
+    return sorted({work.parent for name in WORK for work in (path / UNFINISHED).glob(f"task*-*/{name}")})
+
+
 def holds_run(path: Path) -> bool:
     """Whether a folder holds a run, finished or not; one that was stopped while it loaded left nothing."""
-    unfinished = path / UNFINISHED
-    began = (unfinished / CACHE).is_dir() or any(unfinished.glob("task*-*"))
+    began = (path / UNFINISHED / CACHE).is_dir() or bool(begun_tasks(path))
     return began or (path / StreamResults.FILE).exists() or bool(finished_tasks(path))
 
 
@@ -192,6 +221,44 @@ def standing(path: Path) -> str:
         step = f"is at step {name.rpartition('-')[2]} ({name})" if name else "begins anew"
         line += f", task {done + 1} {step}"
     return f"{line}; go on with --resume"
+
+
+def _holds_results(folder: Path) -> bool:
+    return (folder / StreamResults.FILE).is_file()
+
+
+def _holds_pushes(folder: Path) -> bool:
+    """Whether there is a record of pushes, but for what `take_up` leaves when it is stopped."""
+    if not os.path.lexists(folder / Outbox.FILE):
+        return False
+    try:
+        pushes = Outbox(folder).pushes
+    except ConfigurationError:  # somebody's file of that name
+        return True
+    return not pushes or any(push.commit is None or push.tag is not None for push in pushes)
+
+
+def _in_use(path: Path) -> bool:
+    """Whether something is there that is more than an empty folder."""
+    return os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir()))
+
+
+def _put(written: Path, place: Path) -> None:
+    """Move a folder to its place; what lies there is moved away whole before it is deleted."""
+    old = written.with_name(f"{written.name}.old")
+    _remove(old)
+    with suppress(FileNotFoundError):
+        os.replace(place, old)
+    os.replace(written, place)
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    """Delete a folder, a file or a link, and never what a link leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _remove_empty(folder: Path) -> None:

@@ -10,7 +10,7 @@ from ..config.paths import shareable_settings
 from ..config.recipes import decisive, default_settings
 from ..data.tasks import Reference, Task
 from ..embedded import EMBEDDED_MODELS
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 from ..hub.fetch import fetch_file, pinned
 from ..results import ReferenceRecord, StreamResults, TaskRecord, task_folder
 from .checkpoints import check_finished
@@ -112,7 +112,7 @@ def check_unchanged(results: StreamResults, source: str | None, settings: dict[s
     was = decisive(defaults | results.config)
     # How many processes there were is unknown of older runs.
     counts = results.config.get(PROCESSES, settings[PROCESSES]), settings[PROCESSES]
-    if counts[0] != counts[1]:
+    if str(counts[0]) != str(counts[1]):
         raise ConfigurationError(
             f"{where}: {PROCESSES} was {counts[0]} and is now {counts[1]}, which makes other batches; a stream can "
             "only go on as it began"
@@ -137,15 +137,15 @@ def check_data(
     """Raise `ConfigurationError` unless tasks and reference images are those that `results` are of."""
     where = "resume_from_hub" if source else "resume"
     pairs: list[tuple[str, Any, Any]] = [
-        (f"task {was.name!r}", was, now) for was, now in zip(results.tasks, tasks, strict=True)
+        (f"task {was.name!r} is", was, now) for was, now in zip(results.tasks, tasks, strict=True)
     ]
     if results.reference is not None and reference is not None:
-        pairs.append(("the reference images", results.reference, reference))
+        pairs.append(("the reference images are", results.reference, reference))
     for what, was, now in pairs:
         change = changed_data(was, now)
         if change is not None:
             raise ConfigurationError(
-                f"{where}: {what} is not what the run began with: {change}; give it the old data, or start anew"
+                f"{where}: {what} not what the run began with: {change}; give it the old data, or start anew"
             )
 
 
@@ -163,10 +163,10 @@ def changed_data(was: TaskRecord | ReferenceRecord, now: TaskRecord | ReferenceR
         if counts[0] != counts[1]:
             return f"{name} were {counts[0]} and are now {counts[1]}"
     if was.fingerprint and now.fingerprint and was.fingerprint != now.fingerprint:
-        return "as many images, but other ones or with other labels"
+        return "as many images, but other ones, with other labels or in another order"
     return None
 
 
 def _listed(entries: list[str]) -> str:
     more = f", ... ({len(entries)} in all)" if len(entries) > 5 else ""
-    return ", ".join(map(repr, entries[:5])) + more or "none"
+    return ", ".join(map(shown, entries[:5])) + more or "none"

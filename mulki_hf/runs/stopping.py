@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 
 class Stopped(KeyboardInterrupt):
@@ -38,30 +39,62 @@ def stoppable() -> Iterator[None]:
 
     A process that `accelerate launch` started stops as on SIGTERM when the launcher is gone, which ends on a signal
     without passing it on. A signal that is ignored, as Ctrl-C is behind a shell's `&`, stays ignored.
+
+    Once a signal has come, whatever exception leaves the block becomes its [`Stopped`]: a library's clean-up may fail
+    for that very reason. Where Python can't let it through, in a finaliser or a hook of a fork, it comes again.
+    Processes that were forked in the block end by the signal, without a word.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    caught = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
+
+    owner, over, lost = os.getpid(), threading.Event(), threading.Event()
+    stops, again, workers, report = list[Stopped](), list[threading.Timer](), list[Any](), sys.unraisablehook
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for caught_number in caught:
-            signal.signal(caught_number, signal.SIG_DFL)
-        over.set()
-        raise Stopped(number)
+        if os.getpid() != owner or (stops and not lost.is_set()):
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        lost.clear()
+        if not stops:
+            # PyTorch's handler would raise for workers that the signal ended, too, amid the clean-up.
+            workers.append(signal.signal(signal.SIGCHLD, lambda *_: None))
+            over.set()
+            stops.append(Stopped(number))
+        raise stops[0]
 
-    over = threading.Event()
-    for number in caught:
+    def unraisable(what: Any) -> None:
+        if os.getpid() != owner or not stops or what.exc_value is not stops[0]:
+            report(what)
+            return
+        lost.set()
+        again.append(threading.Timer(0.1, os.kill, (owner, stops[0].number)))
+        again[-1].daemon = True
+        again[-1].start()
+
+    for number in before:
         signal.signal(number, stop)
+    sys.unraisablehook = unraisable
     if launched():
         threading.Thread(target=_watch_launcher, args=(over,), name="launcher", daemon=True).start()
     try:
         yield
+    except BaseException as error:
+        if stops and error is not stops[0]:
+            raise stops[0] from None
+        raise
     finally:
         over.set()
-        for number in caught:
-            signal.signal(number, before[number])
+        sys.unraisablehook = report
+        for timer in again:
+            timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for handler in workers:
+            signal.signal(signal.SIGCHLD, handler)
 
 
 def launched() -> bool:

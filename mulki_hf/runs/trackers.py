@@ -31,6 +31,7 @@ def _later(on_log: Callable[..., Any], steps: int) -> Callable[..., Any]:
     def counted(args, state, control, **kwargs):
         shifted = copy.copy(state)
         shifted.global_step += steps
+        shifted.max_steps += steps
         return on_log(args, shifted, control, **kwargs)
 
     return counted

@@ -186,7 +186,7 @@ class TestWeightAverage:
         average = WeightAverage(partial(trained, make_model()), 1, tmp_path / "average")
         assert not (tmp_path / "average").exists()
         average.start()
-        assert len(list((tmp_path / "average").iterdir())) == 2
+        assert len(list((tmp_path / "average").glob("*.npy"))) == 2
         average.clear()
         assert not (tmp_path / "average").exists()
 
@@ -197,5 +197,10 @@ def test_mapped_tensors_are_their_files(tmp_path):
     MappedTensors(tmp_path / "folder", mode="c")["a.b"].add_(1)
     assert MappedTensors(tmp_path / "folder")["a.b"].tolist() == [1, 2, 3]
     assert list(mapped) == ["a.b", "c"] and len(mapped) == 2 and "a" not in mapped
+    assert mapped.lacking() == []
+    (tmp_path / "folder/c.npy").unlink()
+    assert mapped.lacking() == ["c.npy"]
+    (tmp_path / "folder/names.json").unlink()  # as in folders of older versions
+    assert mapped.lacking() == []
     MappedTensors.write(tmp_path / "folder", {"d": torch.zeros(1)}.items())
     assert list(mapped) == ["d"]

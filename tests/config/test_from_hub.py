@@ -95,6 +95,19 @@ def test_a_builder_that_unpickles_is_no_name_on_the_hub(parsed, root):
         parsed(of_task(dataset="pandas", data_files="x.pkl"))
 
 
+@pytest.mark.parametrize("change", [of_task(dataset="cifar100"), {"model_name_or_path": "gpt2"}])
+def test_a_name_without_a_namespace_could_be_a_local_folder(parsed, change):
+    with pytest.raises(ConfigurationError, match="has no namespace .*has to say `org/name`.*; give --config"):
+        parsed(change)
+
+
+def test_a_folder_inside_data_of_the_hubs(parsed):
+    stream, _ = parsed(of_task(data_dir="sub"))
+    assert stream.task_configs()[0].data_dir == "sub"
+    with pytest.raises(ConfigurationError, match="in its recipe data_dir of task 'pets' '../x' is absolute"):
+        parsed(of_task(data_dir="../x"))
+
+
 def test_paths_in_the_folder_are_found_and_go_back_as_they_came(parsed, root):
     recipe = {
         "tasks": [

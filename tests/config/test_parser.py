@@ -68,6 +68,7 @@ class TestTypes:
             ({"resume": "perhaps"}, "resume must be true or false, got 'perhaps'"),
             ({"max_steps": "many"}, "max_steps must be an integer, got 'many'"),
             ({"save_strategy": "sometimes"}, "save_strategy must be one of no, steps, epoch, best, got 'sometimes'"),
+            ({"save_strategy": False}, r"save_strategy must be one of no, .*, got False \(quote it in YAML\?\)"),
             ({"dataset_num_proc": -1}, "dataset_num_proc must be >= 1, got -1"),
             ({"reference_dataset": ""}, "reference_dataset must be left out or name a dataset"),
         ],
@@ -99,4 +100,10 @@ class TestTypes:
 def test_tasks_that_are_no_yaml(stream_yaml, capsys):
     with pytest.raises(SystemExit):
         parse(["--config", str(stream_yaml()), "--tasks", "{a"])
-    assert "error: argument --tasks" in capsys.readouterr().err
+    assert "error: argument --tasks: tasks: while parsing" in capsys.readouterr().err
+
+
+def test_tasks_that_are_no_mappings(stream_yaml, capsys):
+    with pytest.raises(SystemExit):
+        parse(["--config", str(stream_yaml()), "--tasks", "colours"])
+    assert "--tasks: must be mappings with at least name and dataset, got 'colours'" in capsys.readouterr().err

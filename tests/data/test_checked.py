@@ -1,5 +1,7 @@
 """Images are looked at once, and told apart by what they hold."""
 
+from io import BytesIO
+
 import datasets
 import numpy as np
 import pytest
@@ -79,6 +81,25 @@ class TestRemembered:
         assert decoded and list(after.problems) == [1] and not before.problems
         assert (before.digests != after.digests).any(axis=1).tolist() == [False, True, False]
 
+    def test_a_fault_that_is_gone_is_forgotten(self, monkeypatch):
+        """As a missing decoder or right, or a network that was down."""
+        data, decode = encoded(rows(NAMES, 2, 0)), Image.decode_example
+
+        def fails(self, value, *args, **kwargs):
+            if value["bytes"] == data[2]["image"]["bytes"]:
+                raise OSError("input/output error")
+            return decode(self, value, *args, **kwargs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Image, "decode_example", fails)
+            for _ in range(2):
+                faulty = check_images(data, "test")
+                assert faulty.problems == {2: "OSError: input/output error"} and not faulty.digests[2].any()
+        mended = check_images(data, "test")
+        assert not mended.problems and mended.digests[2].any()
+        monkeypatch.setattr(Image, "decode_example", lambda *_: pytest.fail("decoded again"))
+        assert np.array_equal(check_images(data, "test").digests, mended.digests)
+
     def test_half_a_file_is_no_answer(self, cache, decoded):
         data = encoded(rows(NAMES, 2, 0))
         check_images(data, "test")
@@ -109,6 +130,27 @@ class TestFingerprint:
     def test_is_that_of_the_content_wherever_it_lies(self, tmp_path):
         found = {task(kind, tmp_path / kind).fingerprint for kind in ("parquet", "saved", "imagefolder")}
         assert len(found) == 1 and len(found.pop()) == 32
+
+    @pytest.mark.parametrize(
+        ("kind", "one", "other", "same"),
+        [
+            ("PNG", {"compress_level": 0}, {"compress_level": 9}, True),
+            ("TIFF", {}, {"compression": "tiff_deflate"}, True),
+            ("JPEG", {}, {"optimize": True}, False),
+        ],
+    )
+    def test_pixels_count_in_lossless_formats(self, kind, one, other, same):
+        """Pillow and zlib of another machine compress the same picture to other bytes."""
+
+        def digest(options):
+            content = BytesIO()
+            rows(NAMES, 1, 0)[0]["image"].save(content, kind, **options)
+            features = Features({"image": Image(decode=False)})
+            images = [{"bytes": content.getvalue(), "path": None}]
+            return content.getvalue(), check_images(Dataset.from_dict({"image": images}, features), "test").digests
+
+        (first, digests), (second, others) = digest(one), digest(other)
+        assert first != second and np.array_equal(digests, others) == same
 
     def test_another_image_label_split_or_order_makes_another(self, tmp_path):
         def fingerprint(name, train, test):

@@ -5,7 +5,8 @@ import pytest
 from datasets import Dataset, Image
 from support.tiny import COLOURS, rows, tiny_task
 
-from mulki_hf.data.labels import LEFT_OUT, labels_of, of_classes
+from mulki_hf.data.labels import LEFT_OUT, labels_of, of_classes, read_labels
+from mulki_hf.errors import ConfigurationError
 
 
 @pytest.mark.parametrize("order", [None, [5, 0, 3]], ids=["all", "selected"])
@@ -28,3 +29,10 @@ def test_labels_by_position_among_some_classes():
     labels = np.array([3, 0, LEFT_OUT, 1, 3])
     assert of_classes(labels, [3, 1]).tolist() == [0, LEFT_OUT, LEFT_OUT, 1, 0]
     assert of_classes(labels, [2]).tolist() == [LEFT_OUT] * 5
+
+
+@pytest.mark.parametrize("column", [["long" * 9999], [[1] * 9999]], ids=["a name", "a list"])
+def test_a_label_is_shown_shortened(column):
+    with pytest.raises(ConfigurationError, match="row 0: label .* is n") as refused:
+        read_labels(Dataset.from_dict({"label": column}), "label", np.array([True]), ["a"], "here")
+    assert len(str(refused.value)) < 250

@@ -82,7 +82,7 @@ class TestSources:
             return source.remove_columns("label").add_column("kind", labels).rename_column("image", "picture")
 
         names = tmp_path / "names.txt"
-        names.write_text("\n".join(NAMES) + "\n")
+        names.write_text("\n".join(NAMES) + "\n", encoding="utf-8-sig")
         saved = save_splits(tmp_path / "saved", renamed(rows(NAMES, 4, 0)), renamed(rows(NAMES, 2, 1)))
         spec = {"name": "t", "dataset": saved, "image_column": "picture", "label_column": "kind"}
         self.check(load(spec | {"class_names": str(names)})[0])
@@ -209,6 +209,13 @@ class TestBadInput:
         load({"name": "t", "dataset": saved, "class_incremental": 2})
         assert caplog.text.count("has a single class") == 1 and "task 't-2' has a single class, 'frame'" in caplog.text
 
+    def test_names_in_a_warning_are_shortened(self, tmp_path, caplog):
+        spec, long = {"name": "t", "dataset": save_splits(tmp_path / "saved")}, "long" * 9999
+        load(spec | {"class_names": [*NAMES, long]})
+        load(spec | {"class_names": [*NAMES[:2], long], "class_incremental": 3})
+        warnings = [record.getMessage() for record in caplog.records if "longlong" in record.getMessage()]
+        assert len(warnings) == 2 and max(map(len, warnings)) < 400
+
     def test_label_of_an_image_that_is_left_out_may_be_anything(self, tmp_path):
         train = broken_image(4).cast_column("label", Value("int64"))
         wrong = train.remove_columns("label").add_column("label", [0, 1, 2, 0, 9, 2])
@@ -221,7 +228,7 @@ class TestBadInput:
         train = train.select([row for row, label in enumerate(train["label"]) if label != 1])
         saved = save_splits(tmp_path / "saved", train)
         main(["--config", str(stream_yaml(tasks=[{"name": "t", "dataset": saved}]))])
-        assert "no training image of 1 of 3 classes (corner)" in caplog.text
+        assert "no training image of 1 of 3 classes ('corner')" in caplog.text
         prototypes = load_file(tmp_path / "out/task1-t/prototypes.safetensors")
         assert prototypes["classes"].tolist() == [0, 2]
 

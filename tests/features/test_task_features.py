@@ -10,6 +10,7 @@ from mulki_hf import MulKITrainer
 from mulki_hf.data.crops import RandomCrops
 from mulki_hf.data.reference import WithReference
 from mulki_hf.data.tables import ArrayCache
+from mulki_hf.errors import ConfigurationError
 
 
 class TestTraining:
@@ -125,6 +126,13 @@ class TestTraining:
         )
         self.trainer(args, task=tiny_task("shapes", ["stripe", "frame"]), previous=tiny_model(3)).train()
         assert [name.rpartition("-")[0] for name in filled] == ["reference-previous"]
+
+    def test_a_transform_of_the_reference_would_be_lost(self, make_args):
+        reference = rows(["red"], 3, seed=9).select_columns(["image"]).with_transform(lambda batch: batch)
+        with pytest.raises(ConfigurationError, match="reference_dataset: its images have a transform .* with map"):
+            MulKITrainer(
+                tiny_model(), make_args(method="snd"), tiny_task(), tiny_processor(), reference_dataset=reference
+            )
 
     def test_random_crops_ask_the_teachers_every_step(self, make_args):
         trainer = self.trainer(make_args(), crop=0.5)

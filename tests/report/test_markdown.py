@@ -18,6 +18,7 @@ NASTY = [
     "&lt;b&gt; &amp; R&D",
     "*a* **b** _c_ ~~d~~ [e](f) ![g](h)",
     "snake_case_name",
+    "__init__ x __y__ ___z___",
     "$x^2$ $$",
     "ключ 犬",
     "https://host/x",

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from mulki_hf.errors import ConfigurationError
-from mulki_hf.runs.checkpoints import check_finished, fault_of, last_checkpoint
+from mulki_hf.runs.checkpoints import check_finished, chosen_checkpoint, fault_of, last_checkpoint
 
 
 def make_checkpoint(folder, step: int):
@@ -20,6 +20,7 @@ def make_checkpoint(folder, step: int):
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
         torch.save({"state": torch.rand(64)}, path / name)
     np.save(path / "weight_average/weight.npy", np.ones((8, 8), np.float32))
+    (path / "weight_average/names.json").write_text('["weight"]')
     (path / "trainer_state.json").write_text(json.dumps({"global_step": step}))
     return path
 
@@ -39,6 +40,68 @@ class TestLastCheckpoint:
         cut(damaged / file)
         assert last_checkpoint(tmp_path) == str(whole)
         assert f"{damaged / file} is damaged" in caplog.text and f"going on from {whole} instead" in caplog.text
+
+    @pytest.mark.parametrize("file", FILES)
+    def test_so_is_an_empty_file(self, tmp_path, caplog, file):
+        whole, damaged = make_checkpoint(tmp_path, 10), make_checkpoint(tmp_path, 20)
+        (damaged / file).write_bytes(b"")
+        assert last_checkpoint(tmp_path) == str(whole) and f"{damaged / file} is damaged" in caplog.text
+
+    @pytest.mark.parametrize("content", ["[]", "7", "{}", '{"global_step": "x"}', '{"no_field_of_it": 1}'])
+    def test_so_is_a_state_that_is_none(self, tmp_path, content):
+        whole = make_checkpoint(tmp_path, 10)
+        (make_checkpoint(tmp_path, 20) / "trainer_state.json").write_text(content)
+        assert last_checkpoint(tmp_path) == str(whole)
+
+    @pytest.mark.parametrize("name", ["model", "adapter_model"])
+    def test_one_without_weights_is_passed_over(self, tmp_path, caplog, name):
+        """An adapter would go on from its beginning."""
+        for step in (10, 20):
+            weights = make_checkpoint(tmp_path, step) / "model.safetensors"
+            weights.rename(weights.with_name(f"{name}.safetensors"))
+        (tmp_path / f"checkpoint-20/{name}.safetensors").unlink()
+        assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+        assert "checkpoint-20 holds no weights" in caplog.text
+
+    def test_weights_in_parts_must_be_all_there(self, tmp_path):
+        path = make_checkpoint(tmp_path, 10)
+        parts = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+        shutil.copyfile(path / "model.safetensors", path / parts[1])
+        (path / "model.safetensors").rename(path / parts[0])
+        index = path / "model.safetensors.index.json"
+        index.write_text(json.dumps({"weight_map": {"a": parts[0], "b": parts[1]}}))
+        assert fault_of(path) is None
+        (path / parts[1]).unlink()
+        assert fault_of(path) == f"{path / parts[1]} is missing"
+        index.write_text("[]")
+        assert "index.json is damaged" in fault_of(path)
+
+    def test_the_previous_adapter_is_not_what_is_trained(self, tmp_path):
+        path = make_checkpoint(tmp_path, 10)
+        (path / "previous").mkdir()
+        (path / "model.safetensors").rename(path / "previous/adapter_model.safetensors")
+        assert fault_of(path) == f"{path} holds no weights"
+
+    def test_one_whose_average_lacks_a_file_is_passed_over(self, tmp_path, caplog):
+        whole, damaged = make_checkpoint(tmp_path, 10), make_checkpoint(tmp_path, 20)
+        (damaged / "weight_average/weight.npy").unlink()
+        assert last_checkpoint(tmp_path) == str(whole)
+        assert f"{damaged / 'weight_average/weight.npy'} is missing" in caplog.text
+
+    def test_one_without_an_average_counts_where_none_is_kept(self, tmp_path, caplog):
+        whole, without = make_checkpoint(tmp_path, 10), make_checkpoint(tmp_path, 20)
+        shutil.rmtree(without / "weight_average")
+        assert last_checkpoint(tmp_path) == str(without)
+        assert last_checkpoint(tmp_path, averaged=True) == str(whole)
+        assert f"{without} holds no weight_average" in caplog.text
+        assert chosen_checkpoint(True, str(tmp_path), averaged=True) == str(whole)
+        with pytest.raises(ConfigurationError, match="checkpoint-20 holds no weight_average: choose another"):
+            chosen_checkpoint(str(without), str(tmp_path), averaged=True)
+
+    def test_an_average_of_an_older_version_has_no_list(self, tmp_path):
+        path = make_checkpoint(tmp_path, 10)
+        (path / "weight_average/names.json").unlink()
+        assert last_checkpoint(tmp_path, averaged=True) == str(path)
 
     def test_none_left(self, tmp_path, caplog):
         cut(make_checkpoint(tmp_path, 10) / "model.safetensors")
@@ -94,6 +157,11 @@ class TestFinishedTask:
         index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index))
         with pytest.raises(ConfigurationError, match="model-00002-of-00002.safetensors is missing"):
+            check_finished(folder)
+
+    def test_an_index_that_is_none(self, folder):
+        (folder / "model.safetensors.index.json").write_text("[]")
+        with pytest.raises(ConfigurationError, match="index.json is damaged .it names no files"):
             check_finished(folder)
 
     def test_no_folder(self, tmp_path):

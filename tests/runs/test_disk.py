@@ -58,10 +58,20 @@ class TestInTheMiddle:
             raise OSError(errno.EDQUOT, "Disk quota exceeded", "some/file")
 
         monkeypatch.setattr("mulki_hf.stream.save_prototypes", full)
-        message = "^error: can't write some/file: Disk quota exceeded: finished tasks are safe; .* with --resume$"
+        message = "^error: can't write some/file: Disk quota exceeded: mend that; 1 of 2 tasks is .* with --resume$"
         with pytest.raises(SystemExit, match=message):
             main([*options, "--resume"])
         assert StreamResults.load(folder).finished == 1
+
+    def test_tasks_are_finished_only_where_one_is(self, tmp_path):
+        (tmp_path / "unfinished").mkdir()
+        with pytest.raises(TrainingError) as said, disk_faults(tmp_path):
+            raise OSError(errno.ENOSPC, "No space left on device", "f")
+        line = f"can't write f: No space left on device: mend that; nothing is finished in {tmp_path}; start again"
+        assert str(said.value) == line
+        (tmp_path / "results.json").write_text("{")
+        with pytest.raises(TrainingError, match="mend that; then go on with --resume"), disk_faults(tmp_path):
+            raise OSError(errno.ENOSPC, "No space left on device", "f")
 
     @pytest.mark.parametrize(
         "error",

@@ -11,6 +11,7 @@ from support.interrupt import interrupted
 from support.results import empty_results, make_results
 
 from mulki_hf.errors import ConfigurationError
+from mulki_hf.results import StreamResults
 from mulki_hf.runs.folder import RunFolder, holds_run, standing
 from mulki_hf.runs.lock import FolderLock
 from mulki_hf.train import main
@@ -71,6 +72,16 @@ class TestWriting:
             raise OSError("disk full")
         assert self.left(folder) == {"weights": "whole"}
 
+    def test_a_link_in_its_place_is_replaced(self, folder, tmp_path):
+        elsewhere = tmp_path / "elsewhere"
+        write(elsewhere, "weights")
+        folder.path.mkdir()
+        folder.task(self.NAMES, 1).symlink_to(elsewhere)
+        with folder.writing(self.NAMES, 1) as writing:
+            (writing / "weights").write_text("new")
+        assert not folder.task(self.NAMES, 1).is_symlink() and self.left(folder) == {"weights": "new"}
+        assert (elsewhere / "weights").read_text() == "mine" and not list(writing.parent.iterdir())
+
     def test_it_is_no_finished_task_for_who_clears(self, folder):
         with pytest.raises(KeyboardInterrupt), folder.writing(self.NAMES, 1):
             raise KeyboardInterrupt
@@ -110,9 +121,29 @@ class TestClear:
         write(folder.path, *self.MINE, *(f"{task}/config.json" for task in tasks), "curves.png", "pushes.json")
         events = "events.out.tfevents.1"
         write(folder.path, f"runs/{events}", f"runs/{tasks[0]}/host/{events}", f"runs/other/{events}")
-        write(folder.path, "unfinished/cache/x", "unfinished/task2-x/y")
+        write(folder.path, "unfinished/cache/x", f"unfinished/{tasks[1]}/y")
+        mine = [*self.MINE, f"runs/other/{events}", "unfinished/draft.txt", "unfinished/task9-mine/checkpoint-1/x"]
+        write(folder.path, *mine)
         folder.clear()
-        assert files(folder.path) == {*self.MINE, f"runs/other/{events}"}
+        assert files(folder.path) == set(mine)
+
+    def test_what_was_trained_goes_without_any_results_too(self, folder):
+        write(folder.path, "unfinished/task1-a/checkpoint-2/x", "unfinished/task2-mine/x")
+        folder.clear()
+        assert files(folder.path) == {"unfinished/task2-mine/x"}
+
+    def test_of_a_link_the_link_goes(self, folder, tmp_path_factory):
+        """Who has too little room moves checkpoints to another disk."""
+        other = tmp_path_factory.mktemp("other")
+        results = make_results()
+        results.save(folder.path)
+        places = [folder.task(results.names, 0), folder.training(results.names, 1), folder.cache]
+        for number, place in enumerate(places):
+            write(other, f"{number}/precious")
+            place.parent.mkdir(exist_ok=True)
+            place.symlink_to(other / str(number))
+        folder.clear()
+        assert not any(os.path.lexists(place) for place in places) and len(files(other)) == 3
 
     def test_without_the_results_those_of_the_tasks_tell(self, folder):
         results = make_results(1)
@@ -153,6 +184,59 @@ class TestClear:
         with pytest.raises(SystemExit, match="overwrite: can't read results .*delete the folder by hand"):
             main([*options, "--overwrite"])
         assert files(folder) == before
+
+
+class TestUntaken:
+    """What no run wrote is neither written over nor deleted."""
+
+    @pytest.mark.parametrize(
+        "mine",
+        [
+            "task1-colours/notes.txt",
+            "task2-shapes/config.json",
+            "curves.png",
+            "accuracy_matrix.png",
+            "pushes.json",
+            "unfinished/task1-colours/draft.txt",
+            "unfinished",
+        ],
+    )
+    @pytest.mark.parametrize("options", [[], ["--overwrite"]])
+    def test_what_has_the_name_of_ours_is_refused(self, stream_yaml, tmp_path, mine, options):
+        write(tmp_path / "out", mine)
+        name = mine.removesuffix("/notes.txt").removesuffix("/config.json").removesuffix("/draft.txt")
+        message = (
+            f"^error: output_dir .*out' holds {name}, which no run wrote .*: choose another output_dir, or move it"
+        )
+        with pytest.raises(SystemExit, match=message):
+            main(["--config", str(stream_yaml()), *options])
+        assert files(tmp_path / "out") == {mine}
+
+    def test_what_has_another_name_stays(self, stream_yaml, tmp_path):
+        mine = {"unfinished/draft.txt", "unfinished/task9-mine/x.txt", "task9-mine/config.json", "holiday.png"}
+        write(tmp_path / "out", *mine)
+        main(["--config", str(stream_yaml(max_steps=1))])
+        assert mine < files(tmp_path / "out")
+        assert {name for name in files(tmp_path / "out") if name.startswith("unfinished")} < mine
+
+    def test_a_task_of_ours_that_the_results_do_not_know_yet(self, own_copy):
+        """The run ended between the two."""
+        folder, options = own_copy
+        results = StreamResults.load(folder)
+        results.accuracy, results.metrics = results.accuracy[:1], {}
+        results.save(folder)
+        main([*options, "--resume"])
+        assert StreamResults.load(folder).finished == 2
+        results.save(folder)
+        (folder / "task2-shapes/results.json").unlink()
+        with pytest.raises(SystemExit, match="holds task2-shapes, which no run wrote"):
+            main([*options, "--resume"])
+
+    def test_to_overwrite_what_the_results_name_is_to_delete_it(self, own_copy):
+        folder, options = own_copy
+        (folder / "task2-shapes/results.json").unlink()
+        main([*options, "--overwrite"])
+        assert StreamResults.load(folder).finished == 2
 
 
 class TestHeld:

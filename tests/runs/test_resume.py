@@ -81,6 +81,17 @@ class TestResume:
         main(["--config", str(config), "--resume"])
         assert len(json.loads((tmp_path / "out/results.json").read_text())["accuracy"]) == 2
 
+    @pytest.mark.parametrize("lora", [{}, {"lora_r": 2}], ids=["full", "LoRA"])
+    @pytest.mark.parametrize("lost", ["weight_average", "*model.safetensors"])
+    def test_a_checkpoint_without_weights_or_average_is_passed_over(self, stream_yaml, tmp_path, caplog, lora, lost):
+        config = stream_yaml(average_every=1, save_steps=1, **lora)
+        interrupted(config, 3)
+        newest = tmp_path / "out/unfinished/task2-shapes/checkpoint-2"
+        (gone,) = newest.glob(lost)
+        shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+        main(["--config", str(config), "--resume"])
+        assert "checkpoint-2 holds no " in caplog.text and "going on from" in caplog.text
+
     def test_resume_of_a_finished_run_changes_nothing(self, own_copy):
         folder, options = own_copy
         before = (folder / "results.json").read_text()
@@ -120,6 +131,9 @@ class TestWhatMustNotChange:
             patch.setattr(MulKIConfig, "world_size", 2)
             go_on()
         assert go_on().config["num_processes"] == 1
+        file = tmp_path / "out/results.json"
+        file.write_text(file.read_text().replace('"num_processes": 1', '"num_processes": "1"'))
+        go_on()
         as_an_older_version(tmp_path / "out")
         content = json.loads((tmp_path / "out/results.json").read_text())
         del content["config"]["num_processes"]
@@ -134,6 +148,7 @@ class TestWhatMustNotChange:
             {"optim_target_modules": "all-linear"},
             {"auto_find_batch_size": True},
             {"ignore_data_skip": True},
+            {"average_tokens_across_devices": False},
         ],
     )
     def test_what_decides_steps_order_and_result(self, begun, change):
@@ -192,11 +207,13 @@ class TestData:
             ({"templates": ["the {}."]}, "of its templates 'a {}.' went and 'the {}.' came"),
             ({"training_images": 9}, "training_images were 8 and are now 9"),
             ({"evaluation_images": 3}, "evaluation_images were 4 and are now 3"),
-            ({"fingerprint": "y"}, "as many images, but other ones"),
+            ({"class_names": ["p" * 999, *list("qrstuv")]}, "went and 'pppp"),
+            ({"fingerprint": "y"}, "as many images, but other ones, with other labels or in another order"),
         ],
     )
     def test_what_differs_is_said(self, tmp_path, change, message):
         said = self.learned(tmp_path, **change)
+        assert len(said) < 400
         assert "resume: task 'b' is not what the run began with" in said and message in said
 
     def test_reference_images(self):
@@ -204,7 +221,7 @@ class TestData:
         results.reference = ReferenceRecord("org/pictures", 100, fingerprint="x")
         check_data(results, None, results.tasks, ReferenceRecord("elsewhere", 100, fingerprint="x"))
         for now in (ReferenceRecord("org/pictures", 99), ReferenceRecord("org/pictures", 100, fingerprint="y")):
-            with pytest.raises(ConfigurationError, match="the reference images is not what the run began with"):
+            with pytest.raises(ConfigurationError, match="the reference images are not what the run began with"):
                 check_data(results, None, results.tasks, now)
 
     def test_a_folder_whose_classes_changed(self, stream_yaml, tasks_files, tmp_path):

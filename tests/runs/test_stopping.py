@@ -13,16 +13,97 @@ from mulki_hf.runs.stopping import Stopped, stoppable
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_unwinds_and_a_second_one_would_end_at_once(number, status):
+def test_a_signal_unwinds(number, status):
     before = signal.getsignal(number)
     with pytest.raises(Stopped) as stop, stoppable():
-        try:
-            os.kill(os.getpid(), number)
-            time.sleep(5)
-        finally:
-            assert signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        os.kill(os.getpid(), number)
+        time.sleep(5)
     assert stop.value.status == status
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_one_ends_the_process_at_once(second):
+    child = os.fork()
+    if child == 0:
+        try:
+            with stoppable():
+                try:
+                    os.kill(os.getpid(), signal.SIGINT)
+                    time.sleep(5)
+                finally:
+                    os.kill(os.getpid(), second)
+                    time.sleep(5)
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == second
+
+
+def test_one_that_comes_where_nothing_can_be_raised_comes_again():
+    """Python prints what a finaliser raises, and goes on."""
+
+    class Finalised:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+
+    with pytest.raises(Stopped), stoppable():
+        thing = Finalised()
+        del thing
+        time.sleep(5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_forked_process_ends_by_the_signal_without_a_word(number, capfd):
+    with stoppable():
+        child = os.fork()
+        if child == 0:
+            try:
+                os.kill(os.getpid(), number)
+                time.sleep(5)
+            except BaseException:
+                os.write(2, b"raised")
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == number
+    assert capfd.readouterr().err == ""
+
+
+def test_a_clean_up_that_fails_is_still_the_stop():
+    with pytest.raises(Stopped) as stop, stoppable():
+        try:
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(5)
+            except KeyboardInterrupt as interrupted:
+                interrupted.add_note("safe")
+                raise
+        finally:
+            raise ConnectionResetError("the workers are gone")
+    assert stop.value.status == 143 and stop.value.__notes__ == ["safe"]
+    with pytest.raises(ConnectionResetError), stoppable():
+        raise ConnectionResetError("without a signal")
+
+
+def test_workers_that_end_by_the_signal_too_do_not_disturb():
+    """PyTorch's data loaders raise for each that ends, wherever the process is."""
+
+    def raising(*_):
+        raise RuntimeError("a worker is gone")
+
+    before = signal.signal(signal.SIGCHLD, raising)
+    try:
+        with pytest.raises(Stopped), stoppable():
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(5)
+            finally:
+                os.kill(os.getpid(), signal.SIGCHLD)
+                cleaned = True
+        assert cleaned and signal.getsignal(signal.SIGCHLD) == raising
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_an_ignored_signal_stays_ignored():
