@@ -111,7 +111,14 @@ def _watch_launcher(over: threading.Event) -> None:
 
 
 def leave(status: int) -> None:
-    """End the process at once: threads that still send something, for which Python would wait, are given up."""
+    """End the process at once, and with it its workers, who would complain that nobody reads any more.
+
+    Threads that still send something, for which Python would wait, are given up.
+    """
+    for library in ("multiprocessing", "multiprocess"):  # PyTorch's, and that of `datasets`
+        children = getattr(sys.modules.get(library), "active_children", list)
+        for child in children():
+            child.kill()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

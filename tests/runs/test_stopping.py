@@ -145,3 +145,22 @@ leave(130)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (130, "said\n")
+
+
+def test_who_leaves_takes_the_workers_along():
+    """One that finds nobody reading any more would print a traceback behind the line that says what is safe."""
+    script = """
+import multiprocessing, os, sys, time
+from mulki_hf.runs.stopping import leave
+
+def complain(parent):
+    while os.getppid() == parent:
+        time.sleep(0.01)
+    sys.stderr.write("nobody reads")
+
+multiprocessing.get_context("fork").Process(target=complain, args=(os.getpid(),), daemon=True).start()
+leave(130)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    # The pipe is at its end when the last process that holds it is.
+    assert (done.returncode, done.stderr) == (130, "")
