@@ -4,10 +4,15 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 
 help: ## what there is to make
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
 
 quickstart: $(VENV)/installed ## train on the embedded stream, offline
 	$(BIN)/accelerate launch -m mulki_hf.train --config quickstart $(ARGS)
+
+nano-mtil: $(VENV)/installed ## every method on ten tasks in two orders, three seeds each, offline; goes on where it stopped
+	$(BIN)/python recipes/nano_mtil/run.py grid --output_dir runs/nano_mtil $(ARGS)
+	$(BIN)/python recipes/nano_mtil/table.py runs/nano_mtil --record runs/nano_mtil/results.json \
+	--picture runs/nano_mtil/transfer_last.png
 
 test: lint types ## lint, types and all tests, on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
@@ -36,4 +41,4 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 .DEFAULT_GOAL = help
-.PHONY: help quickstart test lint types wheel
+.PHONY: help quickstart nano-mtil test lint types wheel

@@ -22,6 +22,14 @@ _CITATION = """\
   journal = {arXiv preprint arXiv:2303.06628},
   year = {2023}
 }
+@inproceedings{yu2024select,
+  title = {Select and Distill: Selective Dual-Teacher Knowledge Transfer for Continual Learning on Vision-Language
+           Models},
+  author = {Yu, Yu-Chu and Huang, Chi-Pin and Chen, Jr-Jen and Chang, Kai-Po and Lai, Yung-Hsuan and Yang, Fu-En and
+            Wang, Yu-Chiang Frank},
+  booktitle = {European Conference on Computer Vision},
+  year = {2024}
+}
 """
 
 
@@ -30,10 +38,14 @@ class ContinualLearning(evaluate.Metric):
 
     def _info(self):
         return evaluate.MetricInfo(
-            description="Transfer, Avg, Last, BWT, Forgetting and Degradation of a stream of tasks, in percent.",
+            description=(
+                "Transfer, Avg, Last, BWT, Forgetting and Degradation of a stream of tasks, in percent, and the "
+                "forgetting and degradation of Select-and-Distill, under names of their own."
+            ),
             citation=_CITATION,
             inputs_description=(
-                "accuracy: T rows of T percentages (row: after task i, column: on task j); "
+                "accuracy: T rows of T percentages (row: after task i, column: on task j), or one row if all tasks "
+                "were learned at once; "
                 "zero_shot: T percentages measured before training, optional."
             ),
             features=datasets.Features({"accuracy": datasets.Sequence(datasets.Value("float64"))}),

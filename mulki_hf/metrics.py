@@ -9,11 +9,12 @@ import numpy as np
 def continual_metrics(
     accuracy: Sequence[Sequence[float]], zero_shot: Sequence[float] | None = None
 ) -> dict[str, float | None]:
-    """Transfer, Avg, Last, BWT, Forgetting and Degradation of one stream, in percent.
+    """Transfer, Avg, Last, BWT, Forgetting and Degradation of one stream, in percent, and Select-and-Distill's own.
 
     Args:
-        accuracy (`(T, T)`): `accuracy[i][j]` is the accuracy in percent on task `j` after learning task `i`, for every
-            `j`: tasks not yet learned included.
+        accuracy (`(T, T)` or `(1, T)`): `accuracy[i][j]` is the accuracy in percent on task `j` after learning task
+            `i`, for every `j`: tasks not yet learned included. A single row is that of a model that learned all tasks
+            at once.
         zero_shot (`(T,)`, *optional*): accuracy in percent on each task before any training.
 
     Returns:
@@ -22,36 +23,47 @@ def continual_metrics(
         - `avg`: mean of all entries; `last`: mean of the last row;
         - `bwt`: mean over `j < T` of `A[T, j] - A[j, j]`;
         - `forgetting`: mean over `j < T` of `max_i A[i, j] - A[T, j]`;
-        - `degradation`: mean over `j >= 2` of `max(0, Z[j] - mean_{i<j} A[i, j])`.
+        - `degradation`: mean over `j >= 2` of `max(0, Z[j] - mean_{i<j} A[i, j])`;
+        - `snd_forgetting`: mean over `j < T` of `max_{i>j} (A[j, j] - A[i, j])`;
+        - `snd_degradation`: mean over `j >= 2` of `max_{i<j} (Z[j] - A[i, j])`. Neither is cut off at 0.
 
-        A metric that is not defined is `None`, never NaN: all but `avg` and `last` for a single task, `degradation`
-        without `zero_shot`.
+        A metric that is not defined is `None`, never NaN: all but `avg` and `last` for a single task or a single row,
+        `degradation` and `snd_degradation` without `zero_shot`.
 
     Raises:
-        ValueError: `accuracy` is not square, `zero_shot` has another length, or a value is NaN or outside 0..100.
+        ValueError: `accuracy` has another shape, `zero_shot` another length, or a value is NaN or outside 0..100.
 
-    References: Transfer, Avg and Last as in ZSCL (arXiv 2303.06628), Degradation as in Select-and-Distill
-    (arXiv 2403.09296).
+    References: Transfer, Avg and Last as in ZSCL (arXiv 2303.06628); `snd_forgetting` and `snd_degradation` as the
+    text of Select-and-Distill (arXiv 2403.09296) has them, whose average accuracy is `last`.
     """
     matrix = _percentages("accuracy", accuracy)
-    if matrix.ndim != 2 or matrix.size == 0 or matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"accuracy must be a T x T matrix, got shape {matrix.shape}")
-    tasks = len(matrix)
+    if matrix.ndim != 2 or matrix.size == 0 or len(matrix) not in (1, matrix.shape[1]):
+        raise ValueError(f"accuracy must be a T x T matrix, or one row of T, got shape {matrix.shape}")
+    tasks = matrix.shape[1]
     level = None if zero_shot is None else _percentages("zero_shot", zero_shot)
     if level is not None and level.shape != (tasks,):
         raise ValueError(f"zero_shot must hold one value for each of the {tasks} tasks, got shape {level.shape}")
 
     metrics = {"transfer": None, "avg": matrix.mean(), "last": matrix[-1].mean()}
-    metrics |= {"bwt": None, "forgetting": None, "degradation": None}
-    if tasks > 1:
-        before = np.array([matrix[:j, j].mean() for j in range(1, tasks)])
-        final = matrix[-1, :-1]
-        metrics["transfer"] = before.mean()
-        metrics["bwt"] = (final - np.diag(matrix)[:-1]).mean()
+    metrics |= dict.fromkeys(("bwt", "forgetting", "degradation", "snd_forgetting", "snd_degradation"))
+    if len(matrix) > 1:
+        learned, final = np.diag(matrix)[:-1], matrix[-1, :-1]
+        before = [matrix[:j, j] for j in range(1, tasks)]
+        since = np.array([matrix[j + 1 :, j].min() for j in range(tasks - 1)])
+        metrics["transfer"] = np.mean([column.mean() for column in before])
+        metrics["bwt"] = (final - learned).mean()
         metrics["forgetting"] = (matrix[:, :-1].max(axis=0) - final).mean()
+        metrics["snd_forgetting"] = (learned - since).mean()
         if level is not None:
-            metrics["degradation"] = np.maximum(0.0, level[1:] - before).mean()
+            lost = [own - column for own, column in zip(level[1:], before, strict=True)]
+            metrics["degradation"] = np.mean([max(0.0, loss.mean()) for loss in lost])
+            metrics["snd_degradation"] = np.mean([loss.max() for loss in lost])
     return {name: None if value is None else float(value) for name, value in metrics.items()}
+
+
+def unchanged_metrics(zero_shot: Sequence[float]) -> dict[str, float | None]:
+    """[`continual_metrics`] of a model that learns nothing, from its zero-shot accuracies: every row equals them."""
+    return continual_metrics([zero_shot] * len(zero_shot), zero_shot)
 
 
 def _percentages(name: str, values) -> np.ndarray:

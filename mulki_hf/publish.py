@@ -56,8 +56,8 @@ class Publisher:
         if life.stream.overwrite:
             outbox.pushes.clear()
         recorded = {push.folder for push in outbox.pushes}
-        learned = [task_folder(output, results.names, position) for position in range(results.finished)]
-        ahead = [task_folder(output, results.names, position) for position in life.remaining()]
+        learned = [task_folder(output, results.stage_names, position) for position in range(results.finished)]
+        ahead = [task_folder(output, results.stage_names, position) for position in life.remaining()]
         # Also what was learned before --push_to_hub was given; not what is about to be deleted or to come from the Hub.
         fresh = life.stream.overwrite or life.earlier.source is not None
         unsent = [] if fresh else [f for f in learned if f.is_dir() and f.name not in recorded]

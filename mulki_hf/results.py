@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import ConfigurationError, shown
 from .fields import instance
-from .metrics import continual_metrics
+from .metrics import continual_metrics, unchanged_metrics
 
 
 @dataclass
@@ -48,12 +48,13 @@ class TaskRecord:
 
 @dataclass
 class ReferenceRecord:
-    """What `results.json` says of the unlabelled reference images; fields as in [`TaskRecord`]."""
+    """What `results.json` says of the unlabelled reference images and texts; fields as in [`TaskRecord`]."""
 
     dataset: str
     images: int
     license: str | None = None
     fingerprint: str | None = None
+    texts: int = 0
 
 
 @dataclass
@@ -123,19 +124,23 @@ class StreamResults:
     """What `results.json` holds; all accuracies in percent.
 
     Attributes:
-        method, protocol: as configured.
+        method: as configured.
+        protocol: the headline, the first of those that were asked for.
         tasks: the `T` tasks in order.
         base: the model before any training.
         reference: the reference images, if the method takes any.
         zero_shot (`T`, or empty before it was measured): accuracy of the model before any training.
         accuracy (`t x T`): a row for each finished task, a column for each task.
-        metrics: see [`mulki_hf.metrics.continual_metrics`]; empty until every task is finished.
+        metrics: see [`mulki_hf.metrics.continual_metrics`]; empty until every task is finished, and without some keys
+            in files of older versions.
         config: the resolved configuration.
         provenance: command, git commit and hardware of the run.
         versions: of the libraries that made the results.
         about: the method in words.
         artefact (*optional*): what every task leaves beside the model.
-        others: by name, what further protocols make of the same predictions.
+        stages (*optional*): what is learned one after another, and what `accuracy` has rows of, where it is not the
+            tasks: one of all tasks together, or nothing.
+        others: by name and in order, the same by each further protocol that was asked for.
     """
 
     method: str
@@ -152,6 +157,7 @@ class StreamResults:
     about: MethodRecord = field(default_factory=MethodRecord)
     artefact: ArtefactRecord | None = None
     others: dict[str, ProtocolResults] = field(default_factory=dict)
+    stages: list[TaskRecord] | None = None
 
     FILE = "results.json"
 
@@ -159,6 +165,26 @@ class StreamResults:
     def names(self) -> list[str]:
         """The names of the tasks."""
         return [task.name for task in self.tasks]
+
+    @property
+    def learned(self) -> list[TaskRecord]:
+        """What is learned, in order: the stages, which mostly are the tasks."""
+        return self.tasks if self.stages is None else self.stages
+
+    @property
+    def tasks_learned(self) -> int:
+        """Number of tasks that the model has learned; all of them with the one stage of all together."""
+        return self.finished if self.stages is None else len(self.tasks) * self.finished
+
+    @property
+    def stage_names(self) -> list[str]:
+        """The names of what is learned, after which folders are called."""
+        return [stage.name for stage in self.learned]
+
+    @property
+    def protocols(self) -> list[str]:
+        """The headline's, then those of the others."""
+        return [self.protocol, *self.others]
 
     @property
     def finished(self) -> int:
@@ -173,6 +199,8 @@ class StreamResults:
         """Add the accuracies of the model before any training, by protocol."""
         for protocol, row in rows.items():
             self.of(protocol).zero_shot = row
+            if not self.learned:
+                self.of(protocol).metrics = unchanged_metrics(row)
 
     def add(
         self,
@@ -189,14 +217,14 @@ class StreamResults:
             seconds: that learning took.
             facts, note, steps: of its [`TaskRecord`].
         """
-        task = self.tasks[self.finished]
+        task = self.learned[self.finished]
         task.seconds, task.facts, task.note, task.steps = seconds, facts or {}, note, steps
         versions = ", ".join(f"{name} {number}" for name, number in self.versions.items())
         task.provenance = self.provenance | {"versions": versions}
         for protocol, row in rows.items():
             own = self.of(protocol)
             own.accuracy.append(row)
-            if len(own.accuracy) == len(self.tasks):
+            if len(own.accuracy) == len(self.learned):
                 own.metrics = continual_metrics(own.accuracy, own.zero_shot or None)
 
     def save(self, output_dir: str | Path) -> None:
@@ -234,7 +262,7 @@ class StreamResults:
     def check(self) -> None:
         """Raise `ValueError`, with the key, for results that no stream leaves behind."""
         names = self.names
-        for name in names:
+        for name in (*names, *self.stage_names):
             if not folder_safe(name):
                 raise ValueError(f"tasks: a task's name must be a folder's own, got {shown(name)}")
         if not names or len(set(names)) < len(names):
@@ -242,20 +270,27 @@ class StreamResults:
         for name in (self.artefact.folder, self.artefact.suffix) if self.artefact else ():
             if not folder_safe(name):
                 raise ValueError(f"artefact: folder and suffix must be names, got {shown(name)}")
-        for key in ("method", "protocol"):
-            if self.config.get(key, getattr(self, key)) != getattr(self, key):
-                raise ValueError(f"{key} is {shown(getattr(self, key))}, but config.{key} {shown(self.config[key])}")
+        if self.config.get("method", self.method) != self.method:
+            raise ValueError(f"method is {shown(self.method)}, but config.method {shown(self.config['method'])}")
+        asked = self.config.get("protocols", self.protocols)
+        if not isinstance(asked, list) or asked[:1] != [self.protocol]:
+            raise ValueError(f"protocol is {shown(self.protocol)}, but config.protocols {shown(asked)}")
+        if self.zero_shot and asked[1:] != [*self.others]:
+            raise ValueError(f"others are of {[*self.others]}, but config.protocols is {shown(asked)}")
         if self.accuracy and not self.zero_shot:
             raise ValueError(f"zero_shot is empty, but accuracy has {len(self.accuracy)} rows")
-        _check_rows(self, len(names), "")
+        _check_rows(self, len(names), len(self.learned), "")
         for protocol, other in self.others.items():
-            _check_rows(other, len(names), f"others.{protocol}.")
+            _check_rows(other, len(names), len(self.learned), f"others.{protocol}.")
+            counts = [(len(own.zero_shot), len(own.accuracy)) for own in (self, other)]
+            if counts[0] != counts[1]:
+                raise ValueError(f"others.{protocol} must have as many rows as {self.protocol}")
 
 
-def _check_rows(own: StreamResults | ProtocolResults, tasks: int, key: str) -> None:
+def _check_rows(own: StreamResults | ProtocolResults, tasks: int, stages: int, key: str) -> None:
     """Raise `ValueError` for percentages that are none, or not of so many tasks."""
-    if len(own.accuracy) > tasks:
-        raise ValueError(f"{key}accuracy has {len(own.accuracy)} rows for {tasks} tasks")
+    if len(own.accuracy) > stages:
+        raise ValueError(f"{key}accuracy has {len(own.accuracy)} rows for {stages} stages")
     rows = {f"{key}accuracy[{number}]": row for number, row in enumerate(own.accuracy)}
     if own.zero_shot:
         rows[f"{key}zero_shot"] = own.zero_shot
@@ -268,7 +303,10 @@ def _check_rows(own: StreamResults | ProtocolResults, tasks: int, key: str) -> N
 
 
 def _as_today(content: Any) -> Any:
-    """As older files have it too, where a task's only fact had a key of its own."""
+    """As older files have it too, where a task's only fact and the only protocol had keys of their own."""
+    config = content.get("config") if isinstance(content, dict) else None
+    if isinstance(config, dict) and (protocol := config.pop("protocol", None)) is not None:
+        config.setdefault("protocols", [protocol])
     for task in content["tasks"] if isinstance(content, dict) and isinstance(content.get("tasks"), list) else ():
         if isinstance(task, dict) and (error := task.pop("lora_error", None)) is not None:
             task.setdefault("facts", {"lora_error": error})

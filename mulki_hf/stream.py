@@ -5,7 +5,7 @@ import gc
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from .config.recipes import RECIPE_FILE, write_recipe
 from .data.epochs import check_crops, data_seed
 from .data.tables import ArrayCache
 from .data.tasks import Reference, Task, load_reference, load_stream
+from .data.union import union
 from .errors import ConfigurationError
 from .evaluation.evaluator import StreamEvaluator
 from .features.prototypes import PROTOTYPES_FILE, save_prototypes
@@ -32,7 +33,7 @@ from .finite import not_finite
 from .hub.fetch import fetch_checkpoint
 from .models.loading import load_model, load_processor, save_model
 from .objectives import check_reference, objective_of
-from .report.checkpoint import PICTURES, describe_checkpoint, draw
+from .report.checkpoint import describe_checkpoint, draw, picture_names
 from .report.tables import progress_line, results_table
 from .results import StreamResults
 from .runs.checkpoints import check_finished, last_checkpoint
@@ -77,6 +78,7 @@ class Stream:
         self.stream, self.config = stream, config
         self.accelerator, self.processor = accelerator, processor
         self.tasks, self.reference = tasks, reference
+        self.curriculum: Sequence[Task] = [union(tasks)] if objective_of(config).learns == "all" else tasks
         self.earlier, self.results = earlier, results
         self.folder = RunFolder(config.output_dir, accelerator)
         self._original: CLIPModel | None = original
@@ -94,7 +96,13 @@ class Stream:
             ConfigurationError: something the user gave can't be used.
         """
         objective = objective_of(config)
-        check_reference(config.method, objective, stream.reference_dataset is not None)
+        texts = stream.reference_text_column or stream.reference_texts
+        check_reference(config.method, objective, stream.reference_dataset is not None, texts is not None)
+        if objective.learns != "each" and stream.resume_from_hub is not None:
+            raise ConfigurationError(
+                f"resume_from_hub: method {config.method!r} learns no task after another, so that none can follow a "
+                "checkpoint"
+            )
         if config.resume_from_checkpoint is not None:
             raise ConfigurationError(
                 "resume_from_checkpoint: a stream goes on with --resume, which finds the checkpoint"
@@ -113,7 +121,7 @@ class Stream:
         for task in tasks:
             check_task(task, processor, config)
         results = start_results(earlier, stream, config, tasks, reference)
-        results.provenance = provenance(accelerator, argv, [config.hub_token, get_token()])
+        results.provenance = provenance(accelerator, argv, [config.hub_token, get_token()], config.method)
         results.versions = library_versions()
         original = load_model(stream.model_name_or_path, stream.model_revision)
         odd = not_finite(original.named_parameters())
@@ -126,7 +134,9 @@ class Stream:
         life = cls(stream, config, accelerator, processor, tasks, reference, earlier, results, original)
         # What comes from the Hub takes the place of the last finished task.
         written = range(results.finished - (earlier.source is not None), life.remaining().stop)
-        life.on_main(lambda: life.folder.check_untaken(results.names, written, stream.overwrite))
+        life.on_main(
+            lambda: life.folder.check_untaken(results.stage_names, written, stream.protocols, stream.overwrite)
+        )
         return life
 
     def on_main(self, action: Callable[[], Any]) -> Any:
@@ -178,12 +188,11 @@ class Stream:
 
     def remaining(self) -> range:
         """Positions of the tasks that are still to be learned."""
-        learned = len(self.tasks) if objective_of(self.config).learns == "each" else 0
-        return range(self.results.finished, learned)
+        return range(self.results.finished, len(self.results.learned))
 
     def learn(self, position: int) -> Path:
-        """Learn a task, evaluate on all of them, and leave its checkpoint; returns its folder."""
-        task, began = self.tasks[position], time.monotonic()
+        """Learn a stage, mostly a task, evaluate on all tasks, and leave its checkpoint; returns its folder."""
+        task, began = self.curriculum[position], time.monotonic()
         adaptation = self.adaptation(position)
         trainer = MulKITrainer(
             adaptation,
@@ -191,16 +200,19 @@ class Stream:
             task,
             self.processor,
             reference_dataset=self.reference.images if self.reference else None,
+            reference_texts=self.reference.texts if self.reference else (),
+            earlier_tasks=self.tasks[:position],
             random_resized_crop=self.stream.random_resized_crop,
             cache_dir=self.folder.cache,
         )
-        count_on(trainer, sum(task.steps or 0 for task in self.results.tasks[:position]))
+        count_on(trainer, sum(stage.steps or 0 for stage in self.results.learned[:position]))
         trainer.train(resume_from_checkpoint=self.checkpoint(position))
-        with self.folder.writing(self.results.names, position) as folder:
+        with self.folder.writing(self.results.stage_names, position) as folder:
             if self.accelerator.is_main_process:
                 adaptation.save(folder, self.results.base.name, self.results.base.revision)
             model = adaptation.finish()
-            rows = self.evaluate(model, position + 1, f"{task.name}: evaluation on every task")
+            learned = len(self.tasks) if task.parts != (task,) else position + 1
+            rows = self.evaluate(model, learned, f"{task.name}: evaluation on every task")
             # One more pass over the training images, for methods that have a use for it.
             prototypes = trainer.features.prototypes(model) if trainer.objective.needs_prototypes() else None
             facts = adaptation.facts()
@@ -213,10 +225,10 @@ class Stream:
                 shared = shareable_results(self.results)
                 write_recipe(shared.config, folder / RECIPE_FILE)
                 describe_checkpoint(folder, shared)
-        folder = self.folder.task(self.results.names, position)
+        folder = self.folder.task(self.results.stage_names, position)
         if self.accelerator.is_main_process:
             self.save(pictures_of=folder)
-            self.folder.keep_logs(self.results.names, position)
+            self.folder.keep_logs(self.results.stage_names, position)
         self.accelerator.wait_for_everyone()
         self.accelerator.print(progress_line(self.results, position))
         del trainer, adaptation, model
@@ -226,25 +238,25 @@ class Stream:
     def close(self) -> None:
         """Clear up and print the results; the folder is held until the end of `begin`'s block."""
         if self.accelerator.is_main_process:
-            self.folder.finish(self.results.names)
+            self.folder.finish(self.results.stage_names)
         self.accelerator.print(
             f"\n{results_table(self.results)}\n\nResults, pictures and checkpoints: {self.folder.path}"
         )
 
     def save(self, pictures_of: Path | None = None) -> None:
-        """Write `results.json` and the two pictures, which a task's folder may have already."""
+        """Write `results.json` and the pictures, which a task's folder may have already."""
         self.results.save(self.folder.path)
         if pictures_of is None:
             draw(self.results, self.folder.path)
         else:
-            for name in PICTURES:
+            for name in picture_names(self.results.protocols):
                 shutil.copyfile(pictures_of / name, self.folder.path / name)
 
     # A task
 
     def adaptation(self, position: int) -> Adaptation:
         """What is trained in the task, from the folder of the task before."""
-        before = self.folder.task(self.results.names, position - 1) if position else None
+        before = self.folder.task(self.results.stage_names, position - 1) if position else None
         if before is not None:
             check_finished(before, self.results.artefact.folder if self.results.artefact else None)
         return adaptation_of(self.config).start(self.load, self.config, before)
@@ -259,8 +271,10 @@ class Stream:
     def arguments(self, position: int) -> MulKIConfig:
         """Trainer's arguments for the task: it works in a folder of its own and leaves the Hub to the stream."""
         arguments = copy.copy(self.config)
-        arguments.output_dir = str(self.folder.training(self.results.names, position))
+        arguments.output_dir = str(self.folder.training(self.results.stage_names, position))
         arguments.push_to_hub = False
+        if objective_of(self.config).learns == "all" and arguments.max_steps > 0:
+            arguments.max_steps *= len(self.tasks)
         # Trainer writes into it what a second one refuses to find there.
         arguments.accelerator_config = copy.deepcopy(self.config.accelerator_config)
         # Orders, pairings and crops of its own: tasks of a size would see the same ones.
@@ -271,7 +285,7 @@ class Stream:
     def checkpoint(self, position: int) -> str | None:
         """Trainer's checkpoint to go on from inside the task, if there is one and we were told to resume."""
         averaged = bool(objective_of(self.config).average_every)
-        folder = self.folder.training(self.results.names, position)
+        folder = self.folder.training(self.results.stage_names, position)
         return last_checkpoint(folder, averaged) if self.stream.resume else None
 
     def evaluate(self, model: CLIPModel, learned: int, description: str) -> dict[str, list[float]]:
@@ -290,7 +304,7 @@ class Stream:
                 if config.cache_images
                 else None,
             )
-        return self._evaluator.by_protocol(model, learned, description, [self.stream.protocol])
+        return self._evaluator.by_protocol(model, learned, description, self.stream.protocols)
 
 
 # Before training

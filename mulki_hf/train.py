@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         with stoppable():
             if "-h" in argv or "--help" in argv:
-                print(help_text(), end="")
+                print(help_text(argv), end="")
                 sys.exit(0)
             from .config.parser import parse
 

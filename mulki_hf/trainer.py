@@ -1,7 +1,7 @@
 """`MulKITrainer`: a `transformers.Trainer` for one task of a stream, one batch from inputs to loss."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from datasets import Dataset
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from transformers import CLIPModel, CLIPProcessor, Trainer, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
@@ -18,13 +19,14 @@ from transformers.trainer_utils import EvalPrediction, TrainOutput
 from .adaptation import Adaptation, adapt
 from .adaptation.adapters import both_towers
 from .adaptation.connections import Connections
-from .adaptation.towers import trains
+from .adaptation.towers import set_text_rate, trains
 from .config import MulKIConfig
 from .data.epochs import EpochCallback
 from .data.images import image_transform
 from .data.tables import ArrayCache
 from .data.tasks import Task, check_evaluation
 from .errors import ConfigurationError
+from .features.prompt_banks import prompt_banks
 from .features.task_features import TaskFeatures, rows_of
 from .finite import FiniteWatch
 from .metrics import accuracy
@@ -60,6 +62,9 @@ class MulKITrainer(Trainer):
             `label`. Default: the task's evaluation data.
         reference_dataset ([`datasets.Dataset`], *optional*): column `image`; for methods that need it, refused by
             the others.
+        reference_texts (sequence of `str`, *optional*): likewise, texts that belong to no image.
+        earlier_tasks (sequence of [`Task`], *optional*): those that `previous_model` has learned, in order; of them
+            class names and templates alone are read. Default: none.
         random_resized_crop (`float`, *optional*): train on random crops of at least this share of the image's area.
         cache_dir (`str`, *optional*): folder of what is computed once, for one trainer at a time. Default: `_cache` in
             `args.output_dir`, which `push_to_hub` leaves out.
@@ -90,6 +95,8 @@ class MulKITrainer(Trainer):
         previous_model: CLIPModel | Callable[[], CLIPModel] | None = None,
         eval_dataset: Dataset | dict[str, Dataset] | None = None,
         reference_dataset: Dataset | None = None,
+        reference_texts: Sequence[str] = (),
+        earlier_tasks: Sequence[Task] = (),
         random_resized_crop: float | None = None,
         cache_dir: str | Path | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = accuracy,
@@ -97,7 +104,7 @@ class MulKITrainer(Trainer):
     ):
         self.task = task
         self.objective = objective_of(args)
-        check_reference(args.method, self.objective, reference_dataset is not None)
+        check_reference(args.method, self.objective, reference_dataset is not None, bool(reference_texts))
         self.adaptation = adapt(model, args, original_model, previous_model)
         self.connections = Connections(self.adaptation, self.objective, args)
         student = self.adaptation.student
@@ -125,10 +132,11 @@ class MulKITrainer(Trainer):
         folder = cache_dir or Path(args.output_dir) / "_cache"
         cache = ArrayCache(folder, self.accelerator, args.eval_batch_size, args.dataloader_num_workers)
         asked = (self.adaptation.teachers, self.objective.needs)
-        data = (args, reference_dataset, random_resized_crop)
+        banks = prompt_banks(self.objective, processing_class.tokenizer, earlier_tasks, reference_texts, args)
+        data = (args, reference_dataset, random_resized_crop, banks)
         self.features = TaskFeatures(task, *asked, processing_class, cache, *data)
         self.trains_text = trains(student, "text")
-        self.trained_text = TrainedText(self.accelerator, len(task.class_names), args.text_chunk)
+        self.trained_text = TrainedText(self.accelerator, args.text_chunk)
         self.logit_scale = student.logit_scale.exp().item()
         for callback in (*self.connections.callbacks(), EpochCallback(), self.trained_text):
             self.add_callback(callback)
@@ -165,11 +173,14 @@ class MulKITrainer(Trainer):
 
     def student_features(self, model: nn.Module, inputs: dict[str, Tensor]) -> FeatureBatch:
         """The batch as the objective reads it: what the student says of it and, in training, what the teachers say."""
+        step = self.state.global_step
         images = [inputs["pixel_values"]]
         if model.training and "reference" in self.objective.needs:
             images.append(rows_of(inputs, "reference_pixel_values"))
         # Class features that no step changes are there already; forward still wants a text, and gets a short one.
-        text, prompts = self.features.text, self.features.prompts
+        text, prompts, classes = self.features.text, self.features.prompts, self.features.classes
+        if model.training:
+            prompts, classes = self.features.prompts_with(step)
         if text is not None or self.trained_text.kept(model.training):
             prompts = {name: ids[:1] for name, ids in prompts.items()}
         # One call through the wrapped model: DDP synchronises only the gradients of its own forward.
@@ -179,14 +190,16 @@ class MulKITrainer(Trainer):
         embeds = F.normalize(outputs.image_embeds.float(), dim=-1)
         image, *reference = embeds.split([len(part) for part in images])
         if text is None:
-            text = self.trained_text.features(outputs, model.training)
+            text = self.trained_text.features(outputs, classes, model.training)
+        beside = self.features.told_apart(text, step) if model.training else {"text": text}
         return FeatureBatch(
             labels=inputs.get("labels"),
             logit_scale=self.logit_scale,
             image=image,
-            text=text,
             reference=reference[0] if reference else UNFILLED,
-            **(self.features.said(inputs) if model.training else {}),
+            groups=self.features.groups,
+            **beside,
+            **(self.features.said(inputs, step) if model.training else {}),
         )
 
     # Evaluation
@@ -220,6 +233,16 @@ class MulKITrainer(Trainer):
         with torch.no_grad(), self.compute_loss_context_manager():
             features = self.student_features(model, self._prepare_inputs(inputs))
         return None, class_logits(features.image, features.text, self.logit_scale), None
+
+    # Optimization
+
+    def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
+        """`Trainer.create_optimizer`, the text tower with `text_learning_rate` where that is given."""
+        given = self.optimizer is not None
+        optimizer = super().create_optimizer(model)
+        if self.args.text_learning_rate is not None and not given:
+            set_text_rate(optimizer, self.model if model is None else model, self.args.text_learning_rate)
+        return optimizer
 
     # Logging
 
@@ -272,7 +295,7 @@ class MulKITrainer(Trainer):
             output = TrainOutput(state.global_step, 0.0, {})
         else:
             # A trained text tower reads the classes once a step, a frozen one once and for all.
-            trained, frozen = self.trained_text.trains, self.features.hold_text
+            trained, frozen = self.trained_text.trains, self.features.frozen_text
             with trained(self.model.text_model) if self.trains_text else frozen(self.model):
                 output = super().train(resume_from_checkpoint=checkpoint, **kwargs)
         self._check_weights()

@@ -1,6 +1,7 @@
 """The command's help: what the parser says, without its imports where it was said before."""
 
 import os
+import re
 import sys
 
 import pytest
@@ -62,3 +63,30 @@ def test_nowhere_to_keep_it(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert help_text() == make_parser().format_help()
+
+
+class TestOfAMethodOfTheUsers:
+    """Its options are among them, whatever has been kept, and are not kept themselves."""
+
+    @pytest.fixture
+    def module(self, tmp_path, monkeypatch):
+        source = "from dataclasses import dataclass, field\nfrom mulki_hf.objectives import Finetune\n"
+        source += "@dataclass\nclass Fields:\n strange_weight: float = field(default=1.5, metadata={'help': 'Much.'})\n"
+        (tmp_path / "strange.py").write_text(f"{source}class Strange(Finetune):\n arguments = Fields\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        yield "strange:Strange"
+        sys.modules.pop("strange", None)
+
+    def test_named_by_an_option_or_a_recipe(self, module, tmp_path):
+        plain, recipe = help_text(["--help"]), tmp_path / "recipe.yaml"
+        recipe.write_text(f"method: {module}\n")
+        for given in (["--method", module, "-h"], [f"--method={module}", "-h"], ["-h", "--config", str(recipe)]):
+            text = help_text(given)
+            assert re.search(r"\nStrange:\n +--strange_weight [^:]* Much\. \(default: 1\.5\)\n", text)
+        assert len([*help_folder().iterdir()]) == 1
+        for given in ([], ["--method"], ["--method", "snd", "--config", str(recipe)], ["--config", str(tmp_path)]):
+            assert help_text([*given, "--help"]) == plain
+
+    def test_one_that_is_not_there(self):
+        with pytest.raises(SystemExit, match="^error: method must .* no module 'nowhere'"):
+            main(["--method", "nowhere:Strange", "--help"])

@@ -66,13 +66,17 @@ class TestFile:
             ("metrics", {"avg": "x"}, "metrics.avg must be a number, got 'x'"),
             ("config", [], r"config must be a mapping, got \[\]"),
             ("config", {"method": "snd"}, "method is 'mulki', but config.method 'snd'"),
-            ("config", {"protocol": "cil"}, "protocol is 'til', but config.protocol 'cil'"),
+            ("config", {"protocol": "cil"}, r"protocol is 'til', but config.protocols \['cil'\]"),
+            ("config", {"protocols": ["cil", "til"]}, r"protocol is 'til', but config.protocols \['cil', 'til'\]"),
+            ("config", {"protocols": "til"}, "protocol is 'til', but config.protocols 'til'"),
+            ("config", {"protocols": ["til", "cil"]}, r"others are of \[\], but config.protocols is \['til', 'cil'\]"),
             ("method", 5, "method must be a string, got 5"),
             ("tasks", {}, "tasks must be a list, got {}"),
             ("tasks", [], r"tasks must be at least one, with names of their own, got \[\]"),
             ("base", "clip", "base must be a mapping, got 'clip'"),
             ("base", {}, "base.name is missing"),
             ("others", {"cil": {"accuracy": [[1]]}}, r"others.cil.accuracy\[0\] must hold a number for each of the 2"),
+            ("others", {"cil": {"zero_shot": [1, 2]}}, "others.cil must have as many rows as til"),
             ("accuracies", [], "unknown key 'accuracies'; did you mean 'accuracy'"),
             ("artefact", {"folder": "../x"}, "artefact.suffix is missing"),
         ],
@@ -118,6 +122,17 @@ class TestFile:
         path.write_text(json.dumps(content))
         assert StreamResults.load(tmp_path).tasks[0].facts == {"lora_error": 0.25}
 
+    def test_what_was_written_while_there_was_one_protocol(self, tmp_path):
+        """By a class-incremental run, before Select-and-Distill's own metrics."""
+        shutil.copyfile(Path(__file__).parent / "report/results_of_one_protocol.json", tmp_path / "results.json")
+        results = StreamResults.load(tmp_path)
+        assert (results.protocol, results.protocols, results.config["protocols"]) == ("cil", ["cil"], ["cil"])
+        assert "protocol" not in results.config and not results.others
+        ours = continual_metrics(results.accuracy, results.zero_shot)
+        assert results.metrics == {name: value for name, value in ours.items() if not name.startswith("snd_")}
+        results.save(tmp_path)
+        assert StreamResults.load(tmp_path) == results
+
     def test_missing_file(self, tmp_path):
         with pytest.raises(ConfigurationError, match="can't read results"):
             StreamResults.load(tmp_path)
@@ -148,6 +163,7 @@ class TestProtocols:
     @pytest.mark.parametrize("finished", [0, 1, 2])
     def test_round_trip(self, tmp_path, finished):
         results = self.results(finished)
+        results.config["protocols"] = ["til", "cil"]
         results.save(tmp_path)
         loaded = StreamResults.load(tmp_path)
         assert loaded == results and loaded.finished == finished
@@ -158,6 +174,11 @@ class TestProtocols:
         results = self.results()
         assert results.of("til") is results and set(results.others) == {"cil"}
         assert results.accuracy == self.ROWS["til"] and results.of("cil").accuracy == self.ROWS["cil"]
+
+    def test_before_anything_is_measured_they_are_only_asked_for(self, tmp_path):
+        results = empty_results("a", "b", config={"protocols": ["til", "cil"]})
+        results.save(tmp_path)
+        assert StreamResults.load(tmp_path) == results and results.protocols == ["til"]
 
     def test_each_has_its_metrics_with_the_last_task(self):
         assert self.results(1).of("cil").metrics == {}

@@ -1,6 +1,8 @@
 """A stream's life, from YAML to checkpoints, on a tiny model."""
 
 import json
+import re
+from typing import ClassVar
 
 import pytest
 import torch
@@ -9,15 +11,26 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
+from support.interrupt import interrupted
 from support.launch import refused
-from support.tiny import COLOURS, rows
+from support.tiny import COLOURS, rows, save_tiny, stream_writer
 from transformers import AutoProcessor, CLIPModel, CLIPProcessor, pipeline
 
 from mulki_hf import StreamEvaluator, load_stream
 from mulki_hf.config.parser import parse
 from mulki_hf.features.task_features import TaskFeatures
 from mulki_hf.models.loading import load_model, load_processor
+from mulki_hf.report.checkpoint import picture_names
+from mulki_hf.results import StreamResults
 from mulki_hf.train import main
+
+
+def reference(method: str, tasks_files, tmp_path) -> dict[str, str]:
+    """The settings of reference data for a method that reads some."""
+    images = {"reference_dataset": "parquet", "reference_data_files": str(tasks_files / "shapes-train.parquet")}
+    (tmp_path / "texts.txt").write_text("a small bird\na green house\n")
+    texts = {"reference_texts": str(tmp_path / "texts.txt")}
+    return {"snd": images, "zscl": images | texts}.get(method, {})
 
 
 class TestRun:
@@ -85,14 +98,9 @@ class TestRun:
         main(["--config", str(recipe)])
         assert json.loads((tmp_path / "out/results.json").read_text())["metrics"]["transfer"] is None
 
-    @pytest.mark.parametrize("method", ["finetune", "snd"])
+    @pytest.mark.parametrize("method", ["finetune", "snd", "zscl", "lwf", "wise_ft"])
     def test_other_methods(self, stream_yaml, tmp_path, tasks_files, method):
-        overrides = {"method": method}
-        if method == "snd":
-            overrides |= {
-                "reference_dataset": "parquet",
-                "reference_data_files": str(tasks_files / "shapes-train.parquet"),
-            }
+        overrides = {"method": method} | reference(method, tasks_files, tmp_path)
         main(["--config", str(stream_yaml(**overrides))])
         results = json.loads((tmp_path / "out/results.json").read_text())
         assert results["method"] == method
@@ -139,6 +147,109 @@ class TestRun:
         main(["--config", str(stream_yaml(report_to="tensorboard", logging_steps=1))])
         assert list((tmp_path / "out/runs").glob("events.out.tfevents*"))
         assert not (tmp_path / "out/unfinished").exists()
+
+
+class TestAllAtOnce:
+    def test_one_stage_of_as_many_steps_as_the_tasks_have(self, stream_yaml, tmp_path):
+        recipe = stream_yaml(method="joint", max_steps=3, protocols=["til", "cil"])
+        main(["--config", str(recipe)])
+        results = StreamResults.load(tmp_path / "out")
+        (stage,) = results.stages
+        assert (stage.name, stage.steps, len(results.accuracy)) == ("joint", 6, 1)
+        assert stage.training_images == sum(task.training_images for task in results.tasks)
+        mean = pytest.approx(sum(results.accuracy[0]) / 2)
+        assert results.metrics["avg"] == mean and results.metrics["last"] == mean
+        assert {name for name, value in results.metrics.items() if value is not None} == {"avg", "last"}
+        folder = tmp_path / "out/task1-joint"
+        life, config = parse(["--config", str(recipe)])
+        evaluator = StreamEvaluator(load_stream(life), load_processor(folder), Accelerator(cpu=True), batch_size=8)
+        assert evaluator.by_protocol(load_model(folder), 2, "", ["til", "cil"]) == {
+            "til": results.accuracy[0],
+            "cil": results.others["cil"].accuracy[0],
+        }
+        card = (folder / "README.md").read_text()
+        assert "trained on **2 tasks at once**" in card and "joint: " not in card
+        assert {path.name for path in (tmp_path / "out").iterdir()} >= {"task1-joint", "curves.png", "results.json"}
+
+    def test_goes_on_inside_the_stage(self, stream_yaml, tmp_path):
+        whole = stream_yaml(method="joint", max_steps=3, output_dir=str(tmp_path / "whole"))
+        main(["--config", str(whole)])
+        part = stream_yaml(method="joint", max_steps=3, output_dir=str(tmp_path / "part"))
+        interrupted(part, 3, stage="task1")
+        main(["--config", str(part), "--resume"])
+        weights = [load_file(tmp_path / f"{name}/task1-joint/model.safetensors") for name in ("whole", "part")]
+        assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+    def test_can_not_follow_a_checkpoint_from_the_hub(self, stream_yaml, tmp_path):
+        refused(stream_yaml(method="joint", resume_from_hub="org/mulki-task1"), tmp_path, "resume_from_hub: .*'joint'")
+
+
+def test_no_training_has_the_metrics_of_a_model_that_never_changes(stream_yaml, tmp_path):
+    recipe = stream_yaml(method="zero_shot")
+    main(["--config", str(recipe)])
+    results = StreamResults.load(tmp_path / "out")
+    assert (results.accuracy, results.stages, results.finished) == ([], [], 0)
+    assert results.metrics["transfer"] == results.zero_shot[1]
+    mean = pytest.approx(sum(results.zero_shot) / 2)
+    assert results.metrics["last"] == mean and results.metrics["avg"] == mean
+    main(["--config", str(recipe), "--resume"])
+    assert StreamResults.load(tmp_path / "out").metrics == results.metrics
+
+
+class TestProtocols:
+    """Several from one run, which was interrupted and went on."""
+
+    PROTOCOLS: ClassVar = ["til", "cil", "xtail"]
+
+    @pytest.fixture(scope="class")
+    def several(self, tmp_path_factory, tasks_files):
+        folder = tmp_path_factory.mktemp("several")
+        save_tiny(folder / "tiny-clip")
+        config = stream_writer(folder, str(folder), str(tasks_files))()
+        interrupted(config, 3, "--protocols", "til,cil,xtail")
+        main(["--config", str(config), "--protocols", "til", "cil", "xtail", "--resume"])
+        return folder / "out"
+
+    def test_the_headline_is_what_it_is_alone(self, several, finished):
+        runs = [StreamResults.load(folder) for folder in (several, finished)]
+        for name in ("protocol", "zero_shot", "accuracy", "metrics"):
+            assert getattr(runs[0], name) == getattr(runs[1], name)
+        assert runs[0].protocols == self.PROTOCOLS and runs[1].protocols == ["til"]
+
+    def test_each_row_is_its_checkpoints(self, several):
+        results = StreamResults.load(several)
+        stream, _ = parse(["--config", str(several.parent / "stream.yaml")])
+        for learned, name in enumerate(("tiny-clip", "out/task1-colours", "out/task2-shapes")):
+            folder = str(several.parent / name)
+            evaluate = StreamEvaluator(load_stream(stream), load_processor(folder), Accelerator(cpu=True))
+            rows = evaluate.by_protocol(load_model(folder), learned, "reloaded", self.PROTOCOLS)
+            for protocol, row in rows.items():
+                own = results.of(protocol)
+                assert [own.zero_shot, *own.accuracy][learned] == pytest.approx(row)
+        # It matters who competes: with more rivals there are no more hits.
+        assert sum(results.of("xtail").zero_shot) < sum(results.zero_shot)
+
+    def test_every_folder_shows_each(self, several):
+        for folder in (several, several / "task1-colours", several / "task2-shapes"):
+            assert {*picture_names(self.PROTOCOLS)} == {path.name for path in folder.glob("*.png")}
+            assert StreamResults.load(folder).protocols == self.PROTOCOLS
+        card = (several / "task2-shapes/README.md").read_text()
+        assert "### Protocol `cil`" in card and "curves_xtail.png" in card
+        for protocol in self.PROTOCOLS:
+            last = StreamResults.load(several).of(protocol).metrics["last"]
+            assert re.search(rf"^\| {protocol} +\| .*\| {last:.1f} ", card, re.MULTILINE)
+
+    def test_its_recipe_asks_for_them(self, several):
+        recipe = yaml.safe_load((several / "task2-shapes/recipe.yaml").read_text())
+        assert recipe["protocols"] == self.PROTOCOLS and "protocol" not in recipe
+
+    def test_it_ends_with_the_metrics_of_each(self, several, capsys):
+        config = ["--config", str(several.parent / "stream.yaml"), "--protocols", "til,cil,xtail"]
+        main([*config, "--resume"])
+        printed = capsys.readouterr().out
+        assert [line.split()[1] for line in printed.splitlines() if line.startswith(("| til", "| cil", "| xtail"))] == (
+            self.PROTOCOLS
+        )
 
 
 def test_a_starting_model_that_is_not_finite_is_refused(stream_yaml, tiny_folder, tmp_path):

@@ -42,7 +42,7 @@ def changed(before: dict[str, torch.Tensor], model) -> set[str]:
 
 
 class TestTraining:
-    @pytest.mark.parametrize("method", ["mulki", "snd", "finetune"])
+    @pytest.mark.parametrize("method", ["mulki", "snd", "zscl", "lwf", "wise_ft", "finetune"])
     @pytest.mark.parametrize("towers", ["both", "vision", "text"])
     def test_every_trainable_parameter_moves_and_nothing_else(self, make_args, processor, method, towers):
         trainer = make_trainer(make_args(method=method, train_towers=towers), processor, previous_model=tiny_model(1))
@@ -53,6 +53,25 @@ class TestTraining:
         moved = changed(before, trainer.model)
         assert moved <= expected
         assert {name for name in expected if not name.endswith("k_proj.bias")} <= moved
+
+    def test_a_rate_of_its_own_for_the_text_tower(self, make_args, processor):
+        """Of a step of plain gradient descent the text tower's part grows with its rate, and nothing else changes."""
+        moves = []
+        for rate in (None, 0.25):
+            args = make_args(method="finetune", text_learning_rate=rate, **ONE_STEP)
+            trainer = make_trainer(args, processor)
+            before = copy.deepcopy(trainer.model.state_dict())
+            trainer.train()
+            moves.append({name: value - before[name] for name, value in trainer.model.state_dict().items()})
+        for name, move in moves[0].items():
+            share = 0.25 if name.startswith("text") else 1.0
+            torch.testing.assert_close(moves[1][name], share * move, rtol=1e-3, atol=1e-6)
+
+    def test_the_rate_of_a_text_tower_that_is_not_trained_plays_no_part(self, make_args, processor):
+        args = make_args(method="finetune", train_towers="vision", text_learning_rate=0.25, max_steps=1)
+        trainer = make_trainer(args, processor)
+        trainer.train()
+        assert all(group["params"] and group["initial_lr"] == 1e-3 for group in trainer.optimizer.param_groups)
 
     @pytest.mark.parametrize("method", ["mulki", "snd"])
     def test_teachers_stay_as_they_are(self, make_args, processor, method):
@@ -531,6 +550,25 @@ class TestStageFour:
         for name, previous in tiny_model(1).state_dict().items():
             if name != "logit_scale":
                 torch.testing.assert_close(results[0.25][name], 0.75 * results[0.0][name] + 0.25 * previous)
+
+    @pytest.mark.parametrize("anchor", ["start", "original"])
+    @pytest.mark.parametrize("first", [True, False])
+    def test_wise_ft_interpolates_with_its_anchor(self, make_args, processor, anchor, first):
+        original, previous = tiny_model(1), tiny_model(2)
+        twin = original if first else previous
+        student = tiny_model(1 if first else 2)
+        given = {} if first else {"previous_model": previous}
+        args = make_args(method="wise_ft", wise_ft_alpha=0.75, wise_ft_anchor=anchor)
+        trainer = make_trainer(args, processor, student, original_model=original, **given)
+        trained = {}
+        trainer.make_connections, connect = (
+            lambda: (trained.update(snapshot(student).state_dict()), connect()),
+            (trainer.make_connections),
+        )
+        trainer.train()
+        other = (twin if anchor == "start" else original).state_dict()
+        for name, value in student.state_dict().items():
+            torch.testing.assert_close(value, 0.75 * trained[name] + 0.25 * other[name])
 
     def test_switched_off(self, make_args, processor):
         student = tiny_model()

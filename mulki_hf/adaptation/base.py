@@ -125,7 +125,8 @@ class Adaptation(ABC):
 
         Args:
             average: of `weights`; None: the student as it is.
-            teacher: `original` or `previous`; in the first task there is no previous one to merge with.
+            teacher: `original`, `previous`, or `start`: where the task began, which is `previous` but in the first
+                task, where there is no previous one to merge with, `original`.
             alpha (`float`): the teacher's share.
         """
         raise ConfigurationError(f"{self.name} has no weights to connect")

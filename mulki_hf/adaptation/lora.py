@@ -182,6 +182,8 @@ class Lora(Adapters):
     def connect(self, average: Mapping[str, Tensor] | None, teacher: str | None, alpha: float) -> None:
         if teacher == "previous" and self.first:
             alpha = 0.0
+        if teacher == "start":
+            teacher = "original" if self.first else "previous"
         if average is not None or alpha > 0:
             self.error = connect_adapters(self.student, average or {}, alpha, teacher or "original")
 

@@ -1,9 +1,11 @@
 """Which of a CLIP's parameters are which tower."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import nn
+from torch.optim import Optimizer
 
 
 TOWERS = {
@@ -30,7 +32,14 @@ class TowerArguments:
         },
     )
 
+    text_learning_rate: float | None = field(
+        default=None,
+        metadata={"help": "Peak learning rate of the text tower, where it is trained. Default: learning_rate."},
+    )
+
     def __post_init__(self):
+        if self.text_learning_rate is not None and not 0 <= self.text_learning_rate < math.inf:
+            raise ValueError(f"text_learning_rate must be >= 0 and finite, got {self.text_learning_rate}")
         if self.train_towers not in (None, *TOWERS):
             raise ValueError(f"train_towers must be one of {', '.join(TOWERS)}, got {self.train_towers!r}")
 
@@ -45,3 +54,15 @@ def train_towers(model: nn.Module, towers: str) -> None:
 def trains(model: nn.Module, tower: str) -> bool:
     """Whether a parameter of `tower`, `vision` or `text`, has a gradient, be it an adapter's."""
     return any(p.requires_grad and any(part in name for part in TOWERS[tower]) for name, p in model.named_parameters())
+
+
+def set_text_rate(optimizer: Optimizer, model: nn.Module, rate: float) -> None:
+    """Give the text tower's parameters a learning rate of their own, in groups that go on from those they are in."""
+    text = {id(p) for name, p in model.named_parameters() if any(part in name for part in TOWERS["text"])}
+    for group in list(optimizer.param_groups):
+        own = [p for p in group["params"] if id(p) in text]
+        if own:
+            group["params"] = [p for p in group["params"] if id(p) not in text]
+            optimizer.add_param_group({**group, "params": own, "lr": rate})
+    # Of a tower that is not trained nothing is left.
+    optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]

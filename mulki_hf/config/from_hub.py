@@ -1,4 +1,4 @@
-"""What a recipe from the Hub may name: it is somebody else's, and chooses no files of this machine."""
+"""What a recipe from the Hub may name: it is somebody else's, and chooses no files and no code of this machine."""
 
 import glob
 import json
@@ -13,6 +13,7 @@ from typing import Any
 from ..data.rows import EMBEDDED_PREFIX, LOCAL_BUILDERS
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError
+from ..objectives import is_foreign
 from .paths import map_paths
 
 
@@ -23,6 +24,21 @@ _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _NO_NAMESPACE = re.compile(r"\w[\w.-]*")
 # Absolute, the home folder, upwards, an address or a chain of them, another system's separators.
 _OUTSIDE = re.compile(r"[/~]|[A-Za-z]:|(?:.*/)?\.\.(?:/|$)|.*(?:://|::|\\|\0)", re.DOTALL)
+
+
+def check_method(recipe: dict[str, Any], source: str, given: str | None) -> None:
+    """Raise `ConfigurationError` if a recipe from the Hub chooses code to import and the user has not.
+
+    Args:
+        recipe: as its YAML says.
+        source: where it came from, for messages.
+        given (*optional*): the method that the user named.
+    """
+    if given is None and is_foreign(named := recipe.get("method")):
+        raise ConfigurationError(
+            f"resume_from_hub {source!r}: its recipe's method {named!r} is code that is not part of this package, and "
+            f"no recipe from the Hub chooses what is imported here; to import your own, give --method {named} yourself"
+        )
 
 
 def confined(recipe: dict[str, Any], source: str, root: str | None) -> dict[str, Any]:

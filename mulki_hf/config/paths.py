@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, get_t
 from ..data.config import TaskConfig
 from ..hub.shareable import PATH, shareable
 from .stream import StreamConfig
-from .training import MulKIConfig
+from .training import MulKIConfig, config_of
 
 
 Change: TypeAlias = Callable[[str, str, Mapping[str, Any]], str]
@@ -38,6 +38,12 @@ TASK_PATHS = path_types(TaskConfig)
 SETTING_PATHS = path_types(StreamConfig, MulKIConfig) | dict.fromkeys(TRAINER_PATHS, object)
 
 
+def paths_in(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """[`SETTING_PATHS`], and those of a method of the user's, if `settings` name one."""
+    config = config_of(settings)
+    return SETTING_PATHS if config is MulKIConfig else SETTING_PATHS | path_types(config)
+
+
 def map_paths(settings: Mapping[str, Any], change: Change) -> dict[str, Any]:
     """A copy of `settings`, of all or of some, with every path in them changed, those of the tasks too.
 
@@ -47,7 +53,7 @@ def map_paths(settings: Mapping[str, Any], change: Change) -> dict[str, Any]:
     """
     # Tasks have fields of their own.
     others = {name: value for name, value in settings.items() if name != "tasks"}
-    mapped = dict(settings) | _mapped(others, SETTING_PATHS, change)
+    mapped = dict(settings) | _mapped(others, paths_in(settings), change)
     if isinstance(tasks := settings.get("tasks"), list):
         mapped["tasks"] = [_mapped(task, TASK_PATHS, change) if isinstance(task, dict) else task for task in tasks]
     return mapped

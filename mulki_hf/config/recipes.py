@@ -11,10 +11,19 @@ from transformers.trainer_pt_utils import AcceleratorConfig
 
 from ..adaptation import ADAPTATIONS
 from ..adaptation.towers import TowerArguments
+from ..data.reference import ReferenceArguments
 from ..errors import ConfigurationError
 from ..resources import resource
 from .stream import RunArguments, StreamConfig
-from .training import ADAPTATION_ARGUMENTS, OBJECTIVE_ARGUMENTS, MethodArguments, MulKIConfig, settle
+from .training import (
+    ADAPTATION_ARGUMENTS,
+    OBJECTIVE_ARGUMENTS,
+    MethodArguments,
+    MulKIConfig,
+    config_of,
+    own_names,
+    settle,
+)
 
 
 RECIPE_FILE = "recipe.yaml"
@@ -39,7 +48,14 @@ HARMLESS = {"non_blocking", "use_configured_state"}
 CONSTANT_FIELDS = {
     *(
         f.name
-        for cls in (StreamConfig, MethodArguments, TowerArguments, *OBJECTIVE_ARGUMENTS, *ADAPTATION_ARGUMENTS)
+        for cls in (
+            StreamConfig,
+            MethodArguments,
+            TowerArguments,
+            ReferenceArguments,
+            *OBJECTIVE_ARGUMENTS,
+            *ADAPTATION_ARGUMENTS,
+        )
         for f in dataclasses.fields(cls)
     ),
     *("num_train_epochs", "max_steps", "seed", "data_seed", "per_device_train_batch_size"),
@@ -59,14 +75,14 @@ SWITCHES = {adaptation.switch for adaptation in ADAPTATIONS if adaptation.switch
 """Fields that choose what is trained."""
 
 ELSEWHERE = {
-    "tasks", "model_name_or_path", "model_revision", "method", "protocol", "templates", "reference_dataset",
+    "tasks", "model_name_or_path", "model_revision", "method", "protocols", "templates", "reference_dataset",
 }  # fmt: skip
 """What a card says in another place than among the settings."""
 
 
-def all_fields() -> list[dataclasses.Field]:
+def all_fields(config: type[MulKIConfig] = MulKIConfig) -> list[dataclasses.Field]:
     """Every field of the configuration that can be given, in order."""
-    return [f for cls in (StreamConfig, MulKIConfig) for f in dataclasses.fields(cls) if f.init]
+    return [f for cls in (StreamConfig, config) for f in dataclasses.fields(cls) if f.init]
 
 
 def changed_settings(settings: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +91,7 @@ def changed_settings(settings: dict[str, Any]) -> dict[str, Any]:
     That is the difference to the defaults of the same method and adaptation, from which some fields follow.
     """
     asked = {name for name in SWITCHES if settings.get(name) is not None}
-    default = SimpleNamespace(**default_settings())
+    default = SimpleNamespace(**default_settings(config_of(settings)))
     for name in {"method", *asked}:
         setattr(default, name, settings[name])
     settle(default)
@@ -87,7 +103,7 @@ def changed_settings(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def decisive(settings: dict[str, Any]) -> dict[str, Any]:
-    """The [`CONSTANT_FIELDS`] of resolved `settings` that decide here, in order.
+    """The [`CONSTANT_FIELDS`] of resolved `settings` that decide here, and a method's own fields, in order.
 
     Whatever saves and evaluates without a say in the result is left out, and so are defaults inside mappings.
     """
@@ -96,7 +112,9 @@ def decisive(settings: dict[str, Any]) -> dict[str, Any]:
         idle.update(SAVING_FIELDS)
         if settings.get("lr_scheduler_type") not in LED_BY_EVALUATION:
             idle.update(EVALUATION_FIELDS)
-    kept = {f.name: settings[f.name] for f in all_fields() if f.name in CONSTANT_FIELDS - idle and f.name in settings}
+    config = config_of(settings)
+    constant = (CONSTANT_FIELDS | own_names(config)) - idle
+    kept = {f.name: settings[f.name] for f in all_fields(config) if f.name in constant and f.name in settings}
     given, default = kept.get("accelerator_config"), AcceleratorConfig().to_dict()
     if isinstance(given, dict):
         changed = {key: value for key, value in given.items() if key not in HARMLESS and value != default.get(key)}
@@ -104,10 +122,11 @@ def decisive(settings: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def default_settings() -> dict[str, Any]:
+def default_settings(config: type[MulKIConfig] = MulKIConfig) -> dict[str, Any]:
     """What each field is when nobody gives it, before others decide about it."""
     values = {
-        f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory() for f in all_fields()
+        f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+        for f in all_fields(config)
     }
     return {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
 
@@ -115,7 +134,7 @@ def default_settings() -> dict[str, Any]:
 def write_recipe(settings: dict[str, Any], path: Path) -> None:
     """The recipe of a finished task: of its `settings` everything that the result depends on, and nothing else."""
     kept = decisive(settings) | {name: settings[name] for name in RECIPE_FIELDS - CONSTANT_FIELDS}
-    recipe = {f.name: kept[f.name] for f in all_fields() if f.name in kept}
+    recipe = {f.name: kept[f.name] for f in all_fields(config_of(settings)) if f.name in kept}
     path.write_text(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
 
 

@@ -1,8 +1,10 @@
 """`MulKIConfig`: how each task is trained, composed of what every district declares."""
 
 import os
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any, ClassVar
 
 from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy
@@ -11,11 +13,14 @@ from transformers.training_args import ParallelMode
 from ..adaptation import ADAPTATIONS
 from ..adaptation.averaging import AverageArguments
 from ..adaptation.towers import TowerArguments
+from ..data.reference import ReferenceArguments
 from ..data.tables import CacheArguments
 from ..data.workers import loader_workers
+from ..errors import ConfigurationError
 from ..hub.arguments import HubArguments
 from ..models.encoding import EncodingArguments
-from ..objectives import OBJECTIVES, objective_of
+from ..objectives import OBJECTIVES, Objective, find_objective, method_name, objective_of
+from .composed import check_plain, compose
 from .limits import check_settled, check_supported
 
 
@@ -25,11 +30,16 @@ class MethodArguments:
 
     _argument_group_name = "Method"
 
-    method: str = field(default="mulki", metadata={"help": f"Continual-learning method: {', '.join(OBJECTIVES)}."})
+    method: str = field(
+        default="mulki",
+        metadata={
+            "help": f"Continual-learning method: {', '.join(OBJECTIVES)}, or one of your own as "
+            "`my_module:MyObjective`, imported from the working directory or what is installed."
+        },
+    )
 
     def __post_init__(self):
-        if self.method not in OBJECTIVES:
-            raise ValueError(f"method must be one of {', '.join(OBJECTIVES)}, got {self.method!r}")
+        self.method = method_name(self.method)
 
 
 @dataclass
@@ -41,8 +51,12 @@ class TrainerArguments(TrainingArguments):
     learning_rate: float = field(default=1e-5, metadata={"help": "Peak learning rate of AdamW."})
     lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning-rate schedule within a task."})
     logging_steps: float = field(default=10, metadata={"help": "Log every that many steps, or share of the steps."})
-    label_smoothing_factor: float = field(
-        default=0.0, metadata={"help": "Label smoothing of the task loss, in [0, 1)."}
+    label_smoothing_factor: float = field(  # type: ignore[assignment]  # None until the method is known
+        default=None,
+        metadata={
+            "help": "Label smoothing of the task loss, in [0, 1). Default: the method's own (0.2 for zscl, lwf and "
+            "wise_ft, else 0)."
+        },
     )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Must stay off: images become pixel values only as batches are made."}
@@ -67,7 +81,7 @@ class TrainerArguments(TrainingArguments):
         if self.dataloader_num_workers is None:
             self.dataloader_num_workers = loader_workers(int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
         super().__post_init__()
-        if not 0 <= self.label_smoothing_factor < 1:
+        if self.label_smoothing_factor is not None and not 0 <= self.label_smoothing_factor < 1:
             raise ValueError(f"label_smoothing_factor must be in [0, 1), got {self.label_smoothing_factor}")
         if self.max_steps <= 0 and not self.num_train_epochs > 0:
             raise ValueError(f"num_train_epochs must be > 0, got {self.num_train_epochs}")
@@ -94,6 +108,7 @@ class MulKIConfig(
     TowerArguments,
     *OBJECTIVE_ARGUMENTS,  # type: ignore[misc]  # a checker knows no bases that a registry names
     *ADAPTATION_ARGUMENTS,  # type: ignore[misc]
+    ReferenceArguments,
     CacheArguments,
     EncodingArguments,
     AverageArguments,
@@ -102,17 +117,28 @@ class MulKIConfig(
 ):
     """Training arguments of one task of the stream: `transformers.TrainingArguments` and the methods' own.
 
-    Fields of a method that is not selected are checked but have no effect.
+    Fields of a method that is not selected are checked but have no effect. With a `method` of the user's own, a class
+    or `module:Class`, an instance has the fields of its `arguments` too.
+
+    Class attributes:
+        groups: dataclasses that it is composed of, a group of options each.
 
     Raises:
         ValueError: a field is out of range; the message names field and value.
     """
 
+    groups: ClassVar[tuple[type, ...]]
+
+    def __new__(cls, *args: Any, method: str | type[Objective] = "mulki", **kwargs: Any) -> "MulKIConfig":
+        return super().__new__(config_class(method) if cls is MulKIConfig else cls)
+
     def __post_init__(self):
-        for arguments in MulKIConfig.__bases__:
+        for arguments in self.groups:
             if hasattr(arguments, "__post_init__"):
                 arguments.__post_init__(self)
         settle(self)
+        TowerArguments.__post_init__(self)  # also what the method chose
+        check_plain(self, own_names(type(self)))
         objective = objective_of(self)
         if self.load_best_model_at_end and objective.average_every:
             raise ValueError("load_best_model_at_end must be False, got True: the averaged weights are the result")
@@ -126,10 +152,56 @@ class MulKIConfig(
         # Trainer pickles its arguments beside every checkpoint; a token must not get there.
         return self.__dict__ | {"hub_token": None}
 
+    def __reduce_ex__(self, protocol):
+        if type(self) is MulKIConfig:
+            return super().__reduce_ex__(protocol)
+        # A class that was composed is not found by its own name, but by its method's.
+        return blank_config, (self.method,), self.__getstate__()
+
+
+MulKIConfig.groups = MulKIConfig.__bases__
+
+
+def config_class(method: str | type[Objective], load: bool = True) -> type[MulKIConfig]:
+    """[`MulKIConfig`], with the fields of `method` where that is a user's own; see [`find_objective`].
+
+    Raises:
+        ConfigurationError: there is no such method, or one of its fields has the name of another.
+    """
+    return _composed(find_objective(method, load))
+
+
+@cache
+def _composed(objective: type[Objective]) -> type[MulKIConfig]:
+    return compose(MulKIConfig, MulKIConfig.groups, objective)
+
+
+def config_of(settings: Mapping[str, Any]) -> type[MulKIConfig]:
+    """What recorded `settings` are of; of a method whose module nobody has imported, what all methods have."""
+    try:
+        return config_class(settings.get("method", "mulki"), load=False)
+    except ConfigurationError:
+        return MulKIConfig
+
+
+def own_names(config: type[MulKIConfig]) -> set[str]:
+    """The fields that [`MulKIConfig`] has not."""
+    return {f.name for f in fields(config)} - {f.name for f in fields(MulKIConfig)}
+
+
+def blank_config(method: str) -> MulKIConfig:
+    """Without any values: pickle fills them in."""
+    return object.__new__(config_class(method))
+
 
 def settle(args: Any) -> None:
     """Fill in the fields of `args` that follow from others where nobody gave them."""
-    args.train_towers = args.train_towers or OBJECTIVES[args.method].towers
+    method = find_objective(args.method)
+    args.train_towers = args.train_towers or method.towers
+    if args.label_smoothing_factor is None:
+        args.label_smoothing_factor = method.label_smoothing
+    if args.reference_per_sample is None:
+        args.reference_per_sample = method.reference_per_sample
     asked = [adaptation.switch for adaptation in ADAPTATIONS if adaptation.switch and adaptation.asked_for(args)]
     if len(asked) > 1:
         raise ValueError(f"{' and '.join(asked)} exclude each other, got both")

@@ -148,6 +148,12 @@ class DataArguments:
     reference_revision: str | None = field(default=None, metadata={"help": "Revision of a reference set on the Hub."})
     reference_split: str = field(default="train", metadata={"help": "Split of the reference set."})
     reference_image_column: str = field(default="image", metadata={"help": "The reference set's image column."})
+    reference_text_column: str | None = field(
+        default=None, metadata={"help": "The reference set's column of texts, for methods that need them."}
+    )
+    reference_texts: Annotated[str, PATH] | None = field(
+        default=None, metadata={"help": "A text file with a reference text a line, in place of reference_text_column."}
+    )
 
     def __post_init__(self):
         for name, allowed in {"evaluate_on": ("test", "validation"), "unreadable_images": ("error", "skip")}.items():
@@ -157,6 +163,16 @@ class DataArguments:
             raise ConfigurationError(f"random_resized_crop must be in (0, 1], got {self.random_resized_crop}")
         if self.reference_dataset == "":
             raise ConfigurationError("reference_dataset must be left out or name a dataset, got ''")
+        if self.reference_texts is not None and self.reference_text_column is not None:
+            raise ConfigurationError(
+                "reference_texts and reference_text_column exclude each other, got "
+                f"{self.reference_texts!r} and {self.reference_text_column!r}"
+            )
+        if self.reference_text_column is not None and self.reference_dataset is None:
+            raise ConfigurationError(
+                f"reference_text_column {self.reference_text_column!r} is a column of reference_dataset, which is not "
+                "given"
+            )
         if self.dataset_num_proc is not None and self.dataset_num_proc < 1:
             raise ConfigurationError(f"dataset_num_proc must be >= 1, got {self.dataset_num_proc}")
         if isinstance(self.templates, str):

@@ -1,10 +1,31 @@
 """Reference images beside the task's own, tied to each training sample."""
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from .epochs import set_epoch
+
+
+@dataclass
+class ReferenceArguments:
+    """How reference images are trained on."""
+
+    _argument_group_name = "Reference images"
+
+    reference_per_sample: int = field(  # type: ignore[assignment]  # None until the method is known
+        default=None,
+        metadata={
+            "help": "Reference images trained on beside each task image. Default: the method's own, as in its paper "
+            "(1 for zscl, else 2)."
+        },
+    )
+
+    def __post_init__(self):
+        if self.reference_per_sample is not None and self.reference_per_sample < 1:
+            raise ValueError(f"reference_per_sample must be >= 1, got {self.reference_per_sample}")
 
 
 class WithReference(Dataset):

@@ -1,5 +1,6 @@
 """The stream of tasks from `datasets`: load, check and bring into one form (columns `image` and `label`)."""
 
+import hashlib
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset
 
 from ..errors import ConfigurationError, shown
+from .captions import read_texts, texts_of
 from .checked import content_fingerprint
 from .config import DataArguments, TaskConfig
 from .labels import LEFT_OUT, check_labels, labels_of, of_classes, read_labels, with_labels
@@ -59,6 +61,11 @@ class Task:
             check_no_transform(rows, f"{where}: {split} data")
             labels = labels_of(rows, f"{where}, {split} data")
             check_labels(labels, self.class_names, f"{where}, {split} data")
+
+    @property
+    def parts(self) -> tuple["Task", ...]:
+        """The tasks that it is made of: itself, but see [`Union`]."""
+        return (self,)
 
     def classes_without_training_images(self) -> list[str]:
         """Names of the classes that no training image shows; they get no visual prototype."""
@@ -169,23 +176,29 @@ def _of_classes(
 
 @dataclass(frozen=True)
 class Reference:
-    """The unlabelled reference images.
+    """The unlabelled reference images, and reference texts, which belong to no image.
 
     Attributes:
-        images ([`datasets.Dataset`]): one column, `image`.
+        images ([`datasets.Dataset`], *optional*): one column, `image`.
         dataset: where they come from, as the configuration names it.
         fingerprint (*optional*): of their content, as a task's.
+        texts: each once, in the order in which they first come.
     """
 
-    images: Dataset
+    images: Dataset | None
     dataset: str | None = None
     fingerprint: str | None = None
+    texts: tuple[str, ...] = ()
 
 
 def load_reference(config: DataArguments) -> Reference | None:
-    """The unlabelled reference set, if there is one."""
+    """The unlabelled reference set, if there is one.
+
+    Raises:
+        ConfigurationError: images or texts are missing or unusable; the message names dataset, row or file.
+    """
     if config.reference_dataset is None:
-        return None
+        return of_texts(read_texts(config.reference_texts)) if config.reference_texts else None
     where = f"reference_dataset {config.reference_dataset!r}"
     rows = load_split(
         where,
@@ -196,11 +209,24 @@ def load_reference(config: DataArguments) -> Reference | None:
         config.reference_data_files,
         config.reference_revision,
     )
+    texts: tuple[str, ...] = ()
+    if config.reference_texts is not None:
+        texts = read_texts(config.reference_texts)
+    elif config.reference_text_column is not None:
+        texts = texts_of(rows, config.reference_text_column, where)
     split = with_images(rows, config.reference_image_column, f"{where}, split {config.reference_split!r}", config)
     used = np.flatnonzero(split.used)
     images = split.images if len(used) == len(split.used) else split.images.select(used)
     fingerprint = content_fingerprint([(split.digests[used], np.zeros(len(used), dtype=np.int64))])
-    return Reference(images, config.reference_dataset, fingerprint)
+    return replace(of_texts(texts, fingerprint), images=images, dataset=config.reference_dataset)
+
+
+def of_texts(texts: tuple[str, ...], images: str | None = None) -> Reference:
+    """Reference texts, with the fingerprint of both where there are `images` of that fingerprint too."""
+    if not texts:
+        return Reference(None, fingerprint=images)
+    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+    return Reference(None, fingerprint=f"{images}-{digest}" if images else digest, texts=texts)
 
 
 def _class_names(task: TaskConfig, train: Dataset) -> list[str]:

@@ -1,6 +1,7 @@
 """Datasets and a model that need no download: built from pip packages, or part of this one.
 
-`import mulki_hf.embedded` needs none of the packages of the extra `quickstart`; building a dataset does.
+`import mulki_hf.embedded` needs none of the packages of the extras `quickstart` and `benchmark`; building a dataset
+does.
 """
 
 from pathlib import Path
@@ -9,13 +10,30 @@ from datasets import Dataset, DatasetDict
 
 from .builder import EmbeddedBuilder
 from .digits import Digits, Mnist
-from .emoji import Emoji
+from .emoji import Emoji, Objects
 from .glyphs import Greek, Letters
+from .photographs import Photographs
 from .reference import Reference
+from .reference_large import ReferenceLarge
+from .signs import Cards, Georgian, Operators
 
 
 EMBEDDED_DATASETS: dict[str, type[EmbeddedBuilder]] = {
-    builder.short_name: builder for builder in (Emoji, Letters, Greek, Digits, Mnist, Reference)
+    builder.short_name: builder
+    for builder in (
+        Emoji,
+        Letters,
+        Greek,
+        Digits,
+        Mnist,
+        Georgian,
+        Operators,
+        Cards,
+        Objects,
+        Photographs,
+        Reference,
+        ReferenceLarge,
+    )
 }
 """The builders by short name: what stands behind `embedded:` in a stream's `dataset`."""
 

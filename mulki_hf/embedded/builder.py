@@ -19,6 +19,7 @@ class EmbeddedBuilder(GeneratorBasedBuilder):
         short_name (`str`): the name behind `embedded:`.
         packages (`tuple[str, ...]`): the distributions, by their pip names, that the data are made from.
         license (`str`): of the pictures; becomes part of the dataset's `info`.
+        extra (`str`, defaults to `"quickstart"`): the extra of mulki-hf that installs the packages.
         splits (`tuple[str, ...]`): names of the splits, the order in which they are built.
 
     Args:
@@ -33,6 +34,7 @@ class EmbeddedBuilder(GeneratorBasedBuilder):
     short_name: str
     packages: tuple[str, ...]
     license: str
+    extra: str = "quickstart"
     splits: tuple[str, ...] = ("train", "validation", "test")
 
     def __init__(self, cache_dir: str | None = None):
@@ -45,7 +47,7 @@ class EmbeddedBuilder(GeneratorBasedBuilder):
         except importlib.metadata.PackageNotFoundError as error:
             raise ImportError(
                 f"the embedded dataset {self.short_name!r} is made from the package {package}, which is not installed: "
-                'run pip install "mulki-hf[quickstart]"',
+                f'run pip install "mulki-hf[{self.extra}]"',
                 name=package,
             ) from error
 

@@ -49,7 +49,6 @@ LATIN_CAPITALS = tuple(string.ascii_uppercase)
 GREEK_SMALL = tuple(chr(code) for code in range(ord("α"), ord("ω") + 1) if chr(code) != "ς")
 """The 24 small letters; the final sigma is a second form of sigma."""
 
-_RENDERINGS = {"train": 24, "validation": 6, "test": 12}
 _LOOK = Look(scale=(0.5, 0.85), rotation=12.0, shear=0.15, shift=0.1, blur=0.4, noise=12.0)
 
 
@@ -59,13 +58,26 @@ def greek_name(letter: str) -> str:
     return "lambda" if name == "lamda" else name
 
 
-class _Glyphs(EmbeddedBuilder):
-    """Characters in random colours: per class 24 train, 6 validation and 12 test pictures."""
+class Glyphs(EmbeddedBuilder):
+    """Characters in random colours: per class 24 train, 6 validation and 12 test pictures, unless `renderings` differ.
+
+    Attributes:
+        characters (`tuple[str, ...]`): a class each.
+        class_names (`list[str]`): their names, in the same order.
+        train_faces, test_faces (`tuple[str, ...]`): file stems of matplotlib's fonts, taken in turn; validation
+            pictures show the train faces.
+        renderings (`dict[str, int]`): pictures a class, by split.
+        look (`Look`): how far the pictures vary.
+    """
 
     packages = ("matplotlib",)
     license = "Bitstream Vera and STIX font licences"
     characters: tuple[str, ...]
     class_names: list[str]
+    train_faces: tuple[str, ...] = TRAIN_FACES
+    test_faces: tuple[str, ...] = TEST_FACES
+    renderings = {"train": 24, "validation": 6, "test": 12}
+    look = _LOOK
 
     def _info(self):
         return DatasetInfo(
@@ -73,16 +85,16 @@ class _Glyphs(EmbeddedBuilder):
         )
 
     def _examples(self, split):
-        faces = TEST_FACES if split == "test" else TRAIN_FACES
+        faces = self.test_faces if split == "test" else self.train_faces
         for label, character in enumerate(self.characters):
-            for number in range(_RENDERINGS[split]):
+            for number in range(self.renderings[split]):
                 rng = self.random(split, label, number)
                 ink, ground = contrasting_colours(rng)
                 cut_out = sprite(character, matplotlib_font(faces[number % len(faces)]), ink)
-                yield {"image": picture(cut_out, plain(ground), _LOOK, rng), "label": label}
+                yield {"image": picture(cut_out, plain(ground), self.look, rng), "label": label}
 
 
-class Letters(_Glyphs):
+class Letters(Glyphs):
     """The 26 capital letters A to Z."""
 
     short_name = "letters"
@@ -90,7 +102,7 @@ class Letters(_Glyphs):
     class_names = list(LATIN_CAPITALS)
 
 
-class Greek(_Glyphs):
+class Greek(Glyphs):
     """The 24 small Greek letters."""
 
     short_name = "greek"

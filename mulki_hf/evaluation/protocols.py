@@ -2,9 +2,9 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 
 
 class Protocol(ABC):
@@ -53,16 +53,45 @@ PROTOCOLS: dict[str, Protocol] = {"til": TaskIncremental(), "cil": ClassIncremen
 
 @dataclass
 class EvaluationArguments:
-    """What accuracy means."""
+    """What accuracy means.
 
-    protocol: Literal["til", "cil", "xtail"] = field(
-        default="til",
+    Raises:
+        ConfigurationError: a protocol is unknown or there twice, or there is none.
+    """
+
+    protocols: list[str] = field(
+        default_factory=lambda: ["til"],
         metadata={
             "help": "Classes that compete in evaluation: the task's own (til), those of all tasks seen so far and its "
-            "own (cil), or those of every task in the stream (xtail)."
+            "own (cil), or those of every task in the stream (xtail). Of several (til,cil,xtail) the first is the "
+            "headline; images are encoded once for all.",
+            # What it was called while there was one.
+            "aliases": ["--protocol"],
         },
     )
 
     def __post_init__(self):
-        if self.protocol not in PROTOCOLS:
-            raise ConfigurationError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {self.protocol!r}")
+        given = [self.protocols] if isinstance(self.protocols, str) else self.protocols
+        # `til,cil` is one word of a command line, `til, cil` two.
+        names = " ".join(given).replace(",", " ").split()
+        if not names:
+            raise ConfigurationError(f"protocols must name at least one of {', '.join(PROTOCOLS)}, got {given}")
+        for name in names:
+            if name not in PROTOCOLS:
+                raise ConfigurationError(f"protocols must be of {', '.join(PROTOCOLS)}, got {shown(name)}")
+            if names.count(name) > 1:
+                raise ConfigurationError(f"protocols must differ from each other, got {name!r} twice")
+        self.protocols = names
+
+
+def renamed(recipe: dict[str, Any], source: str) -> dict[str, Any]:
+    """A recipe of older versions, which knew one `protocol`, with that among `protocols`.
+
+    Raises:
+        ConfigurationError: it has both.
+    """
+    if "protocol" not in recipe:
+        return recipe
+    if "protocols" in recipe:
+        raise ConfigurationError(f"{source}: protocol is an older name of protocols: give one of them, got both")
+    return {"protocols" if name == "protocol" else name: value for name, value in recipe.items()}

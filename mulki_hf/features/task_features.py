@@ -1,6 +1,6 @@
 """All of a task that no step changes: its samples, its prompts, and what frozen models say of both."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -23,7 +23,11 @@ from ..data.tables import ArrayCache, Table, WithTables
 from ..data.tasks import Task
 from ..models.encoding import encode_classes, encode_images
 from ..objectives import Prototypes, TeacherFeatures
+from .prompt_banks import PromptBank, joined
 from .prototypes import compute_prototypes
+
+
+STUDENT = "student"
 
 
 class TaskFeatures:
@@ -39,6 +43,7 @@ class TaskFeatures:
         reference ([`datasets.Dataset`], *optional*): column `image`.
         crop_area (`float`, *optional*): train on random crops of at least this share of the image's area; then no
             features of single images are kept.
+        banks ([`PromptBank`] by part, *optional*): what is read beside the task's own prompts.
 
     Raises:
         ConfigurationError: workers would outlive an epoch and repeat its crops, or the reference images have a
@@ -46,6 +51,8 @@ class TaskFeatures:
 
     Attributes:
         prompts: of the classes, tokenised, on the device.
+        classes: how they make classes, see [`class_features`].
+        groups (`(C,)`, *optional*): which task each class belongs to, where there are several.
         text (`(C, d)`, *optional*): class features of the student while no step changes them; see `hold_text`.
     """
 
@@ -59,6 +66,7 @@ class TaskFeatures:
         args: Any,
         reference: Dataset | None = None,
         crop_area: float | None = None,
+        banks: Mapping[str, PromptBank] | None = None,
     ):
         check_crops(args, crop_area)
         if reference is not None:
@@ -74,13 +82,26 @@ class TaskFeatures:
         self.asked = {teacher.name: teacher for teacher in self.teachers.values()}
         self._prototypes: dict[str, Prototypes] = {}
         self._tables: dict[str, dict[str, Table]] = {}
+        self._text: dict[str, Tensor] = {}
         self.processor = processor
         self.cache = cache
         self.args = args
         self.reference = reference
         self.crop_area = crop_area
-        prompts = tokenize_prompts(processor.tokenizer, task.class_names, task.templates)
-        self.prompts = {name: ids.to(args.device) for name, ids in prompts.items()}
+        self.padding = processor.tokenizer.pad_token_id or 0
+        parts = [
+            tokenize_prompts(processor.tokenizer, part.class_names, part.templates)["input_ids"] for part in task.parts
+        ]
+        self.prompts = {"input_ids": joined(parts, self.padding).to(args.device)}
+        self.classes = [(len(ids), len(part.class_names)) for ids, part in zip(parts, task.parts, strict=True)]
+        self.groups = None
+        if len(parts) > 1:
+            counts = torch.tensor([count for _, count in self.classes])
+            self.groups = torch.arange(len(parts)).repeat_interleave(counts).to(args.device)
+        self.banks = dict(banks or {})
+        # Of these the student reads what a step draws, too.
+        self.along = [part for part in self.banks if part in needs]
+        self.read_along = {part: self.banks[part] for part in self.along if len(self.banks[part].input_ids)}
         self.text: Tensor | None = None
 
     def parts_of(self, teacher: Teacher) -> set[str]:
@@ -104,12 +125,30 @@ class TaskFeatures:
                 tables["image"] = self.table(model, fingerprint, self.task.train, self.training_images, name)
             if "prototypes" in reads:
                 self._prototypes[teacher.name] = self._prototypes_from(model, tables["image"])
+            for part in self.banks.keys() & reads:
+                self.banks[part].said[teacher.name] = self._of_bank(model, fingerprint, part, teacher.name)
             if cached and "reference" in reads:
                 name = f"reference-{teacher.name}"
                 tables["reference"] = self.table(model, fingerprint, self.reference, self.reference_images, name)
+            if "text" in reads:
+                self._text[teacher.name] = self.class_features(model).to(self.args.device)
         self._tables[teacher.name] = tables if cached else {}
-        if cached or reads == {"prototypes"}:
+        if cached or not reads & {"image", "reference"}:
             teacher.release()
+
+    def _of_bank(self, model: CLIPModel, fingerprint: str, part: str, name: str) -> Tensor:
+        """The model's features `(N, d)` of a bank's prompts, computed once for all tasks that have the same."""
+        ids = self.banks[part].input_ids
+        if not len(ids):
+            return torch.empty(0, model.config.projection_dim, device=self.args.device)
+        table = self.cache.table(
+            f"{part}-{name}",
+            [part, fingerprint, ids.tolist(), self.cache.accelerator.mixed_precision],
+            [{"input_ids": row} for row in ids.cpu()],
+            lambda batch: encode_classes(model, batch, len(batch["input_ids"])),
+            f"{self.task.name}: {part} features",
+        )
+        return table[:].to(self.args.device)
 
     def training_samples(self) -> Samples:
         """What a step is made of: images, the teachers' features of them where cached, reference images likewise."""
@@ -145,20 +184,41 @@ class TaskFeatures:
 
     # In every step
 
-    def said(self, inputs: dict[str, Tensor]) -> dict[str, TeacherFeatures]:
+    def prompts_with(self, step: int) -> tuple[dict[str, Tensor], list[tuple[int, int]]]:
+        """The task's prompts and those beside them that the student reads in `step`, and how they make classes."""
+        drawn = [bank.input_ids[bank.drawn(step)] for bank in self.read_along.values()]
+        ids = joined([self.prompts["input_ids"], *drawn], self.padding)
+        return {"input_ids": ids}, [*self.classes, *((len(part), len(part)) for part in drawn)]
+
+    def told_apart(self, text: Tensor, step: int) -> dict[str, Tensor]:
+        """The student's features of a batch, by part, of those in [`prompts_with`] or of the task's classes alone."""
+        counts = [sum(count for _, count in self.classes)]
+        if len(text) == counts[0]:
+            # No step changes what the text tower says.
+            beside = [bank.said[STUDENT][bank.drawn(step)] for bank in self.read_along.values()]
+        else:
+            text, *beside = text.split(counts + [len(bank.drawn(step)) for bank in self.read_along.values()])
+        nothing = text.new_empty(0, text.shape[-1])
+        return dict.fromkeys(self.along, nothing) | {"text": text} | dict(zip(self.read_along, beside, strict=True))
+
+    def said(self, inputs: dict[str, Tensor], step: int) -> dict[str, TeacherFeatures]:
         """What the teachers say of a batch, by role: from its columns or, where nothing is cached, asked now."""
-        told = {name: self._told(teacher, inputs) for name, teacher in self.asked.items()}
+        told = {name: self._told(teacher, inputs, step) for name, teacher in self.asked.items()}
         return {
             role: TeacherFeatures(**{part: told[teacher.name][part] for part in self.reads[role]}, role=role)
             for role, teacher in self.teachers.items()
         }
 
-    def _told(self, teacher: Teacher, inputs: dict[str, Tensor]) -> dict[str, Any]:
+    def _told(self, teacher: Teacher, inputs: dict[str, Tensor], step: int) -> dict[str, Any]:
         if teacher.name not in self._tables:
             raise RuntimeError("what the teachers say is prepared when training starts: call train(), or prepare()")
         reads = self.parts_of(teacher)
         told: dict[str, Any] = {"prototypes": self._prototypes[teacher.name]} if "prototypes" in reads else {}
-        parts = sorted(reads - {"prototypes"})
+        if "text" in reads:
+            told["text"] = self._text[teacher.name]
+        for part in self.banks.keys() & reads:
+            told[part] = self.banks[part].said[teacher.name][self.banks[part].drawn(step)]
+        parts = sorted(reads & {"image", "reference"})
         if not parts:
             return told
         if self._tables[teacher.name]:
@@ -175,7 +235,7 @@ class TaskFeatures:
         training = model.training
         model.eval()
         with self.cache.accelerator.autocast():
-            features = encode_classes(model, self.prompts, len(self.task.class_names))
+            features = encode_classes(model, self.prompts, self.classes)
         model.train(training)
         return features
 
@@ -188,6 +248,18 @@ class TaskFeatures:
             yield
         finally:
             self.text = before
+
+    @contextmanager
+    def frozen_text(self, model: CLIPModel) -> Iterator[None]:
+        """[`hold_text`] for a frozen tower while steps are taken; it holds the prompts beside the task's, too."""
+        fingerprint = weights_fingerprint(model) if self.read_along else ""
+        training = model.training
+        model.eval()
+        for part, bank in self.read_along.items():
+            bank.said[STUDENT] = self._of_bank(model, fingerprint, part, STUDENT)
+        model.train(training)
+        with self.hold_text(model):
+            yield
 
     def prototypes(self, model: CLIPModel) -> Prototypes:
         """Prototypes of the task's classes under `model`, in eval mode; one pass over the training images."""

@@ -1,6 +1,6 @@
 """Features of images and of classes, in memory that stays bounded."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -43,14 +43,32 @@ def encode_images(model, pixel_values: Tensor) -> Tensor:
     return F.normalize(features, dim=-1)
 
 
-def class_features(text_embeds: Tensor, num_classes: int) -> Tensor:
-    """Mean of each class's normalised prompt features over the templates, normalised: `(C * M, d)` to `(C, d)`."""
-    return F.normalize(text_embeds.view(num_classes, -1, text_embeds.shape[-1]).mean(dim=1), dim=-1)
+def class_features(text_embeds: Tensor, classes: int | Sequence[tuple[int, int]]) -> Tensor:
+    """Mean of each class's normalised prompt features over the templates, normalised.
+
+    Args:
+        text_embeds (`(N, d)`): of the prompts, class after class.
+        classes: their number `C`, each with as many prompts; or numbers of prompts and of classes for one part of the
+            prompts after another.
+
+    Returns:
+        `(C, d)`, of all parts.
+    """
+    parts = [(len(text_embeds), classes)] if isinstance(classes, int) else classes
+    means = [
+        part.view(count, -1, part.shape[-1]).mean(dim=1)
+        for part, (_, count) in zip(text_embeds.split([prompts for prompts, _ in parts]), parts, strict=True)
+    ]
+    return F.normalize(torch.cat(means), dim=-1)
 
 
 @torch.no_grad()
-def encode_classes(model, prompts: dict[str, Tensor], num_classes: int, chunk: int = 512) -> Tensor:
+def encode_classes(
+    model, prompts: dict[str, Tensor], classes: int | Sequence[tuple[int, int]], chunk: int = 512
+) -> Tensor:
     """The model's class features `(C, d)` in fp32, without gradient, in chunks of prompts so that memory stays bounded.
+
+    `classes` is what [`class_features`] takes.
 
     Mixed precision is the caller's: wrap the call in `accelerator.autocast()`.
     """
@@ -58,11 +76,11 @@ def encode_classes(model, prompts: dict[str, Tensor], num_classes: int, chunk: i
         F.normalize(model.get_text_features(input_ids=ids.to(model.device)).pooler_output.float(), dim=-1)
         for ids in prompts["input_ids"].split(chunk)
     ]
-    return class_features(torch.cat(embeds), num_classes)
+    return class_features(torch.cat(embeds), classes)
 
 
 class TrainedText(TrainerCallback):
-    """Class features of a text tower in training, read once an optimizer step: within one no weight changes.
+    """Features of a text tower in training, read once an optimizer step: within one neither weights nor prompts change.
 
     The first micro-batch of a step reads the prompts and keeps the graph. Every loss sees the features as a leaf, where
     gradients gather, scaled as each loss was; that of the last micro-batch takes them through the graph. As a callback
@@ -70,13 +88,11 @@ class TrainedText(TrainerCallback):
 
     Args:
         accelerator ([`accelerate.Accelerator`]): says which micro-batch is a step's last.
-        num_classes (`int`): `C`.
         chunk (`int`): prompts that are read at a time, see [`chunked_text_tower`].
     """
 
-    def __init__(self, accelerator: Accelerator, num_classes: int, chunk: int):
+    def __init__(self, accelerator: Accelerator, chunk: int):
         self.accelerator = accelerator
-        self.num_classes = num_classes
         self.chunk = chunk
         self._trains = False
         self._kept: tuple[Tensor, Tensor] | None = None
@@ -98,8 +114,10 @@ class TrainedText(TrainerCallback):
         """Whether this step's prompts have been read, so that it does not matter which texts the forward gets."""
         return training and self._kept is not None
 
-    def features(self, outputs: CLIPOutput, training: bool) -> Tensor:
+    def features(self, outputs: CLIPOutput, classes: Sequence[tuple[int, int]], training: bool) -> Tensor:
         """Class features `(C, d)` for the loss of a micro-batch, from its forward's outputs or kept.
+
+        `classes` is what [`class_features`] takes.
 
         Where one operation made both images and texts, as a compiled model's does, the images' backward pass would use
         up the texts' graph: then nothing is kept, and every micro-batch reads the prompts.
@@ -107,7 +125,7 @@ class TrainedText(TrainerCallback):
         kept = self._kept if training else None
         if kept is None:
             # Forward normalises in the precision of autocast, which leaves lengths of 0.99 and 1.01.
-            read = class_features(F.normalize(outputs.text_embeds.float(), dim=-1), self.num_classes)
+            read = class_features(F.normalize(outputs.text_embeds.float(), dim=-1), classes)
             if not training or self._last() or share_operations(outputs.image_embeds, outputs.text_embeds):
                 return read
             self._kept = kept = read, read.detach().requires_grad_()

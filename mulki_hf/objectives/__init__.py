@@ -1,6 +1,7 @@
 """The methods. A new one is one file with an `Objective` subclass, named in `OBJECTIVES`.
 
-By that it is a value of `--method`, and its `arguments` are fields of `MulKIConfig`.
+By that it is a value of `--method`, and its `arguments` are fields of `MulKIConfig`. A user's own needs neither: it is
+named where it lies, `--method my_module:MyObjective`.
 """
 
 from typing import Any
@@ -8,37 +9,89 @@ from typing import Any
 from ..errors import ConfigurationError
 from .base import PATHS, FeatureBatch, Objective, Prototypes, TeacherFeatures
 from .finetune import Finetune
+from .foreign import foreign_name, foreign_objective, is_foreign
+from .joint import Joint
+from .lwf import LwF
 from .mulki import MulKI
 from .snd import SelectAndDistill
+from .wise_ft import WiSEFT
+from .zero_shot import ZeroShot
+from .zscl import ZSCL
 
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "mulki": MulKI,
     "snd": SelectAndDistill,
+    "zscl": ZSCL,
+    "lwf": LwF,
+    "wise_ft": WiSEFT,
     "finetune": Finetune,
+    "joint": Joint,
+    "zero_shot": ZeroShot,
 }
 
 __all__ = [
     "OBJECTIVES",
+    "ZSCL",
     "FeatureBatch",
     "Finetune",
+    "Joint",
+    "LwF",
     "MulKI",
     "Objective",
     "Prototypes",
     "SelectAndDistill",
     "TeacherFeatures",
+    "WiSEFT",
+    "ZeroShot",
     "check_reference",
+    "find_objective",
+    "is_foreign",
+    "method_name",
     "objective_of",
 ]
+
+
+def find_objective(method: str | type[Objective], load: bool = True) -> type[Objective]:
+    """The objective that `method` names.
+
+    Args:
+        method: a name of `OBJECTIVES`, `module:Class` of the user's, or the class itself.
+        load: import the module. Never so for what a file says that may be somebody else's.
+
+    Raises:
+        ConfigurationError: there is none, or it can't be used.
+    """
+    return _resolved(method, load)[1]
+
+
+def method_name(method: str | type[Objective]) -> str:
+    """What results and recipes call it; raises as [`find_objective`] does."""
+    return _resolved(method, load=True)[0]
+
+
+def _resolved(method: Any, load: bool) -> tuple[str, type[Objective]]:
+    if not isinstance(method, str):
+        registered = {objective: name for name, objective in OBJECTIVES.items()}
+        known = isinstance(method, type) and method in registered
+        return registered[method] if known else foreign_name(method), method
+    if method in OBJECTIVES:
+        return method, OBJECTIVES[method]
+    if is_foreign(method):
+        return method, foreign_objective(method, load)
+    raise ConfigurationError(
+        f"method must be one of {', '.join(OBJECTIVES)}, or module:Class for one of your own, got {method!r}"
+    )
 
 
 def objective_of(args: Any) -> Objective:
     """The objective that `args.method` names, with its settings.
 
     Raises:
+        ConfigurationError: there is none.
         TypeError: it declares a need that does not exist.
     """
-    objective = OBJECTIVES[args.method](args)
+    objective = find_objective(args.method)(args)
     unknown = sorted(objective.needs - PATHS)
     if unknown:
         raise TypeError(
@@ -47,13 +100,20 @@ def objective_of(args: Any) -> Objective:
     return objective
 
 
-def check_reference(method: str, objective: Objective, given: bool) -> None:
-    """Raise `ConfigurationError` unless reference images are there exactly when the method's objective reads them."""
-    wanted = objective.needs_reference()
-    if wanted and not given:
-        raise ConfigurationError(f"method {method!r} needs reference images: set reference_dataset")
-    if given and not wanted:
-        raise ConfigurationError(
-            f"method {method!r} uses no data beyond the task's own: remove reference_dataset, or choose a method that "
-            "reads it"
-        )
+def check_reference(method: str, objective: Objective, images: bool, texts: bool) -> None:
+    """Raise `ConfigurationError` unless reference data are there exactly when the method's objective reads them.
+
+    Args:
+        method: its name.
+        objective ([`Objective`]): what it needs.
+        images, texts: whether reference images and reference texts were given.
+    """
+    given = {"reference_dataset": ("images", images), "reference_texts": ("texts", texts)}
+    wanted = {"reference_dataset": objective.needs_reference(), "reference_texts": objective.needs_texts()}
+    for name, (what, there) in given.items():
+        if wanted[name] and not there:
+            raise ConfigurationError(f"method {method!r} needs reference {what}: set {name}")
+        if there and not wanted[name]:
+            raise ConfigurationError(
+                f"method {method!r} reads no reference {what}: remove {name}, or choose a method that reads them"
+            )

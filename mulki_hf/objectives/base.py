@@ -5,8 +5,8 @@ objective returns a dict of weighted scalars that are summed into the loss and l
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, ClassVar, Literal, NoReturn
 
 import torch
@@ -37,19 +37,6 @@ class Prototypes:
         """Rows of `visual` that belong to `labels`, all of which must be among `classes`."""
         return torch.searchsorted(self.classes, labels)
 
-    def expected(self, scale: float) -> Tensor:
-        """The anchor that each class's text expects under the teacher itself, visual plus textual, `(C, d)`.
-
-        `sum_j p_cj a_j` with `p_c = softmax_j(scale * u_c . a_j)`. No step changes it: computed when first asked for.
-        """
-        if scale not in self._expected:
-            self._expected[scale] = sum(relate(self.textual, a, scale)[1] for a in (self.visual, self.textual))
-        return self._expected[scale]
-
-    @cached_property
-    def _expected(self) -> dict[float, Tensor]:
-        return {}
-
 
 # Reading a part that is not filled raises, so whoever reads one has a value.
 UNFILLED: Any = None
@@ -67,6 +54,10 @@ class TeacherFeatures:
         image (`(B, d)`): L2-normalised features of the task's images.
         reference (`(R, d)`): L2-normalised features of the reference images.
         prototypes ([`Prototypes`]): of the task's classes.
+        text (`(C, d)`): features of the task's classes.
+        earlier (`(E, d)`): features of the step's prompts of earlier tasks; none in the first task.
+        words (`(W, d)`): features of the step's prompts of words that name nothing.
+        texts (`(Q, d)`): features of the step's reference texts.
         role: `original` or `previous`.
 
     Raises:
@@ -76,6 +67,10 @@ class TeacherFeatures:
     image: Tensor = field(default=UNFILLED, repr=False)
     reference: Tensor = field(default=UNFILLED, repr=False)
     prototypes: Prototypes = field(default=UNFILLED, repr=False)
+    text: Tensor = field(default=UNFILLED, repr=False)
+    earlier: Tensor = field(default=UNFILLED, repr=False)
+    words: Tensor = field(default=UNFILLED, repr=False)
+    texts: Tensor = field(default=UNFILLED, repr=False)
     role: str = "teacher"
 
     def __getattribute__(self, name: str) -> Any:
@@ -93,6 +88,11 @@ class FeatureBatch:
         image (`(B, d)`): the student's features of the task's images.
         text (`(C, d)`): the student's features of the task's classes.
         reference (`(R, d)`): the student's features of reference images; only for who declares it.
+        earlier (`(E, d)`): the student's features of the step's prompts of earlier tasks, likewise; `E = 0` in the
+            first task.
+        words (`(W, d)`): the student's features of the step's prompts of words that name nothing, likewise.
+        groups (`(C,)`, long, *optional*): where the classes are those of several tasks, which of them each belongs to;
+            an image's label competes with those of its own alone.
         original, previous ([`TeacherFeatures`]): the two teachers; for the first task they say the same.
 
     Raises:
@@ -104,12 +104,15 @@ class FeatureBatch:
     image: Tensor
     text: Tensor
     reference: Tensor = field(default=UNFILLED, repr=False)
+    earlier: Tensor = field(default=UNFILLED, repr=False)
+    words: Tensor = field(default=UNFILLED, repr=False)
+    groups: Tensor | None = None
     original: TeacherFeatures = TeacherFeatures(role="original")
     previous: TeacherFeatures = TeacherFeatures(role="previous")
 
     def __getattribute__(self, name: str) -> Any:
         value = super().__getattribute__(name)
-        return _declared(name) if value is None and name == "reference" else value
+        return _declared(name) if value is None and name in STUDENT_PARTS else value
 
 
 def _declared(path: str) -> NoReturn:
@@ -117,8 +120,11 @@ def _declared(path: str) -> NoReturn:
 
 
 TEACHERS = ("original", "previous")
-TEACHER_PARTS = ("image", "reference", "prototypes")
-PATHS = frozenset({"reference", *(f"{teacher}.{part}" for teacher in TEACHERS for part in TEACHER_PARTS)})
+PROMPT_PARTS = ("earlier", "words", "texts")
+"""Of prompts beside the task's own, which are drawn anew for every step; see [`Objective.per_step`]."""
+TEACHER_PARTS = ("image", "reference", "prototypes", "text", *PROMPT_PARTS)
+STUDENT_PARTS = ("reference", "earlier", "words")
+PATHS = frozenset({*STUDENT_PARTS, *(f"{teacher}.{part}" for teacher in TEACHERS for part in TEACHER_PARTS)})
 """What an objective may declare in `needs`, beside the student's features of the task, which are always there."""
 
 
@@ -133,7 +139,10 @@ class Objective(ABC):
             `reference`, `original.image`, `previous.prototypes`, ... Nothing else is computed. Where they depend on
             a setting, an instance sets its own in `__init__`.
         towers: the towers that the method trains when `--train_towers` is not given.
-        learns: `each` task, one after another; `none`: the stream is evaluated and nothing is trained.
+        learns: `each` task, one after another; `all` of them at once, in one stage of as many steps as theirs together;
+            `none`: the stream is evaluated and nothing is trained.
+        label_smoothing: of the task loss, when `--label_smoothing_factor` is not given.
+        reference_per_sample: reference images beside each of the task, when `--reference_per_sample` is not given.
         arguments: dataclass of the method's own fields; they become part of `MulKIConfig` and a group of options.
         summary: the method and the source of its equations, as Markdown for the model card.
         bibtex: the paper, for the model card; empty if there is none.
@@ -141,7 +150,9 @@ class Objective(ABC):
 
     needs: frozenset[str] = frozenset()
     towers: ClassVar[str] = "both"
-    learns: ClassVar[Literal["each", "none"]] = "each"
+    learns: ClassVar[Literal["each", "all", "none"]] = "each"
+    label_smoothing: ClassVar[float] = 0.0
+    reference_per_sample: ClassVar[int] = 2
     arguments: ClassVar[type | None] = None
     summary: ClassVar[str] = ""
     bibtex: ClassVar[str] = ""
@@ -157,6 +168,15 @@ class Objective(ABC):
         """Whether it asks for prototypes; then every task's model gets its own."""
         return any(path.endswith("prototypes") for path in self.needs)
 
+    def needs_texts(self) -> bool:
+        """Whether it looks at reference texts."""
+        return any(path.endswith("texts") for path in self.needs)
+
+    @property
+    def per_step(self) -> Mapping[str, int]:
+        """How many prompts a step draws, for `earlier`, `words` and `texts`; all of them where nothing is said."""
+        return {}
+
     # In weight space, where no loss can see
 
     @property
@@ -166,7 +186,11 @@ class Objective(ABC):
 
     @property
     def merge(self) -> tuple[str, float] | None:
-        """`(teacher, alpha)`: after a task the weights become `(1 - alpha) * student + alpha * teacher`."""
+        """`(teacher, alpha)`: after a task the weights become `(1 - alpha) * student + alpha * teacher`.
+
+        The teacher is `original`, `previous` (nothing happens after the first task) or `start`, the weights that the
+        task began with.
+        """
         return None
 
     @property
@@ -184,10 +208,23 @@ class Objective(ABC):
 
 
 def task_loss(batch: FeatureBatch, label_smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy of the student's zero-shot classifier over the task's classes, mean over the batch."""
-    return F.cross_entropy(
-        class_logits(batch.image, batch.text, batch.logit_scale), batch.labels, label_smoothing=label_smoothing
-    )
+    """Cross-entropy of the student's zero-shot classifier over the task's classes, mean over the batch.
+
+    Where the classes are those of several tasks, each image's over the classes of its own.
+    """
+    logits = class_logits(batch.image, batch.text, batch.logit_scale)
+    if batch.groups is None:
+        return F.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
+    labels = torch.as_tensor(batch.labels)
+    own = batch.groups[labels]
+    losses = []
+    for group in own.unique():
+        rows, classes = own == group, batch.groups == group
+        positions = classes.cumsum(dim=0)[labels[rows]] - 1
+        losses.append(
+            F.cross_entropy(logits[rows][:, classes], positions, label_smoothing=label_smoothing, reduction="sum")
+        )
+    return torch.stack(losses).sum() / len(logits)
 
 
 def class_logits(features: Tensor, anchors: Tensor, logit_scale: float) -> Tensor:
@@ -241,6 +278,22 @@ def distillation(teacher_logits: Tensor, student_logits: Tensor, temperature: fl
     """
     target = (teacher_logits / temperature).softmax(dim=-1)
     return -(temperature**2) * (target * (student_logits / temperature).log_softmax(dim=-1)).sum(dim=-1)
+
+
+def mutual_distillation(images: Tensor, texts: Tensor, student: Tensor, scale: float, temperature: float) -> Tensor:
+    """ZSCL's two terms: each image relates to the texts, and each text to the images, as the teacher says; a scalar.
+
+    `KD_T(a, b) + KD_T(a^T, b^T)`, each a mean over its rows, with `a = s v U^T` and `b = s v_S U^T`.
+
+    Args:
+        images (`(R, d)`): the teacher's features v of images.
+        texts (`(Q, d)`): the teacher's features U of texts, which the student's images are compared with as well.
+        student (`(R, d)`): the student's features v_S of the images.
+        scale (`float`): s.
+        temperature (`float`): T.
+    """
+    taught, said = class_logits(images, texts, scale), class_logits(student, texts, scale)
+    return distillation(taught, said, temperature).mean() + distillation(taught.T, said.T, temperature).mean()
 
 
 def discrepancy_gate(original: Tensor, previous: Tensor) -> Tensor:

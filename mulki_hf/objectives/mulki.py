@@ -5,7 +5,7 @@ Reconstructed from the paper's description; where the equations differ, this is 
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,6 @@ from .base import (
     TeacherFeatures,
     class_logits,
     discrepancy_gate,
-    distillation,
     log_partition,
 )
 
@@ -34,11 +33,19 @@ class MulKIArguments:
     )
     elicit_weight: float = field(default=0.5, metadata={"help": "Stage 1: strength lambda_e of the prototype loss."})
     adding: bool = field(
-        default=True, metadata={"help": "Stage 2: relate to each teacher's prototypes as the teacher itself does."}
+        default=True,
+        metadata={
+            "help": "Stage 2: hold texts: names of earlier tasks at the previous teacher, words at the original."
+        },
     )
-    relation_weight: float = field(default=0.3, metadata={"help": "Stage 2: strength lambda_r of the relation loss."})
-    relation_temperature: float = field(
-        default=2.0, metadata={"help": "Stage 2: temperature T of the relation distillation."}
+    names_weight: float = field(
+        default=10.0, metadata={"help": "Stage 2: strength lambda_n of holding the class names of earlier tasks."}
+    )
+    words_weight: float = field(
+        default=3.0, metadata={"help": "Stage 2: strength lambda_w of holding words that name nothing."}
+    )
+    prompts_per_step: int = field(
+        default=64, metadata={"help": "Stage 2: prompts of earlier tasks that a step draws, and as many words."}
     )
     distinguishing: bool = field(
         default=True, metadata={"help": "Stage 3: weigh the two teachers per sample; off: both count one half."}
@@ -54,7 +61,8 @@ class MulKIArguments:
         default=1.0, metadata={"help": "Stage 3: kappa; the smaller, the sharper the choice of a teacher."}
     )
     feature_weight: float = field(
-        default=3.0, metadata={"help": "Strength lambda_f of the weighted feature distillation from both teachers."}
+        default=12.0,
+        metadata={"help": "Stage 3: strength lambda_f of the weighted feature distillation from both teachers."},
     )
     connecting: bool = field(
         default=True, metadata={"help": "Stage 4: average the weights within the task, merge them between tasks."}
@@ -63,16 +71,17 @@ class MulKIArguments:
         default=10, metadata={"help": "Stage 4: optimizer steps between two samples of the weight average; 0: none."}
     )
     merge_alpha: float = field(
-        default=0.1, metadata={"help": "Stage 4: share of the previous task's weights in the merged weights."}
+        default=0.0, metadata={"help": "Stage 4: share of the previous task's weights in what a task leaves; 0: none."}
     )
 
     def __post_init__(self):
-        for name in ("elicit_weight", "relation_weight", "feature_weight", "average_every"):
+        for name in ("elicit_weight", "names_weight", "words_weight", "feature_weight", "average_every"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be >= 0 and finite, got {getattr(self, name)}")
-        for name in ("relation_temperature", "confidence_temperature"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be > 0 and finite, got {getattr(self, name)}")
+        if not 0 < self.confidence_temperature < math.inf:
+            raise ValueError(f"confidence_temperature must be > 0 and finite, got {self.confidence_temperature}")
+        if self.prompts_per_step < 1:
+            raise ValueError(f"prompts_per_step must be >= 1, got {self.prompts_per_step}")
         if self.average_every != int(self.average_every):
             raise ValueError(f"average_every must be a whole number of steps, got {self.average_every}")
         if not 0 <= self.merge_alpha < 1:
@@ -84,22 +93,24 @@ class MulKIArguments:
 
 
 class MulKI(Objective):
-    """`L = L_task + lambda_e * L_elicit + sum_m mean_x w_m(x) * [lambda_r * L_add,m(x) + lambda_f * ||v_S - v_m||^2]`.
+    """`L = L_task + lambda_e * L_elicit + L_add + lambda_f * sum_m mean_x w_m(x) * ||v_S(x) - v_m(x)||^2`.
 
-    Uses no data beyond the task's own. Parts: `elicit` (stage 1), `relation` (stage 2), `feature`; the teachers'
-    weights `w` are stage 3, averaging and merging stage 4.
+    `L_add = lambda_n * mean_c ||u_S(c) - u_P(c)||^2 + lambda_w * mean_w ||u_S(w) - u_O(w)||^2` over names c of earlier
+    tasks and words w. Uses no data beyond the task's own. Parts: `elicit` (stage 1), `names` and `words` (stage 2; none
+    of a frozen text tower), `feature` (stage 3, by the teachers' weights w); stage 4 is averaging and merging.
     """
 
-    needs = frozenset({"original.image", "original.prototypes", "previous.image", "previous.prototypes"})
     arguments = MulKIArguments
     summary = (
         "MulKI ([arXiv 2411.06764](https://arxiv.org/abs/2411.06764)): two frozen teachers, the original CLIP and the "
         "student after the previous task; prototypes of the task's classes; four stages (eliciting ideas, adding new "
-        "ideas, distinguishing ideas, making connections); no data beyond the task's own.\n\n"
+        "ideas, distinguishing ideas, making connections); no data beyond the tasks' own.\n\n"
         "This is a **reconstruction** from the paper's description; where the equations differ, they are mulki-hf's:"
         "\n\n"
-        "`L = L_task + λ_e L_elicit + Σ_m mean_x w_m(x) [λ_r L_add,m(x) + λ_f ‖v_S(x) − v_m(x)‖²]`, then a running "
-        "average of the weights within the task and a merge with the previous task's weights."
+        "`L = L_task + λ_e L_elicit + λ_n mean_c ‖u_S(c) − u_P(c)‖² + λ_w mean_w ‖u_S(w) − u_O(w)‖² + "
+        "λ_f Σ_m mean_x w_m(x) ‖v_S(x) − v_m(x)‖²`, then a running average of the weights within the task. Held are "
+        "the text features of the earlier tasks' class names c and of words w that name nothing (not where the text "
+        "tower is frozen), and the features of the task's own images x."
     )
     bibtex = """@article{zhang2026mulki,
   title = {Multi-Stage Knowledge Integration of Vision-Language Models for Continual Learning},
@@ -111,6 +122,22 @@ class MulKI(Objective):
   note = {arXiv:2411.06764}
 }"""
 
+    def __init__(self, args: Any):
+        super().__init__(args)
+        self.weighting = args.teacher_weighting if args.distinguishing else "uniform"
+        needs = set()
+        if args.eliciting and args.elicit_weight > 0:
+            needs.add("previous.prototypes")
+        if args.feature_weight > 0:
+            needs |= {"original.image", "previous.image"}
+            if self.weighting in ("confidence", "absolute"):
+                needs |= {"original.prototypes", "previous.prototypes"}
+        # A text tower that is not trained says what it said.
+        if args.adding and args.train_towers != "vision":
+            needs |= {"earlier", "previous.earlier"} if args.names_weight > 0 else set()
+            needs |= {"words", "original.words"} if args.words_weight > 0 else set()
+        self.needs = frozenset(needs)
+
     @property
     def average_every(self) -> int:
         return self.args.average_every if self.args.connecting else 0
@@ -119,25 +146,25 @@ class MulKI(Objective):
     def merge(self) -> tuple[str, float] | None:
         return ("previous", self.args.merge_alpha) if self.args.connecting and self.args.merge_alpha > 0 else None
 
+    @property
+    def per_step(self) -> dict[str, int]:
+        return dict.fromkeys(("earlier", "words"), self.args.prompts_per_step)
+
     def retention(self, batch: FeatureBatch) -> dict[str, Tensor]:
         args = self.args
         parts = {}
         if args.eliciting and args.elicit_weight > 0:
             parts["elicit"] = args.elicit_weight * elicit_loss(batch, batch.previous.prototypes)
-
-        relates = args.adding and args.relation_weight > 0
-        if relates or args.feature_weight > 0:
-            weighting = args.teacher_weighting if args.distinguishing else "uniform"
-            weights = TEACHER_WEIGHTINGS[weighting](batch, args.confidence_temperature)
-            taught = list(zip(weights, (batch.original, batch.previous), strict=True))
-        if relates:
-            losses = relation_losses(batch, [teacher for _, teacher in taught], args.relation_temperature)
-            parts["relation"] = args.relation_weight * sum(
-                (weight * loss).mean() for weight, loss in zip(weights, losses, strict=True)
-            )
+        if "earlier" in self.needs and len(batch.earlier):
+            parts["names"] = args.names_weight * distances(batch.earlier, batch.previous.earlier).mean()
+        if "words" in self.needs:
+            parts["words"] = args.words_weight * distances(batch.words, batch.original.words).mean()
         if args.feature_weight > 0:
+            weighting = TEACHER_WEIGHTINGS[self.weighting]
+            weights = weighting(batch, args.confidence_temperature)
             parts["feature"] = args.feature_weight * sum(
-                (weight * (batch.image - teacher.image).square().sum(dim=-1)).mean() for weight, teacher in taught
+                (weight * distances(batch.image, teacher.image)).mean()
+                for weight, teacher in zip(weights, (batch.original, batch.previous), strict=True)
             )
         return parts
 
@@ -154,42 +181,9 @@ def elicit_loss(batch: FeatureBatch, anchors: Prototypes) -> Tensor:
     return 0.5 * F.cross_entropy(images, anchors.position(batch.labels)) + 0.5 * texts.mean()
 
 
-def relation_losses(batch: FeatureBatch, teachers: list[TeacherFeatures], temperature: float) -> list[Tensor]:
-    """Stage 2: the student relates to each teacher's prototypes as that teacher does; per sample, a `(B,)` for each.
-
-    Intra- and inter-modality relations on the image side (per sample) and on the text side (mean over the classes,
-    the same for every sample).
-    """
-    # In the first task both teachers are one.
-    texts = {
-        prototypes: text_relation(batch, prototypes, temperature)
-        for prototypes in dict.fromkeys(teacher.prototypes for teacher in teachers)
-    }
-    return [image_relation(batch, teacher, temperature) + texts[teacher.prototypes] for teacher in teachers]
-
-
-def image_relation(batch: FeatureBatch, teacher: TeacherFeatures, temperature: float) -> Tensor:
-    """Distillation of the relations of images to both kinds of prototypes, `(B,)`."""
-    return sum(
-        distillation(
-            class_logits(teacher.image, anchors, batch.logit_scale),
-            class_logits(batch.image, anchors, batch.logit_scale),
-            temperature,
-        )
-        for anchors in (teacher.prototypes.visual, teacher.prototypes.textual)
-    )
-
-
-def text_relation(batch: FeatureBatch, prototypes: Prototypes, temperature: float) -> Tensor:
-    """The same of class texts, mean over the classes; a scalar.
-
-    `CE(p, softmax(s))` is `logsumexp(s) - <p, s>`, and of logits `s_j = l u . a_j` the product is
-    `l u . sum_j p_j a_j`: of the teacher's `C x C` probabilities an expected anchor for each class is enough.
-    """
-    scale = batch.logit_scale / temperature
-    partitions = sum(log_partition(batch.text, a, scale) for a in (prototypes.visual, prototypes.textual))
-    products = scale * (batch.text * prototypes.expected(scale)).sum(dim=-1)
-    return temperature**2 * (partitions - products).mean()
+def distances(features: Tensor, others: Tensor) -> Tensor:
+    """Squared distances by row: `(N, d)` twice to `(N,)`."""
+    return (features - others).square().sum(dim=-1)
 
 
 def _class_loss(batch: FeatureBatch, teacher: TeacherFeatures) -> Tensor:

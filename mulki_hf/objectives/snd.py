@@ -31,10 +31,6 @@ class SnDArguments:
             "mixture for the whole batch (`batch`, what the official code computes)."
         },
     )
-    reference_per_sample: int = field(
-        default=2,
-        metadata={"help": "Reference images trained on beside each task image (paper: batches of 64 to 32)."},
-    )
 
     def __post_init__(self):
         for name in ("snd_previous_weight", "snd_original_weight"):
@@ -42,8 +38,6 @@ class SnDArguments:
                 raise ValueError(f"{name} must be >= 0 and finite, got {getattr(self, name)}")
         if self.snd_gate not in GATES:
             raise ValueError(f"snd_gate must be one of {', '.join(GATES)}, got {self.snd_gate!r}")
-        if self.reference_per_sample < 1:
-            raise ValueError(f"reference_per_sample must be >= 1, got {self.reference_per_sample}")
 
 
 class SelectAndDistill(Objective):

@@ -7,7 +7,10 @@ from .model_card import save_card
 from .plots import plot_accuracy_matrix, plot_curves
 
 
-PICTURES = ("accuracy_matrix.png", "curves.png")
+def picture_names(protocols: list[str]) -> list[str]:
+    """What [`draw`] writes: two pictures by the headline's protocol, the first, and two by each other."""
+    endings = ["", *(f"_{protocol}" for protocol in protocols[1:])]
+    return [f"{picture}{ending}.png" for ending in endings for picture in ("accuracy_matrix", "curves")]
 
 
 def describe_checkpoint(folder: Path, results: StreamResults) -> None:
@@ -18,6 +21,8 @@ def describe_checkpoint(folder: Path, results: StreamResults) -> None:
 
 
 def draw(results: StreamResults, folder: Path) -> None:
-    """The two pictures of a stream."""
-    plot_accuracy_matrix(results, folder / PICTURES[0])
-    plot_curves(results, folder / PICTURES[1])
+    """The two pictures of a stream, by each protocol."""
+    names = picture_names(results.protocols)
+    for protocol, matrix, curves in zip(results.protocols, names[::2], names[1::2], strict=True):
+        plot_accuracy_matrix(results, folder / matrix, protocol)
+        plot_curves(results, folder / curves, protocol)

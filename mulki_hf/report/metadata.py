@@ -28,13 +28,13 @@ def card_data(results: StreamResults, name: str, library: str, relation: str, *t
         license=base.license,
         library_name=library,
         pipeline_tag="zero-shot-image-classification",
-        tags=["clip", "continual-learning", *tags, "mulki-hf", results.method],
+        tags=["clip", "continual-learning", *tags, "mulki-hf", results.method.rpartition(":")[2]],
         base_model=base.hub_id,
         base_model_relation=relation if base.hub_id else None,
         datasets=hub_datasets(results) or None,
         metrics=["accuracy"],
         model_name=name,
-        eval_results=eval_results(results, metrics_so_far(results)),
+        eval_results=[entry for protocol in results.protocols for entry in eval_results(results, protocol)],
     )
 
 
@@ -45,40 +45,42 @@ def on_hub(dataset: str) -> bool:
 
 def hub_datasets(results: StreamResults) -> list[str]:
     """Hub ids of the data that the model was trained with so far."""
-    names = [task.dataset for task in results.tasks[: results.finished]]
+    names = [task.dataset for task in results.tasks[: results.tasks_learned]]
     if results.reference is not None:
         names.append(results.reference.dataset)
     return list(dict.fromkeys(name for name in names if on_hub(name)))
 
 
-def metrics_so_far(results: StreamResults) -> dict[str, float | None]:
-    """The stream's metrics as if it ended with the last finished task."""
-    count = results.finished
-    return continual_metrics([row[:count] for row in results.accuracy], results.zero_shot[:count])
+def metrics_so_far(results: StreamResults, protocol: str) -> dict[str, float | None]:
+    """The stream's metrics by a protocol as if it ended with the last finished task."""
+    own, count = results.of(protocol), results.tasks_learned
+    return continual_metrics([row[:count] for row in own.accuracy], own.zero_shot[:count])
 
 
-def eval_results(results: StreamResults, so_far: dict[str, float | None]) -> list[EvalResult]:
-    """The `model-index`: accuracy on each task, and Transfer, Avg and Last of the stream; shares of one."""
-    kind = "zero-shot-image-classification"
+def eval_results(results: StreamResults, protocol: str) -> list[EvalResult]:
+    """The `model-index` by a protocol: accuracy on each task; Transfer, Avg and Last of the stream; shares of one."""
+    kind, so_far = "zero-shot-image-classification", metrics_so_far(results, protocol)
+    by = "" if protocol == results.protocol else f" ({protocol})"
     entries = [
         EvalResult(
             task_type=kind,
             dataset_type=task.dataset if on_hub(task.dataset) else task.name,
-            dataset_name=f"{task.name}, {'learned' if position < results.finished else 'not learned'}",
+            dataset_name=f"{task.name}, {'learned' if position < results.tasks_learned else 'not learned'}",
             metric_type="accuracy",
-            metric_name=f"Accuracy ({results.protocol})",
+            metric_name=f"Accuracy ({protocol})",
             metric_value=round(value / 100, 4),
         )
-        for position, (task, value) in enumerate(zip(results.tasks, results.accuracy[-1], strict=True))
+        for position, (task, value) in enumerate(zip(results.tasks, results.of(protocol).accuracy[-1], strict=True))
     ]
-    tasks = "1 task" if results.finished == 1 else f"{results.finished} tasks"
+    count = results.tasks_learned
+    tasks = "1 task" if count == 1 else f"{count} tasks"
     entries += [
         EvalResult(
             task_type=kind,
             dataset_type="stream",
-            dataset_name=f"stream of {tasks}: {', '.join(results.names[: results.finished])}",
+            dataset_name=f"stream of {tasks}: {', '.join(results.names[:count])}",
             metric_type=name,
-            metric_name=name.capitalize(),
+            metric_name=name.capitalize() + by,
             metric_value=round(value / 100, 4),
         )
         for name in ("transfer", "avg", "last")

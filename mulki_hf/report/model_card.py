@@ -13,7 +13,7 @@ from ..resources import resource
 from ..results import ArtefactRecord, BaseModel, StreamResults
 from .markdown import code, hypothesis, literal, text
 from .metadata import card_data, metrics_so_far, on_hub
-from .tables import duration, markdown_table, matrix_table, percent, signed
+from .tables import duration, markdown_table, matrix_table, metrics_table, percent, signed
 
 
 CLIP_BIBTEX = """@inproceedings{radford2021clip,
@@ -54,7 +54,7 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None, a
         alone (`bool`): no recipe, results, pictures or prototypes lie beside it.
     """
     check_described(results)
-    number, so_far = results.finished, metrics_so_far(results)
+    number, so_far = results.tasks_learned, {name: metrics_so_far(results, name) for name in results.protocols}
     data = card_data(results, (repo_id or folder).rpartition("/")[2], "transformers", "finetune")
     return str(
         ModelCard.from_template(
@@ -74,7 +74,7 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None, a
             embedded=any(task.dataset.startswith("embedded:") for task in results.tasks),
             changes_text=changes_text(results),
             changes_table=changes_table(results),
-            stream_metrics=markdown_table([[*so_far], [*map(percent, so_far.values())]]) if number > 1 else None,
+            stream_metrics=metrics_table(so_far) if number > 1 else None,
             settings_table=settings_table(results.about.settings),
             runs=runs(results),
             wall_time=wall_time(results),
@@ -125,10 +125,9 @@ def check_described(results: StreamResults) -> None:
             f"results of an older version, which do not describe the method {results.method!r}: let "
             "mulki_hf.runs.records.describe_method fill that in"
         )
-    if results.protocol not in PROTOCOLS:
-        raise ConfigurationError(
-            f"results by the unknown protocol {results.protocol!r}; known are {', '.join(PROTOCOLS)}"
-        )
+    for protocol in results.protocols:
+        if protocol not in PROTOCOLS:
+            raise ConfigurationError(f"results by the unknown protocol {protocol!r}; known are {', '.join(PROTOCOLS)}")
     for name in ("seed", "language"):
         if name not in results.config:
             raise ConfigurationError(f"results.json: config.{name} is missing, which the card says")
@@ -142,13 +141,18 @@ def words(results: StreamResults) -> dict[str, Any]:
         "literal": literal,
         "hypothesis": hypothesis,
         "base": base_text(results.base),
-        "method": results.method,
-        "task": results.tasks[results.finished - 1],
-        "number": results.finished,
+        # A user's own is the name of a class.
+        "method": code(results.method) if ":" in results.method else results.method,
+        # Of several tasks together any may stand for what it can be asked.
+        "task": results.tasks[results.tasks_learned - 1],
+        "number": results.tasks_learned,
+        "joint": results.stages is not None,
         "total": len(results.tasks),
         "towers": results.about.towers,
-        "protocol": PROTOCOLS[results.protocol].sentence,
-        "results_table": matrix_table(results),
+        "protocols": [
+            {"name": name, "sentence": PROTOCOLS[name].sentence, "table": matrix_table(results, name)}
+            for name in results.protocols
+        ],
         "data_table": data_table(results),
         "license": results.base.license,
     }
@@ -177,7 +181,7 @@ def stream_table(results: StreamResults) -> str:
     rows = [["#", "task", "dataset", "classes", "training images", "evaluation images", "prompts", "learned in"]]
     for position, task in enumerate(results.tasks):
         counts = [str(n) for n in (len(task.class_names), task.training_images, task.evaluation_images)]
-        learned = "-" if position >= results.finished else duration(task.seconds)
+        learned = "-" if results.stages or position >= results.finished else duration(task.seconds)
         rows.append(
             [str(position + 1), text(task.name), link(task.dataset), *counts, text("; ".join(task.templates)), learned]
         )
@@ -186,21 +190,21 @@ def stream_table(results: StreamResults) -> str:
 
 def data_table(results: StreamResults) -> str:
     rows = [["task", "dataset", "licence"]]
-    for task in results.tasks[: results.finished]:
+    for task in results.tasks[: results.tasks_learned]:
         rows.append([text(task.name), link(task.dataset), text(task.license or "not known")])
     if results.reference is not None:
         data = results.reference
-        rows.append(
-            [f"{data.images} unlabelled reference images", link(data.dataset), text(data.license or "not known")]
-        )
+        both = {"unlabelled reference images": data.images, "reference texts": data.texts}
+        what = ", ".join(f"{count} {kind}" for kind, count in both.items() if count)
+        rows.append([what, link(data.dataset), text(data.license or "not known")])
     return markdown_table(rows)
 
 
 def changes_table(results: StreamResults) -> str:
     rows = [["task", "", "zero-shot", "when learned", "now", "change against zero-shot"]]
     for position, (task, before, now) in enumerate(_before_and_now(results)):
-        learned = position < results.finished
-        best = percent(results.accuracy[position][position]) if learned else "-"
+        learned = position < results.tasks_learned
+        best = percent(results.accuracy[-1 if results.stages else position][position]) if learned else "-"
         rows.append(
             [task, "learned" if learned else "not learned", percent(before), best, percent(now), signed(now - before)]
         )
@@ -210,7 +214,7 @@ def changes_table(results: StreamResults) -> str:
 def changes_text(results: StreamResults) -> str:
     """Gains and losses against zero-shot in words."""
     changes = [(task, now - before) for task, before, now in _before_and_now(results)]
-    learned, ahead = changes[: results.finished], changes[results.finished :]
+    learned, ahead = changes[: results.tasks_learned], changes[results.tasks_learned :]
     lines = [_about("task that was learned", "tasks that were learned", learned)]
     if ahead:
         lines.append(_about("task that is still to come", "tasks that are still to come", ahead))
@@ -241,7 +245,7 @@ def runs(results: StreamResults) -> list[tuple[str, dict[str, str | None]]]:
     groups = [
         ([number for number, _ in group], origin)
         for origin, group in groupby(
-            enumerate(results.tasks[: results.finished], start=1), key=lambda entry: entry[1].provenance
+            enumerate(results.learned[: results.finished], start=1), key=lambda entry: entry[1].provenance
         )
     ]
     if len(groups) == 1:
@@ -253,7 +257,7 @@ def runs(results: StreamResults) -> list[tuple[str, dict[str, str | None]]]:
 
 
 def wall_time(results: StreamResults) -> str:
-    seconds = [task.seconds for task in results.tasks[: results.finished] if task.seconds is not None]
+    seconds = [task.seconds for task in results.learned[: results.finished] if task.seconds is not None]
     if len(seconds) < results.finished:
         return "not recorded"
     tasks = "the task" if len(seconds) == 1 else f"the {len(seconds)} tasks so far"

@@ -8,39 +8,51 @@ from matplotlib.patches import Rectangle
 from ..results import StreamResults
 
 
-def plot_accuracy_matrix(results: StreamResults, path: str | Path) -> None:
-    """Heat map: a row for zero-shot and each finished task, a column for each task; learned cells are framed."""
-    rows = [results.zero_shot, *results.accuracy]
-    names = ["zero-shot", *(f"after {name}" for name in results.names[: results.finished])]
+def plot_accuracy_matrix(results: StreamResults, path: str | Path, protocol: str | None = None) -> None:
+    """Heat map: a row for zero-shot and each finished task, a column for each task; learned cells are framed.
+
+    By `protocol`, without one the headline's.
+    """
+    protocol = protocol or results.protocol
+    own = results.of(protocol)
+    rows = [own.zero_shot, *own.accuracy]
+    names = ["zero-shot", *(f"after {name}" for name in results.stage_names[: results.finished])]
     figure = Figure(figsize=(2.2 + 0.9 * len(results.tasks), 1.6 + 0.55 * len(rows)), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(rows, vmin=0, vmax=100, cmap="viridis", aspect="auto")
     axes.set_xticks(range(len(results.tasks)), results.names, rotation=30, ha="right", parse_math=False)
     axes.set_yticks(range(len(rows)), names, parse_math=False)
-    axes.set_title(f"{results.method}: accuracy in %")
+    axes.set_title(f"{results.method}, {protocol}: accuracy in %")
     for i, row in enumerate(rows):
         for j, value in enumerate(row):
             axes.text(j, i, f"{value:.1f}", ha="center", va="center", color="white" if value < 60 else "black")
-            if i == j + 1:
+            if i == (1 if results.stages else j + 1):
                 corner = (j - 0.48, i - 0.46)
                 axes.add_patch(Rectangle(corner, 0.96, 0.92, fill=False, edgecolor="white", linewidth=1.8))
     figure.colorbar(image, ax=axes)
     figure.savefig(path, dpi=120)
 
 
-def plot_curves(results: StreamResults, path: str | Path) -> None:
-    """A panel for each task: its accuracy over the stream, its zero-shot level, and where it is learned."""
-    count = len(results.tasks)
-    figure = Figure(figsize=(2.6 * min(count, 5) + 0.4, 2.5 * -(-count // 5) + 0.4), layout="constrained")
+def plot_curves(results: StreamResults, path: str | Path, protocol: str | None = None) -> None:
+    """A panel for each task: its accuracy over the stream, its zero-shot level, and where it is learned.
+
+    By `protocol`, without one the headline's.
+    """
+    protocol = protocol or results.protocol
+    own, count = results.of(protocol), len(results.tasks)
+    # As wide as the title at least.
+    width = max(7.0, 2.6 * min(count, 5) + 0.4)
+    figure = Figure(figsize=(width, 2.5 * -(-count // 5) + 0.4), layout="constrained")
     panels = figure.subplots(-(-count // 5), min(count, 5), sharex=True, sharey=True, squeeze=False).ravel()
     steps = range(results.finished + 1)
     for j, (name, axes) in enumerate(zip(results.names, panels, strict=False)):
-        axes.axvspan(j + 0.5, j + 1.5, color="0.92")
-        axes.axhline(results.zero_shot[j], color="0.5", linestyle="--", linewidth=1, label="zero-shot")
-        axes.plot(steps, [results.zero_shot[j], *(row[j] for row in results.accuracy)], marker="o", label="accuracy")
+        learned = 0 if results.stages else j
+        axes.axvspan(learned + 0.5, learned + 1.5, color="0.92")
+        axes.axhline(own.zero_shot[j], color="0.5", linestyle="--", linewidth=1, label="zero-shot")
+        axes.plot(steps, [own.zero_shot[j], *(row[j] for row in own.accuracy)], marker="o", label="accuracy")
         axes.set_title(name, parse_math=False)
         axes.set_ylim(-2, 102)
-        axes.set_xticks(range(count + 1))
+        axes.set_xticks(range(len(results.learned) + 1))
         # Shared ticks are written below the lowest row alone, and the last one may not be full.
         axes.tick_params(labelbottom=j + 5 >= count)
     for axes in panels[count:]:
@@ -48,6 +60,6 @@ def plot_curves(results: StreamResults, path: str | Path) -> None:
     for axes in panels[::5]:
         axes.set_ylabel("accuracy in %")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize="small")
-    figure.suptitle(f"{results.method}: each task's accuracy over the stream (grey: where it is learned)")
-    figure.supxlabel("tasks learned")
+    figure.suptitle(f"{results.method}, {protocol}: each task's accuracy over the stream (grey: where it is learned)")
+    figure.supxlabel("tasks learned" if results.stages is None else "before and after training on all tasks at once")
     figure.savefig(path, dpi=120)

@@ -1,25 +1,34 @@
 """Results as Markdown tables, and numbers as people write them."""
 
-from ..results import StreamResults
+from ..results import ProtocolResults, StreamResults
 from .markdown import text
 
 
 def results_table(results: StreamResults) -> str:
-    """The accuracy matrix and the metrics, aligned for a terminal."""
+    """The headline's accuracy matrix and the metrics by every protocol, aligned for a terminal."""
     tables = [matrix_table(results)]
     if results.metrics:
-        tables.append(markdown_table([[*results.metrics], [*map(percent, results.metrics.values())]]))
+        tables.append(metrics_table({protocol: results.of(protocol).metrics for protocol in results.protocols}))
     return "\n\n".join(tables)
 
 
-def matrix_table(results: StreamResults) -> str:
-    """The accuracy matrix alone."""
-    names = [*map(text, results.names)]
+def matrix_table(results: StreamResults, protocol: str | None = None) -> str:
+    """The accuracy matrix by `protocol`, without one the headline's."""
+    names, own = [*map(text, results.names)], results.of(protocol or results.protocol)
     rows = [["after", *names]]
-    if results.zero_shot:
-        rows.append(["zero-shot", *map(percent, results.zero_shot)])
-    rows += [[name, *map(percent, row)] for name, row in zip(names, results.accuracy, strict=False)]
+    if own.zero_shot:
+        rows.append(["zero-shot", *map(percent, own.zero_shot)])
+    stages = map(text, results.stage_names)
+    rows += [[name, *map(percent, row)] for name, row in zip(stages, own.accuracy, strict=False)]
     return markdown_table(rows)
+
+
+def metrics_table(metrics: dict[str, dict[str, float | None]]) -> str:
+    """A line of metrics for each protocol, which one alone has no need to name."""
+    keys = dict.fromkeys(key for own in metrics.values() for key in own)
+    rows = [["protocol", *keys]]
+    rows += [[protocol, *(percent(own.get(key)) for key in keys)] for protocol, own in metrics.items()]
+    return markdown_table(rows if len(metrics) > 1 else [row[1:] for row in rows])
 
 
 def percent(value: float | None) -> str:
@@ -52,10 +61,19 @@ def signed(value: float) -> str:
 
 
 def progress_line(results: StreamResults, position: int) -> str:
-    """One line about the task just finished."""
-    row, zero_shot = results.accuracy[position], results.zero_shot
-    line = f"task {position + 1}/{len(row)} {results.names[position]}: {row[position]:.1f} % "
-    line += f"(zero-shot {zero_shot[position]:.1f} %)"
+    """One line about the task just finished, and below it one by each protocol but the headline's."""
+    if results.stages is not None:
+        means = sum(results.accuracy[position]) / len(results.tasks)
+        return f"{results.stage_names[position]}: {means:.1f} % on average over {len(results.tasks)} tasks"
+    lines = [f"task {position + 1}/{len(results.tasks)} {results.names[position]}: "]
+    lines += [f"  {protocol}: " for protocol in results.others]
+    owns = [results.of(protocol) for protocol in results.protocols]
+    return "\n".join(line + _standing(own, position) for line, own in zip(lines, owns, strict=True))
+
+
+def _standing(own: StreamResults | ProtocolResults, position: int) -> str:
+    row, zero_shot = own.accuracy[position], own.zero_shot
+    line = f"{row[position]:.1f} % (zero-shot {zero_shot[position]:.1f} %)"
     if position:
         line += f"; earlier tasks {sum(row[:position]) / position:.1f} %"
     rest = len(row) - position - 1

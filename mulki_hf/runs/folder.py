@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from ..errors import ConfigurationError
 from ..hub.outbox import Outbox
-from ..report.checkpoint import PICTURES
+from ..report.checkpoint import picture_names
 from ..results import StreamResults, task_folder
 from .checkpoints import last_checkpoint
 from .lock import FolderLock
@@ -54,12 +54,15 @@ class RunFolder:
         """A finished task's checkpoint."""
         return task_folder(self.path, names, position)
 
-    def check_untaken(self, names: list[str], positions: Iterable[int], overwrite: bool = False) -> None:
+    def check_untaken(
+        self, names: list[str], positions: Iterable[int], protocols: list[str], overwrite: bool = False
+    ) -> None:
         """Refuse to write over what is no run's.
 
         Args:
             names: of the stream's tasks.
             positions: of those that are about to be written.
+            protocols: by which pictures are about to be drawn.
             overwrite: what an earlier run's results name is about to be deleted.
 
         Raises:
@@ -69,8 +72,9 @@ class RunFolder:
         own = set(named_folders(path)) if overwrite and run else set()
         tasks = [name for name in (self.task(names, position).name for position in positions) if name not in own]
         taken = [name for name in tasks if os.path.lexists(path / name) and not _holds_results(path / name)]
+        drawn = named_pictures(path) if run else set()
+        taken += [name for name in picture_names(protocols) if name not in drawn and os.path.lexists(path / name)]
         if not run:
-            taken += [name for name in PICTURES if os.path.lexists(path / name)]
             taken += [Outbox.FILE] if _holds_pushes(path) else []
             taken += [f"{UNFINISHED}/{name}" for name in tasks if _in_use(path / UNFINISHED / name)]
         if os.path.lexists(path / UNFINISHED) and not (path / UNFINISHED).is_dir():
@@ -102,12 +106,12 @@ class RunFolder:
         _remove(self.path / UNFINISHED / WRITING)
         if not holds_run(self.path):
             return
-        folders = named_folders(self.path)
+        folders, pictures = named_folders(self.path), named_pictures(self.path)
         for folder in folders:
             _remove(self.path / folder)
         self._finish(folders or [path.name for path in begun_tasks(self.path)])
         # Without a task's name nothing else was written.
-        for name in (StreamResults.FILE, Outbox.FILE, *PICTURES) if folders else ():
+        for name in (StreamResults.FILE, Outbox.FILE, *pictures) if folders else ():
             (self.path / name).unlink(missing_ok=True)
         self._clear_logs(folders)
 
@@ -128,7 +132,7 @@ class RunFolder:
 
         First it is recorded, as what is not to be pushed as one's own.
         """
-        folder, outbox = self.task(results.names, results.finished - 1), Outbox(self.path)
+        folder, outbox = self.task(results.stage_names, results.finished - 1), Outbox(self.path)
         outbox.record_elsewhere(folder.name, source)
         if results.artefact is not None and (checkpoint / results.artefact.folder).is_dir():
             outbox.record_elsewhere(f"{folder.name}/{results.artefact.folder}", source)
@@ -200,12 +204,15 @@ def named_folders(path: Path) -> list[str]:
     Raises:
         ConfigurationError: they can't be read.
     """
-    sources = [path] if (path / StreamResults.FILE).exists() else finished_tasks(path)
     found: set[str] = set()
-    for source in sources:
-        names = StreamResults.load(source).names
-        found |= {task_folder(path, names, position).name for position in range(len(names))}
+    for results in _recorded(path):
+        found |= {task_folder(path, results.stage_names, position).name for position in range(len(results.learned))}
     return sorted(found)
+
+
+def named_pictures(path: Path) -> set[str]:
+    """Names of the pictures that a run drew, by the same results; raises as [`named_folders`]."""
+    return {name for results in _recorded(path) for name in picture_names(results.protocols)}
 
 
 def standing(path: Path) -> str:
@@ -213,7 +220,7 @@ def standing(path: Path) -> str:
     if not (path / StreamResults.FILE).exists():
         return f"nothing is finished in {path}; " + ("go on with --resume" if holds_run(path) else "start again")
     results = StreamResults.load(path)
-    done, names = results.finished, results.names
+    done, names = results.finished, results.stage_names
     line = f"{done} of {len(names)} tasks {'is' if done == 1 else 'are'} finished in {path}"
     if done < len(names):
         checkpoint = last_checkpoint(path / UNFINISHED / task_folder(path, names, done).name)
@@ -221,6 +228,11 @@ def standing(path: Path) -> str:
         step = f"is at step {name.rpartition('-')[2]} ({name})" if name else "begins anew"
         line += f", task {done + 1} {step}"
     return f"{line}; go on with --resume"
+
+
+def _recorded(path: Path) -> list[StreamResults]:
+    sources = [path] if (path / StreamResults.FILE).exists() else finished_tasks(path)
+    return [StreamResults.load(source) for source in sources]
 
 
 def _holds_results(folder: Path) -> bool:

@@ -13,7 +13,7 @@ import yaml
 from accelerate import Accelerator
 from transformers.utils import is_peft_available
 
-from ..config.paths import SETTING_PATHS, shareable_settings
+from ..config.paths import paths_in, shareable_settings
 from ..hub.shareable import shareable
 from ..resources import PACKAGE, __version__
 
@@ -29,17 +29,23 @@ def library_versions() -> dict[str, str]:
 
 
 def provenance(
-    accelerator: Accelerator, argv: list[str] | None, secrets: Iterable[str | None] = ()
+    accelerator: Accelerator, argv: list[str] | None, secrets: Iterable[str | None] = (), method: str = "mulki"
 ) -> dict[str, str | None]:
     """The command of `mulki_hf.train` (None when called from Python), this package's git commit, and the hardware."""
-    command = None if argv is None else command_line(argv, accelerator)
+    command = None if argv is None else command_line(argv, accelerator, method)
     for secret in filter(None, secrets):
         command = command and command.replace(secret, "...")
     return {"command": command, "git_commit": git_commit(), "hardware": hardware(accelerator)}
 
 
-def command_line(argv: list[str], accelerator: Accelerator) -> str:
-    """The command that was given, for a shell, without token and without this machine's folders."""
+def command_line(argv: list[str], accelerator: Accelerator, method: str = "mulki") -> str:
+    """The command that was given, for a shell, without token and without this machine's folders.
+
+    Args:
+        argv: its options.
+        accelerator ([`Accelerator`]): what it computes on.
+        method: whose options may be among them.
+    """
     words = ["python"]
     # What `accelerate launch` sets for the processes it starts.
     if "ACCELERATE_MIXED_PRECISION" in os.environ:
@@ -52,22 +58,22 @@ def command_line(argv: list[str], accelerator: Accelerator) -> str:
         if word.startswith("--"):
             name, equals, value = word.partition("=")
             option = name[2:].replace("-", "_")
-            words.append(f"{name}={_shared(option, value)}" if equals else name)
+            words.append(f"{name}={_shared(option, value, method)}" if equals else name)
         else:
-            words.append(_shared(option, word))
+            words.append(_shared(option, word, method))
     return " ".join(map(_quoted, words))
 
 
-def _shared(option: str, word: str) -> str:
+def _shared(option: str, word: str, method: str) -> str:
     """A word given for an option as it may leave the machine: only what is a path changes."""
     if option == "hub_token":
         return "..."
     if option == "config":
         return shareable(word)
     # A task is YAML; what else may be a mapping or a list is recognised by its bracket.
-    structured = option == "tasks" or (option in SETTING_PATHS and word.lstrip()[:1] in ("{", "["))
+    structured = option == "tasks" or (option in paths_in({"method": method}) and word.lstrip()[:1] in ("{", "["))
     value = yaml.safe_load(word) if structured else word
-    (shared,) = shareable_settings({option: [value] if option == "tasks" else value}).values()
+    shared = shareable_settings({"method": method, option: [value] if option == "tasks" else value})[option]
     shared = shared[0] if option == "tasks" else shared
     if shared == value:
         return word

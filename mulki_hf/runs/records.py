@@ -1,6 +1,7 @@
 """What results say of model, tasks, reference images and method: recorded when a run begins, for the cards."""
 
 import dataclasses
+import inspect
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,12 +14,14 @@ from ..adaptation import adaptation_of
 from ..adaptation.towers import TOWER_WORDS
 from ..config.paths import shareable_settings
 from ..config.recipes import SWITCHES, changed_settings, default_settings
+from ..config.training import config_of
 from ..data.rows import dataset_name
 from ..data.tasks import Reference, Task
+from ..data.union import union
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError
 from ..hub.fetch import licence_of
-from ..objectives import OBJECTIVES, objective_of
+from ..objectives import find_objective, objective_of
 from ..resources import resource
 from ..results import BaseModel, MethodRecord, ReferenceRecord, StreamResults, TaskRecord
 
@@ -29,20 +32,29 @@ def new_results(
     """Results of a stream that begins, by its resolved `settings`."""
     records = [task_record(task) for task in tasks]
     results = StreamResults(
-        settings["method"], settings["protocol"], records, base, reference=reference, config=settings
+        settings["method"], settings["protocols"][0], records, base, reference=reference, config=settings
     )
+    learns = objective_of(SimpleNamespace(**settings)).learns
+    if learns != "each":
+        results.stages = [task_record(union(tasks))] if learns == "all" else []
     describe_method(results)
     return results
 
 
 def describe_method(results: StreamResults) -> None:
-    """Fill in method and artefact in words from the configuration, which files of older versions lack."""
-    if results.method not in OBJECTIVES:
-        raise ConfigurationError(f"results of the unknown method {results.method!r}; known are {', '.join(OBJECTIVES)}")
+    """Fill in method and artefact in words from the configuration, which files of older versions lack.
+
+    Raises:
+        ConfigurationError: the method is none that is known here; for what a file says no module is imported.
+    """
+    try:
+        find_objective(results.method, load=False)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"results of the unknown method {results.method!r}: {error}") from error
     settings = shareable_settings(results.config)
-    objective = objective_of(SimpleNamespace(**default_settings() | settings))
+    objective = objective_of(SimpleNamespace(**default_settings(config_of(settings)) | settings))
     results.about = MethodRecord(
-        objective.summary or (objective.__doc__ or "").strip(),
+        objective.summary or inspect.cleandoc(objective.__doc__ or ""),
         TOWER_WORDS[settings["train_towers"]],
         objective.bibtex,
         changed_settings(settings),
@@ -52,7 +64,7 @@ def describe_method(results: StreamResults) -> None:
     asked = SimpleNamespace(**dict.fromkeys(SWITCHES) | settings)
     adaptation = adaptation_of(asked)
     results.artefact = adaptation.artefact(asked)
-    for task in results.tasks[: results.finished]:
+    for task in results.learned[: results.finished]:
         task.note = task.note or adaptation.note(asked, task.facts)
     results.base.embedded = results.base.hub_id is None and results.base.name in EMBEDDED_MODELS
 
@@ -77,12 +89,16 @@ def task_record(task: Task) -> TaskRecord:
 
 
 def reference_record(reference: Reference | None) -> ReferenceRecord | None:
-    """What the results say of the reference images."""
+    """What the results say of the reference images and texts."""
     if reference is None:
         return None
     images = reference.images
     return ReferenceRecord(
-        dataset_name(reference.dataset), len(images), images.info.license or None, reference.fingerprint
+        dataset_name(reference.dataset),
+        0 if images is None else len(images),
+        None if images is None else images.info.license or None,
+        reference.fingerprint,
+        len(reference.texts),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from ..config import MulKIConfig, StreamConfig
 from ..config.paths import shareable_settings
 from ..config.recipes import decisive, default_settings
+from ..config.training import config_of
 from ..data.tasks import Reference, Task
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError, shown
@@ -97,15 +98,15 @@ def start_results(
     # From here on a run from the Hub has this machine's settings; any other has its own, and those that are new.
     results.config = settings if earlier.source else settings | results.config
     describe_method(results)
-    if earlier.source is None and 0 < results.finished < len(tasks):
-        last = task_folder(Path(config.output_dir), results.names, results.finished - 1)
+    if earlier.source is None and 0 < results.finished < len(results.learned):
+        last = task_folder(Path(config.output_dir), results.stage_names, results.finished - 1)
         check_finished(last, results.artefact.folder if results.artefact else None)
     return results
 
 
 def check_unchanged(results: StreamResults, source: str | None, settings: dict[str, Any], names: list[str]) -> None:
     """Raise `ConfigurationError` unless `results` are of this stream and, from the Hub, leave something to learn."""
-    where, defaults = "resume_from_hub" if source else "resume", default_settings()
+    where, defaults = "resume_from_hub" if source else "resume", default_settings(config_of(settings))
     # What comes from the Hub was made shareable there.
     now = decisive(shareable_settings(settings) if source else settings)
     # A setting that came after the run began has its default: nobody could ask for another.
@@ -158,7 +159,7 @@ def changed_data(was: TaskRecord | ReferenceRecord, now: TaskRecord | ReferenceR
             if not gone and not come:
                 return f"{name} come in another order"
             return f"of its {name} {_listed(gone)} went and {_listed(come)} came"
-    for name in ("training_images", "evaluation_images", "images"):
+    for name in ("training_images", "evaluation_images", "images", "texts"):
         counts = getattr(was, name, None), getattr(now, name, None)
         if counts[0] != counts[1]:
             return f"{name} were {counts[0]} and are now {counts[1]}"

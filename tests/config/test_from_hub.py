@@ -1,6 +1,7 @@
 """A recipe from the Hub chooses no files of this machine."""
 
 import logging
+import sys
 
 import pytest
 import yaml
@@ -167,6 +168,34 @@ def test_the_folder_is_for_recipes_from_the_hub(parsed, stream_yaml):
         parsed({}, "--config", str(stream_yaml()), "--data_root", ".")
 
 
+def test_a_recipe_of_an_older_version_has_one_protocol(parsed):
+    assert parsed({"protocol": "cil"})[0].protocols == ["cil"]
+
+
 def test_own_options_may_name_anything(parsed, root, tmp_path):
     stream, _ = parsed({}, "--model_name_or_path", str(tmp_path))
     assert stream.model_name_or_path == str(tmp_path)
+
+
+class TestMethod:
+    """It chooses no code either."""
+
+    @pytest.fixture(autouse=True)
+    def module(self, tmp_path, monkeypatch):
+        """One that says when it is imported."""
+        content = "from mulki_hf.objectives.mulki import MulKI\nclass Hooked(MulKI): pass\nprint('imported')\n"
+        (tmp_path / "hooked.py").write_text(content)
+        monkeypatch.syspath_prepend(tmp_path)
+        yield
+        sys.modules.pop("hooked", None)
+
+    def test_is_not_imported_for_a_recipe(self, parsed, capsys):
+        message = "'org/task1': its recipe's method 'hooked:Hooked' is code .* give --method hooked:Hooked yourself"
+        with pytest.raises(ConfigurationError, match=message):
+            parsed({"method": "hooked:Hooked"})
+        assert "imported" not in capsys.readouterr().out and "hooked" not in sys.modules
+
+    def test_is_for_the_user(self, parsed, capsys):
+        _, config = parsed({"method": "hooked:Hooked"}, "--method", "hooked:Hooked")
+        assert config.method == "hooked:Hooked" and "imported" in capsys.readouterr().out
+        assert parsed({"method": "hooked:Hooked"}, "--method", "snd")[1].method == "snd"

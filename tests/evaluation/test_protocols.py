@@ -5,7 +5,8 @@ import pytest
 import torch
 from support.launch import python
 
-from mulki_hf.evaluation.protocols import PROTOCOLS
+from mulki_hf.errors import ConfigurationError
+from mulki_hf.evaluation.protocols import PROTOCOLS, EvaluationArguments
 
 
 OWNER = [0, 0, 1, 2, 2]
@@ -27,6 +28,33 @@ OWNER = [0, 0, 1, 2, 2]
 def test_masks(kind, protocol, position, learned, rivals):
     mask = PROTOCOLS[protocol].mask(kind(OWNER), position, learned)
     assert [number for number, competes in enumerate(mask.tolist()) if competes] == rivals
+
+
+class TestArguments:
+    @pytest.mark.parametrize(
+        "given",
+        [["til", "cil", "xtail"], ["til,cil,xtail"], ["til,", "cil", ",xtail"], ["til cil", "xtail"], "til,cil,xtail"],
+    )
+    def test_however_they_are_listed_they_keep_their_order(self, given):
+        assert EvaluationArguments(given).protocols == ["til", "cil", "xtail"]
+
+    def test_one_is_the_default(self):
+        assert EvaluationArguments().protocols == ["til"]
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            (["til", "all"], "protocols must be of til, cil, xtail, got 'all'"),
+            (["TIL"], "protocols must be of til, cil, xtail, got 'TIL'"),
+            (["til", "cil,til"], "protocols must differ from each other, got 'til' twice"),
+            ([], r"protocols must name at least one of til, cil, xtail, got \[\]"),
+            ([""], r"protocols must name at least one of til, cil, xtail, got \[''\]"),
+            ([","], "protocols must name at least one"),
+        ],
+    )
+    def test_unknown_repeated_or_none(self, given, message):
+        with pytest.raises(ConfigurationError, match=message):
+            EvaluationArguments(given)
 
 
 def test_need_no_torch():

@@ -45,6 +45,7 @@ class TestInTraining:
     def test_what_is_declared_is_there(self, make_args, processor, monkeypatch, reference, path, cached):
         method(monkeypatch, path, {path})
         given = {"reference_dataset": reference} if "reference" in path else {}
+        given |= {"reference_texts": ["red"]} if "texts" in path else {}
         trainer(make_args, processor, args={"cache_teachers": cached, "max_steps": 1}, **given).train()
 
     @pytest.mark.parametrize("cached", [True, False])
@@ -67,16 +68,21 @@ class TestInTraining:
 
     def test_reference_images_by_declaration(self, make_args, processor, monkeypatch, reference):
         method(monkeypatch, "original.image", {"original.image"})
-        with pytest.raises(ConfigurationError, match="uses no data beyond the task's own"):
+        with pytest.raises(ConfigurationError, match="reads no reference images: remove reference_dataset"):
             trainer(make_args, processor, reference_dataset=reference)
+        with pytest.raises(ConfigurationError, match="reads no reference texts: remove reference_texts"):
+            trainer(make_args, processor, reference_texts=["red"])
         method(monkeypatch, "reference", {"reference"})
-        with pytest.raises(ConfigurationError, match="needs reference images"):
+        with pytest.raises(ConfigurationError, match="needs reference images: set reference_dataset"):
+            trainer(make_args, processor)
+        method(monkeypatch, "original.texts", {"original.texts"})
+        with pytest.raises(ConfigurationError, match="needs reference texts: set reference_texts"):
             trainer(make_args, processor)
 
 
 def test_a_typing_error_in_needs_is_found_with_the_arguments(make_args, monkeypatch):
     method(monkeypatch, "original.image", {"orignal.image"})
-    with pytest.raises(TypeError, match=r"'reads' needs unknown orignal\.image; known are original\.image"):
+    with pytest.raises(TypeError, match=r"'reads' needs unknown orignal\.image; known are earlier, original\.earlier"):
         make_args(method="reads")
 
 

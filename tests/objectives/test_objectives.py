@@ -29,15 +29,18 @@ def test_discrepancy_gate():
     [
         ("mulki", "task", {"image", "text"}),
         ("mulki", "elicit", {"image", "text"}),
-        ("mulki", "relation", {"image", "text"}),
+        ("mulki", "names", {"earlier"}),
+        ("mulki", "words", {"words"}),
         ("mulki", "feature", {"image"}),
         ("snd", "previous", {"reference"}),
         ("snd", "original", {"reference"}),
+        ("zscl", "distillation", {"reference"}),
+        ("lwf", "distillation", {"image"}),
     ],
 )
 def test_gradient_reaches_the_student(batch, make_args, method, part, reaches):
     loss = OBJECTIVES[method](make_args(method=method))(batch)[part]
-    inputs = {name: getattr(batch, name) for name in ("image", "text", "reference")}
+    inputs = {name: getattr(batch, name) for name in ("image", "text", "reference", "earlier", "words")}
     gradients = torch.autograd.grad(loss, list(inputs.values()), allow_unused=True)
     assert {name for name, g in zip(inputs, gradients, strict=True) if g is not None and g.any()} == reaches
 

@@ -2,12 +2,15 @@
 
 import pytest
 from PIL import Image
-from support.results import make_results
+from support.results import by_protocols, make_results
 from support.training import short_run
 
-from mulki_hf.report.checkpoint import PICTURES, describe_checkpoint
+from mulki_hf.report.checkpoint import describe_checkpoint, draw, picture_names
 from mulki_hf.results import StreamResults
 from mulki_hf.runs.records import describe_method, shareable_results
+
+
+PICTURES = ["accuracy_matrix.png", "curves.png"]
 
 
 @pytest.mark.pictures
@@ -30,3 +33,12 @@ def test_results_card_and_pictures(tmp_path):
     assert "pictures.tar" in written[1]
     # What was made shareable is a copy.
     assert results.config["output_dir"] == "/home/ann/out"
+
+
+def test_pictures_by_each_protocol(tmp_path):
+    """The headline's have the names that they have without others."""
+    draw(by_protocols(), tmp_path)
+    drawn = {path.name for path in tmp_path.iterdir()}
+    others = [f"{picture}_{protocol}.png" for protocol in ("xtail", "til") for picture in ("accuracy_matrix", "curves")]
+    assert drawn == {*PICTURES, *others} == {*picture_names(["cil", "xtail", "til"])}
+    assert len({(tmp_path / name).read_bytes() for name in drawn}) == 6

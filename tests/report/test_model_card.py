@@ -22,28 +22,33 @@ DATASETS = ["timm/oxford-iiit-pet", "embedded:digits", "local files"]
 ROWS = [[80.0, 41.0, 30.0], [78.0, 90.0, 25.0], [70.0, 88.0, 60.0]]
 
 
-def make_results(finished: int = 2, method: str = "mulki", **config) -> StreamResults:
+def make_results(finished: int = 2, method: str = "mulki", protocols: tuple = ("cil",), **config) -> StreamResults:
     tasks = [
         TaskRecord(
             name, dataset, ["cat", "dog"], ["a {}.", "one {}"], 100, 20, "cc-by-sa-4.0" if "/" in dataset else None
         )
         for name, dataset in zip(("pets", "digits", "own"), DATASETS, strict=True)
     ]
-    stream = StreamConfig(tasks=[{"name": "pets", "dataset": "x"}], protocol="cil")
+    stream = StreamConfig(tasks=[{"name": "pets", "dataset": "x"}], protocols=[*protocols])
     settings = MulKIConfig(output_dir="out", use_cpu=True, method=method, **config).to_dict()
     results = StreamResults(
         method,
-        "cil",
+        protocols[0],
         tasks,
         BaseModel("openai/clip-vit-base-patch16", "openai/clip-vit-base-patch16", "main", "mit"),
-        zero_shot=[50.0, 40.0, 30.0],
         config=dataclasses.asdict(stream) | settings,
         provenance={"command": "python -m mulki_hf.train", "git_commit": None, "hardware": "1 process on 2 CPU cores"},
         versions={"torch": "2.13.0"},
     )
     describe_method(results)
+
+    def by_protocol(row: list[float]) -> dict[str, list[float]]:
+        """Each reads 5 points lower than the one before."""
+        return {protocol: [value - 5 * lower for value in row] for lower, protocol in enumerate(protocols)}
+
+    results.measured(by_protocol([50.0, 40.0, 30.0]))
     for row in ROWS[:finished]:
-        results.add({"cil": row}, seconds=90.0)
+        results.add(by_protocol(row), seconds=90.0)
     return results
 
 
@@ -73,12 +78,23 @@ class TestMetadata:
     def test_first_task_has_no_transfer(self):
         assert {r.metric_type for r in card_of(1).data.eval_results} == {"accuracy", "avg", "last"}
 
-    def test_survives_a_round_trip(self, tmp_path):
-        (tmp_path / "README.md").write_text(str(card_of()), encoding="utf-8")
+    def test_model_index_names_the_protocol(self):
+        """Of other protocols in every name, of the headline in those of the accuracies."""
+        alone, results = (card_of(**by).data.eval_results for by in ({}, {"protocols": ("cil", "xtail")}))
+        kept = [result for result in results if "xtail" not in result.metric_name]
+        assert kept == alone and {r.metric_name for r in alone} == {"Accuracy (cil)", "Transfer", "Avg", "Last"}
+        others = {r.metric_name: r.metric_value for r in results if r not in kept and r.dataset_type == "stream"}
+        assert others == {"Transfer (xtail)": 0.36, "Avg (xtail)": 0.6725, "Last (xtail)": 0.79}
+        tasks = [r.metric_value for r in results if r.metric_name == "Accuracy (xtail)"]
+        assert tasks == pytest.approx([0.73, 0.85, 0.2])
+
+    @pytest.mark.parametrize("protocols", [("cil",), ("til", "cil", "xtail")])
+    def test_survives_a_round_trip(self, tmp_path, protocols):
+        (tmp_path / "README.md").write_text(str(card_of(protocols=protocols)), encoding="utf-8")
         card = ModelCard.load(tmp_path / "README.md")
         card.save(tmp_path / "again.md")
         again = ModelCard.load(tmp_path / "again.md")
-        assert again.data.to_dict() == card.data.to_dict() == card_of().data.to_dict()
+        assert again.data.to_dict() == card.data.to_dict() == card_of(protocols=protocols).data.to_dict()
         assert again.text.strip() == card.text.strip()
         assert again.data.eval_results == card.data.eval_results
 
@@ -104,7 +120,7 @@ class TestText:
     def test_settings_that_differ_from_defaults(self):
         text = card_of(elicit_weight=2.5, learning_rate=3e-4, logging_steps=7, train_towers="both").text
         assert re.search(r"\| `elicit_weight` +\| 2.5 +\|", text) and "`learning_rate`" in text
-        assert "relation_weight" not in text and "logging_steps" not in text and "train_towers" not in text
+        assert "names_weight" not in text and "logging_steps" not in text and "train_towers" not in text
         assert "None." in card_of().text
 
     def test_gains_and_losses_in_words(self):
@@ -114,6 +130,41 @@ class TestText:
             "- On the task that is still to come accuracy changed by **−5.0 points** on average. "
             "Nothing was gained. Lost: own −5.0.",
         ]
+
+    def test_each_protocol_has_its_matrix_its_metrics_and_its_pictures(self):
+        text = task_card(make_results(protocols=("til", "cil", "xtail")), "task2-digits")
+        first, *others = re.split(r"^### Protocol `(\w+)`$", text, flags=re.MULTILINE)
+        assert others[::2] == ["cil", "xtail"] and "(task-incremental): protocol `til`. A row" in first
+        metrics = first[first.index("### The stream so far") :]
+        for protocol, transfer, last in (("til", "41.0", "84.0"), ("cil", "36.0", "79.0"), ("xtail", "31.0", "74.0")):
+            assert re.search(rf"\| {protocol} +\| {transfer} .*\| {last} ", metrics)
+        assert "class-incremental" in others[1] and re.search(r"^\| digits +\| 73.0 ", others[1], re.MULTILINE)
+        assert "task-agnostic" in others[3] and re.search(r"^\| digits +\| 68.0 ", others[3], re.MULTILINE)
+        pictures = ["accuracy_matrix.png", "curves.png", "accuracy_matrix_cil.png", "curves_cil.png"]
+        assert re.findall(r"\]\((\w+\.png)\)", text)[:4] == pictures
+        assert "\n\n\n" not in text
+
+    def test_one_protocol_needs_no_name(self):
+        text = task_card(make_results(), "task2-digits")
+        assert "rotocol" not in text and "| transfer |" in text
+
+    def test_select_and_distills_own_metrics_are_named_and_explained(self):
+        text = " ".join(task_card(make_results(3), "task3-own").split())
+        # Lost after it was learned: pets 80 - 70, digits 90 - 88; before: digits 40 - 41, own 30 - 25.
+        assert re.search(r"snd_forgetting \| snd_degradation \| .* \| 6.0 \| 2.0 \|", text)
+        assert "Select-and-Distill's own: `snd_forgetting`, the largest drop" in text
+
+    def test_an_adapters_card_has_every_protocols_matrix(self):
+        results = make_results(protocols=("til", "xtail"), lora_r=2)
+        text = artefact_card(results, results.artefact, "task2-digits")
+        assert "(task-incremental): protocol `til`" in text and "(cross-domain task-agnostic): protocol `xtail`" in text
+        assert re.findall(r"^\| digits +\| (\S+) ", text, re.MULTILINE) == ["78.0", "73.0"]
+
+    def test_an_unknown_protocol_is_named(self):
+        results = make_results(protocols=("til", "cil"))
+        results.others = {"agnostic": results.others["cil"]}
+        with pytest.raises(ConfigurationError, match="results by the unknown protocol 'agnostic'; known are til, cil"):
+            task_card(results, "task2-digits")
 
     def test_says_where_to_load_it_from(self):
         assert card_of().text.count('"org/mulki-task2"') == 3

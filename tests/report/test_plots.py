@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
-from support.results import empty_results
+from support.results import by_protocols, empty_results
 
 from mulki_hf.report.plots import plot_accuracy_matrix, plot_curves
 
@@ -18,6 +18,31 @@ def test_pictures(tmp_path, draw, tasks, finished):
     with Image.open(tmp_path / "picture.png") as picture:
         assert picture.format == "PNG"
         assert len(picture.convert("RGB").getcolors(maxcolors=1 << 24)) > 10
+
+
+@pytest.mark.parametrize(("protocol", "value"), [(None, 80.25), ("cil", 80.25), ("til", 60.25)])
+def test_each_protocol_has_pictures_of_its_own(tmp_path, monkeypatch, protocol, value):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: drawn.append(figure))
+    for draw in (plot_accuracy_matrix, plot_curves):
+        draw(by_protocols(), tmp_path / "x.png", protocol)
+    matrix, curves = drawn
+    assert matrix.axes[0].images[0].get_array()[1, 0] == value
+    assert curves.axes[0].lines[1].get_ydata()[1] == value
+    titles = [matrix.axes[0].get_title(), curves.get_suptitle()]
+    assert all(title.startswith(f"mulki, {protocol or 'cil'}: ") for title in titles)
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 5])
+def test_the_title_is_not_cut_off(tmp_path, monkeypatch, tasks):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: drawn.append(figure))
+    results = empty_results(*(f"task {j}" for j in range(tasks)), protocol="xtail", zero_shot=[40.0] * tasks)
+    plot_curves(results, tmp_path / "x.png")
+    drawn[0].canvas.draw()
+    (title,) = (text for text in drawn[0].texts if text.get_text() == drawn[0].get_suptitle())
+    extent = title.get_window_extent()
+    assert extent.x0 >= 0 and extent.x1 <= drawn[0].bbox.width
 
 
 @pytest.mark.parametrize("tasks", [3, 6, 7, 8, 11])

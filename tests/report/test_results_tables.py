@@ -1,8 +1,12 @@
 """Results as Markdown tables."""
 
-from support.results import empty_results, make_results
+import shutil
+from pathlib import Path
 
-from mulki_hf.report.tables import duration, markdown_table, results_table, signed
+from support.results import by_protocols, empty_results, make_results
+
+from mulki_hf.report.tables import duration, markdown_table, matrix_table, progress_line, results_table, signed
+from mulki_hf.results import StreamResults
 
 
 def cells(line: str) -> list[str]:
@@ -37,7 +41,37 @@ class TestTable:
             "bwt": "-9.5",
             "forgetting": "9.5",
             "degradation": "9.5",
+            "snd_forgetting": "9.5",
+            "snd_degradation": "9.5",
         }
+
+    def test_of_other_protocols_the_metrics(self):
+        matrix, metrics = results_table(by_protocols()).split("\n\n")
+        assert self.check(matrix)[2] == ["digits", "80.2", "30.5"]
+        header, *lines = self.check(metrics)
+        assert header[:4] == ["protocol", "transfer", "avg", "last"] and header[-1] == "snd_degradation"
+        assert [line[:4] for line in lines] == [
+            ["cil", "30.5", "67.9", "80.4"],
+            ["xtail", "20.5", "57.9", "70.4"],
+            ["til", "10.5", "47.9", "60.4"],
+        ]
+        # Where all is 10 points lower, nothing more is lost.
+        assert len({tuple(line[4:]) for line in lines}) == 1
+
+    def test_the_matrix_by_another_protocol(self):
+        rows = self.check(matrix_table(by_protocols(1), "til"))
+        assert rows == [["after", "digits", "letters"], ["zero-shot", "30.0", "20.0"], ["digits", "60.2", "10.5"]]
+
+    def test_metrics_that_older_versions_did_not_have_are_left_out(self, tmp_path):
+        shutil.copy(Path(__file__).with_name("results_of_one_protocol.json"), tmp_path / "results.json")
+        metrics = self.check(results_table(StreamResults.load(tmp_path)).split("\n\n")[1])
+        assert metrics[0] == ["transfer", "avg", "last", "bwt", "forgetting", "degradation"]
+        # Of two protocols one with and one without.
+        results = by_protocols()
+        del results.metrics["snd_forgetting"]
+        lines = self.check(results_table(results).split("\n\n")[1])
+        cells = {line[0]: dict(zip(lines[0], line, strict=True))["snd_forgetting"] for line in lines[1:]}
+        assert cells == {"cil": "-", "xtail": "9.5", "til": "9.5"}
 
     def test_unfinished_stream_has_the_rows_so_far(self):
         assert [row[0] for row in self.check(results_table(make_results(1)))] == ["after", "zero-shot", "digits"]
@@ -46,7 +80,7 @@ class TestTable:
         results = empty_results("only", zero_shot=[10.0])
         results.add({results.protocol: [60.0]})
         metrics = self.check(results_table(results).split("\n\n")[1])
-        assert metrics[1] == ["-", "60.0", "60.0", "-", "-", "-"]
+        assert metrics[1] == ["-", "60.0", "60.0", "-", "-", "-", "-", "-"]
 
     def test_short_cells_still_make_a_rule_of_three(self):
         assert self.check(markdown_table([["a", "b"], ["1", "2"]])) == [["a", "b"], ["1", "2"]]
@@ -58,6 +92,19 @@ class TestTable:
     def test_names_with_a_bar_stay_in_their_cell(self):
         results = empty_results("a|b", zero_shot=[10.0])
         assert results_table(results).splitlines()[0].replace(r"\|", "").count("|") == 3
+
+
+def test_progress_has_a_line_for_each_protocol():
+    assert progress_line(by_protocols(1), 0).splitlines() == [
+        "task 1/2 digits: 80.2 % (zero-shot 50.0 %); not yet learned 30.5 % (zero-shot 40.0 %)",
+        "  xtail: 70.2 % (zero-shot 40.0 %); not yet learned 20.5 % (zero-shot 30.0 %)",
+        "  til: 60.2 % (zero-shot 30.0 %); not yet learned 10.5 % (zero-shot 20.0 %)",
+    ]
+    assert progress_line(by_protocols(), 1).splitlines()[1:] == [
+        "  xtail: 80.1 % (zero-shot 30.0 %); earlier tasks 60.8 %",
+        "  til: 70.1 % (zero-shot 20.0 %); earlier tasks 50.8 %",
+    ]
+    assert "\n" not in progress_line(make_results(), 1)
 
 
 def test_numbers():

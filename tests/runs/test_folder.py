@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 from accelerate import Accelerator
 from support.interrupt import interrupted
-from support.results import empty_results, make_results
+from support.results import by_protocols, empty_results, make_results
 
 from mulki_hf.errors import ConfigurationError
 from mulki_hf.results import StreamResults
@@ -127,6 +127,17 @@ class TestClear:
         folder.clear()
         assert files(folder.path) == set(mine)
 
+    @pytest.mark.parametrize("where", [".", "task1-digits"])
+    def test_of_pictures_those_of_its_protocols_go(self, folder, where):
+        (folder.path / where).mkdir(exist_ok=True)
+        results = by_protocols(1)
+        del results.others["til"], results.config["protocols"][2]
+        results.save(folder.path / where)
+        write(folder.path, "curves.png", "accuracy_matrix.png", "curves_xtail.png", "accuracy_matrix_xtail.png")
+        write(folder.path, "curves_til.png", "accuracy_matrix_til.png")
+        folder.clear()
+        assert files(folder.path) == {"curves_til.png", "accuracy_matrix_til.png"}
+
     def test_what_was_trained_goes_without_any_results_too(self, folder):
         write(folder.path, "unfinished/task1-a/checkpoint-2/x", "unfinished/task2-mine/x")
         folder.clear()
@@ -211,6 +222,16 @@ class TestUntaken:
         with pytest.raises(SystemExit, match=message):
             main(["--config", str(stream_yaml()), *options])
         assert files(tmp_path / "out") == {mine}
+
+    def test_pictures_by_the_protocols_of_this_run(self, own_copy):
+        """In an empty folder, and in that of a run by another protocol, which leaves them alone."""
+        folder, options = own_copy
+        for place, more in ((folder, "--overwrite"), (folder.with_name("new"), "--no_connecting")):
+            write(place, "curves_cil.png")
+            with pytest.raises(SystemExit, match="holds curves_cil.png, which no run wrote"):
+                main([*options, "--protocols", "til,cil", "--output_dir", str(place), more])
+        main([*options, "--max_steps", "1", "--overwrite"])
+        assert (folder / "curves_cil.png").read_text() == "mine"
 
     def test_what_has_another_name_stays(self, stream_yaml, tmp_path):
         mine = {"unfinished/draft.txt", "unfinished/task9-mine/x.txt", "task9-mine/config.json", "holiday.png"}

@@ -2,6 +2,8 @@
 
 import re
 import subprocess
+from dataclasses import dataclass
+from typing import Annotated
 
 import pytest
 import torch
@@ -9,7 +11,20 @@ import yaml
 from accelerate import Accelerator
 from support.hub import SECRET
 
+from mulki_hf.hub.shareable import PATH
+from mulki_hf.objectives import Finetune
 from mulki_hf.runs.provenance import command_line, git_commit, hardware, library_versions, provenance
+
+
+@dataclass
+class ListingArguments:
+    listed: Annotated[str, PATH] | None = None
+    said: str = ""
+
+
+class Listing(Finetune):
+    NAME = f"{__name__}:Listing"
+    arguments = ListingArguments
 
 
 @pytest.fixture
@@ -58,6 +73,11 @@ class TestCommand:
         shared = yaml.safe_load(task) | {"dataset": "pets"}
         assert yaml.safe_load(first) == shared and "\n" not in first
         assert others == [block, *rest[:-1], "--config=c.yaml", "--reference_data_files", "[x]"]
+
+    def test_no_folders_of_a_method_of_the_users(self, accelerator):
+        argv = ["--listed", "/home/ann/names.txt", "--method", Listing.NAME, "--said=/home/ann/x"]
+        command = command_line(argv, accelerator, Listing.NAME)
+        assert command.endswith(f"--listed names.txt --method {Listing.NAME} --said=/home/ann/x")
 
     def test_accelerate(self, accelerator, monkeypatch):
         monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")

@@ -1,13 +1,16 @@
 """What is recorded when a run begins; licences, found where model and data come from."""
 
+import sys
+
 import pytest
 from support.tiny import tiny_task
 
 from mulki_hf.config.recipes import default_settings
 from mulki_hf.data.tasks import Reference
+from mulki_hf.errors import ConfigurationError
 from mulki_hf.results import BaseModel, StreamResults, TaskRecord
 from mulki_hf.runs import records
-from mulki_hf.runs.records import describe_base, look_up_licences, new_results, reference_record
+from mulki_hf.runs.records import describe_base, describe_method, look_up_licences, new_results, reference_record
 
 
 def of_the_hub() -> StreamResults:
@@ -62,3 +65,14 @@ def test_of_the_data_what_they_hold(tmp_path):
     assert [task.fingerprint for task in results.tasks] == ["ab", None]
     assert (results.reference.dataset, results.reference.fingerprint) == ("org/pictures", "cd")
     assert reference_record(None) is None
+
+
+def test_results_import_no_method(tmp_path, monkeypatch):
+    """They may come from anywhere."""
+    (tmp_path / "anywhere.py").write_text("raise SystemExit")
+    monkeypatch.syspath_prepend(tmp_path)
+    results = of_the_hub()
+    results.method = "anywhere:Own"
+    with pytest.raises(ConfigurationError, match="results of the unknown method 'anywhere:Own': .*nobody has imported"):
+        describe_method(results)
+    assert "anywhere" not in sys.modules

@@ -111,7 +111,7 @@ class TestWhatMustNotChange:
         def begin(**recipe):
             stream, config = parse(["--config", str(stream_yaml(**recipe))])
             results = start_results(Earlier(), stream, config, load_stream(stream), None)
-            results.measured({"til": [10.0, 20.0]})
+            results.measured({protocol: [10.0, 20.0] for protocol in stream.protocols})
             (tmp_path / "out").mkdir()
             results.save(tmp_path / "out")
 
@@ -155,6 +155,23 @@ class TestWhatMustNotChange:
         go_on = begun()
         with pytest.raises(ConfigurationError, match=f"{next(iter(change))} was"):
             go_on(**change)
+
+    @pytest.mark.parametrize("now", [["til"], ["cil", "til"], ["til", "cil", "xtail"], ["xtail"]])
+    def test_protocols(self, begun, now):
+        """The rows so far are by those that it began with; earlier tasks' cards have their headline."""
+        go_on = begun(protocols="til,cil")
+        assert go_on(protocols=["til", "cil"]).protocols == ["til", "cil"]
+        with pytest.raises(ConfigurationError, match="resume: protocols was .'til', 'cil'. and is now") as refused:
+            go_on(protocols=now)
+        assert f"is now {now!r};" in str(refused.value)
+
+    @pytest.mark.parametrize("key", ["protocol", "protocols"])
+    def test_the_protocol_of_an_older_version(self, begun, tmp_path, key):
+        go_on = begun(protocols="cil")
+        as_an_older_version(tmp_path / "out")
+        assert go_on(**{"protocols": None, key: "cil"}).config["protocols"] == ["cil"]
+        with pytest.raises(ConfigurationError, match="protocols was .'cil'. and is now .'til', 'cil'."):
+            go_on(protocols="til,cil")
 
     def test_how_often_is_saved_evaluated_and_logged_may_change(self, begun):
         go_on = begun()

@@ -24,9 +24,11 @@ def make_batch(seed: int = 0) -> FeatureBatch:
 
     def teacher() -> TeacherFeatures:
         prototypes = Prototypes(unit(rng, CLASSES), unit(rng, len(SHOWN)), torch.tensor(SHOWN))
-        return TeacherFeatures(unit(rng, len(LABELS)), unit(rng, 8), prototypes)
+        features = TeacherFeatures(unit(rng, len(LABELS)), unit(rng, 8), prototypes, text=prototypes.textual)
+        return replace(features, earlier=unit(rng, 4), words=unit(rng, 3), texts=unit(rng, 7))
 
     student = {"image": unit(rng, len(LABELS)), "text": unit(rng, CLASSES), "reference": unit(rng, 8)}
+    student |= {"earlier": unit(rng, 4), "words": unit(rng, 3)}
     student = {name: features.requires_grad_() for name, features in student.items()}
     return FeatureBatch(torch.tensor(LABELS), SCALE, **student, original=teacher(), previous=teacher())
 
@@ -75,16 +77,6 @@ def expected_elicit(batch):
     return 0.5 * np.mean(images) + 0.5 * np.mean(texts)
 
 
-def expected_relation(batch, teacher, temperature):
-    visual, textual = numbers(teacher.prototypes.visual), numbers(teacher.prototypes.textual)
-
-    def related(taught, learnt):
-        return sum(kd(SCALE * anchors @ taught, SCALE * anchors @ learnt, temperature) for anchors in (visual, textual))
-
-    text = np.mean([related(textual[c], numbers(batch.text)[c]) for c in range(CLASSES)])
-    return np.array([related(v, w) for v, w in zip(numbers(teacher.image), numbers(batch.image), strict=True)]) + text
-
-
 def expected_gate(original, previous):
     distances = np.array([np.sqrt(sum((a - b) ** 2)) for a, b in zip(original, previous, strict=True)])
     return 1 / (1 + np.exp(-6 * (distances - 0.2)))
@@ -105,15 +97,18 @@ def expected_weights(batch, weighting, kappa):
     return 0.5 * trust if weighting == "absolute" else trust / trust.sum(axis=0)
 
 
-def expected_distil(batch, args, weighting):
-    """The weighted relation and feature parts."""
-    weights = expected_weights(batch, weighting, args.confidence_temperature)
-    relation = feature = 0.0
+def expected_held(features, others):
+    """Mean squared distance of some rows to others."""
+    return np.mean([sum((a - b) ** 2) for a, b in zip(numbers(features), numbers(others), strict=True)])
+
+
+def expected_feature(batch, weighting, kappa):
+    """Weighted squared distances of the images to both teachers."""
+    weights, total = expected_weights(batch, weighting, kappa), 0.0
     for w, teacher in zip(weights, (batch.original, batch.previous), strict=True):
         distances = ((numbers(batch.image) - numbers(teacher.image)) ** 2).sum(axis=1)
-        relation += args.relation_weight * np.mean(w * expected_relation(batch, teacher, args.relation_temperature))
-        feature += args.feature_weight * np.mean(w * distances)
-    return relation, feature
+        total += np.mean(w * distances)
+    return total
 
 
 def expected_snd(batch, gate):
@@ -125,6 +120,29 @@ def expected_snd(batch, gate):
         # The official code's shapes: (R, 1) times (R,) is (R, R).
         share = share[:, None]
     return np.mean(share * distances[0]), np.mean((1 - share) * distances[1])
+
+
+def expected_mutual(images, texts, student, temperature):
+    """ZSCL's two terms, one relation at a time."""
+    taught, said = (np.array([[SCALE * v @ u for u in texts] for v in rows]) for rows in (images, student))
+    by_image = [kd(a, b, temperature) for a, b in zip(taught, said, strict=True)]
+    by_text = [kd(a, b, temperature) for a, b in zip(taught.T, said.T, strict=True)]
+    return np.mean(by_image) + np.mean(by_text)
+
+
+def check_gradient(loss, expected, features) -> None:
+    """The gradient of `loss` for `features` is the slope of `expected`, a function of their numbers, on either side."""
+    gradient = numbers(torch.autograd.grad(loss, features)[0])
+    start, step, slopes = numbers(features), 1e-6, np.zeros(features.shape)
+    for place in np.ndindex(*features.shape):
+        sides = []
+        for sign in (1, -1):
+            moved = start.copy()
+            moved[place] += sign * step
+            sides.append(expected(moved))
+        slopes[place] = (sides[0] - sides[1]) / (2 * step)
+    assert np.abs(gradient).max() > 1e-3
+    np.testing.assert_allclose(gradient, slopes, rtol=1e-5, atol=1e-7)
 
 
 def close(value) -> object:

@@ -7,13 +7,13 @@ from mulki_hf import MulKITrainer
 from mulki_hf.train import main
 
 
-def interrupted(config, step: int, *options) -> None:
+def interrupted(config, step: int, *options, stage: str = "task2") -> None:
     """Run `config` and stop, as a crash would, in the second task: after `step`, at the latest after training."""
     init, make_connections = MulKITrainer.__init__, MulKITrainer.make_connections
 
     class Crash(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
-            if "task2" in args.output_dir and state.global_step == step < state.max_steps:
+            if stage in args.output_dir and state.global_step == step < state.max_steps:
                 raise KeyboardInterrupt
 
     def with_a_crash(self, *args, **kwargs):
@@ -21,7 +21,7 @@ def interrupted(config, step: int, *options) -> None:
         self.add_callback(Crash())
 
     def crash_at_the_end(self):
-        if "task2" in self.args.output_dir:
+        if stage in self.args.output_dir:
             raise KeyboardInterrupt
         make_connections(self)
 

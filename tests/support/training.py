@@ -24,9 +24,11 @@ def short_run(output_dir, **overrides) -> MulKIConfig:
 
 
 def trainer_of(model, args, processor, task=None, **kwargs) -> MulKITrainer:
-    """With reference images for the method that needs them."""
-    if args.method == "snd":
+    """With reference images and texts for the methods that need them."""
+    if args.method in ("snd", "zscl"):
         kwargs.setdefault("reference_dataset", rows(["red", "blue"], 5, seed=9).select_columns(["image"]))
+    if args.method == "zscl":
+        kwargs.setdefault("reference_texts", ["a red thing", "blue", "a picture of a bird"])
     return MulKITrainer(model, args, task or tiny_task(), processor, **kwargs)
 
 

@@ -1,0 +1,190 @@
+"""The tables of nano-MTIL: `python recipes/nano_mtil/table.py runs/nano_mtil [--record FILE] [--picture FILE]`.
+
+Of a folder of runs, finished or not, or of the JSON file that `--record` wrote of one: all methods, the differences
+between one and each other, the orders, the ablation, and what tuning chose.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import mean, stdev
+
+from grid import GRID
+from one_run import trial_name
+from picture import draw
+from records import Record, Records
+
+from mulki_hf.errors import ConfigurationError
+from mulki_hf.report.tables import markdown_table, percent, signed
+
+
+METRICS = ("transfer", "avg", "last", "forgetting", "degradation")
+HEADLINE = METRICS[:3]
+SPREAD = """Mean ± standard deviation of the differences, paired by seed and order; in brackets the pairs in which the
+first is ahead. ≈: the difference is within its spread."""
+STANDS_FOR = {"zero_shot": lambda run: run.order, "joint": lambda run: run.seed}
+"""Methods whose runs stand for every seed or every order, and what still tells them apart."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, help="output_dir of run.py, or a JSON file of --record")
+    parser.add_argument("--record", type=Path, help="JSON file to write, with everything that is shown here")
+    parser.add_argument("--picture", type=Path, help="PNG to write: Transfer against Last")
+    parser.add_argument("--output", type=Path, help="Markdown file to write; default: print it")
+    parser.add_argument("--grid", type=Path, default=GRID, help="of the folder; default: the one beside this script")
+    args = parser.parse_args(argv)
+    try:
+        records = Records.load(args.runs, args.grid)
+        if args.picture and not records.stage("grid"):
+            raise ConfigurationError(f"--picture: {args.runs} holds no run of the grid, only of other stages")
+    except ConfigurationError as error:
+        sys.exit(f"error: {error}")
+    text = tables(records)
+    if args.output:
+        args.output.write_text(text + "\n", encoding="utf-8")
+    else:
+        print(text)
+    if args.record:
+        records.save(args.record)
+    if args.picture:
+        draw(records.stage("grid"), args.picture)
+
+
+def tables(records: Records) -> str:
+    """All that the records can tell, as Markdown."""
+    grid, tuning, ablation = map(records.stage, ("grid", "tuning", "ablation"))
+    parts = []
+    if changed := records.changed_data():
+        parts.append(f"**Not all runs saw the same data**: {', '.join(changed)} changed between them.")
+    if grid:
+        parts += ["## Methods", comparison(grid), notes(grid), "## Order by order", orders(grid)]
+    if any(run.label == records.of for run in grid):
+        parts += [f"## {records.of} against each other method", SPREAD, differences(grid, records.of)]
+        if ablation:
+            parts += [f"## Ablation: the variant against {records.of}", SPREAD, variants(grid, ablation, records.of)]
+    if tuning:
+        parts += ["## Tuning", trials(tuning), chosen(tuning, grid)]
+    return "\n\n".join(filter(None, parts))
+
+
+def rows(runs: Iterable[Record]) -> dict[str, list[Record]]:
+    """The runs by label."""
+    found: dict[str, list[Record]] = {}
+    for run in runs:
+        found.setdefault(run.label, []).append(run)
+    return found
+
+
+def comparison(grid: list[Record]) -> str:
+    """All methods: mean and spread over seeds and orders."""
+    table = [["method", "runs", *(name.capitalize() for name in METRICS)]]
+    for label, runs in rows(grid).items():
+        table.append([label, str(len(runs)), *(_spread([run.metrics.get(name) for run in runs]) for name in METRICS)])
+    return markdown_table(table)
+
+
+def notes(grid: list[Record]) -> str:
+    """What has to be said of rows that are no streams."""
+    said = {
+        "zero_shot": "zero_shot learns nothing: a run for each order, of a model that stays as it is.",
+        "joint": "joint learns all tasks at once, whatever their order: an upper bound, one row of accuracies a run.",
+    }
+    there = {run.method for run in grid}
+    return "\n".join(
+        ["Mean ± standard deviation over seeds and orders.", *(said[name] for name in said if name in there)]
+    )
+
+
+def orders(grid: list[Record]) -> str:
+    """The means of each order."""
+    numbers = sorted({run.order for run in grid})
+    table = [["method", *(f"{number}: {name.capitalize()}" for number in numbers for name in HEADLINE)]]
+    for label, runs in rows(grid).items():
+        of = [[run for run in runs if run.order == number] for number in numbers]
+        table.append(
+            [label, *(percent(_mean([run.metrics.get(name) for run in own])) for own in of for name in HEADLINE)]
+        )
+    return markdown_table(table)
+
+
+def differences(grid: list[Record], of: str) -> str:
+    """One method minus each other."""
+    table = [[f"{of} minus", "pairs", *(name.capitalize() for name in METRICS)]]
+    found = rows(grid)
+    for label, others in found.items():
+        if label != of:
+            table.append([label, *_paired(found[of], others)])
+    return markdown_table(table)
+
+
+def variants(grid: list[Record], ablation: list[Record], of: str) -> str:
+    """Each variant minus the whole method."""
+    whole = rows(grid)[of]
+    table = [["variant", "settings", "pairs", *(name.capitalize() for name in METRICS)]]
+    for label, runs in rows(ablation).items():
+        changed = {name: value for name, value in runs[0].settings.items() if whole[0].settings.get(name) != value}
+        table.append([label, trial_name(changed), *_paired(runs, whole)])
+    return markdown_table(table)
+
+
+def trials(tuning: list[Record]) -> str:
+    """All that was tried, with the best of each method."""
+    best = {id(best_trial(runs)) for runs in rows(tuning).values()}
+    table = [["method", "trial", *(name.capitalize() for name in HEADLINE), "chosen"]]
+    for label, runs in rows(tuning).items():
+        for run in runs:
+            figures = [percent(run.metrics.get(name)) for name in HEADLINE]
+            table.append([label, run.trial, *figures, "yes" if id(run) in best else ""])
+    return markdown_table(table)
+
+
+def best_trial(runs: list[Record]) -> Record:
+    """The one with the best Avg, the first of equals."""
+    return max(runs, key=lambda run: run.metrics["avg"])
+
+
+def chosen(tuning: list[Record], grid: list[Record]) -> str:
+    """What goes into `grid.yaml` as `chosen`, and where something else went there."""
+    lines, ran = ["Chosen for the best Avg on the validation splits:", ""], rows(grid)
+    for label, runs in rows(tuning).items():
+        best = best_trial(runs)
+        lines.append(f"- {label}, of {len(runs)}: `{best.trial}`")
+        if label in ran and ran[label][0].settings != best.settings:
+            lines[-1] += f"; **the grid ran with** `{trial_name(ran[label][0].settings)}`"
+    return "\n".join(lines)
+
+
+def _paired(first: list[Record], second: list[Record]) -> list[str]:
+    """Number of pairs, and for each metric the first's difference to the second."""
+    place = STANDS_FOR.get(second[0].method, lambda run: (run.order, run.seed))
+    partners = {place(run): run.metrics for run in second}
+    pairs = [(run.metrics, partners[place(run)]) for run in first if place(run) in partners]
+    return [str(len(pairs)), *(_difference(pairs, name) for name in METRICS)]
+
+
+def _difference(pairs: list[tuple[dict, dict]], name: str) -> str:
+    sign = -1 if name in ("forgetting", "degradation") else 1
+    values = [one[name] - other[name] for one, other in pairs if None not in (one.get(name), other.get(name))]
+    if not values:
+        return "-"
+    ahead = sum(sign * value > 0 for value in values)
+    middle, spread = mean(values), stdev(values) if len(values) > 1 else None
+    within = "≈ " if spread is not None and abs(middle) <= spread else ""
+    return f"{within}{signed(middle)}{'' if spread is None else f' ± {spread:.1f}'} ({ahead}/{len(values)})"
+
+
+def _spread(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{mean(known):.1f} ± {stdev(known):.1f}" if len(known) > 1 else percent(_mean(known))
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""The benchmark's runner: on tiny streams, on a stand-in for training, and on what the repository compares."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import run as runner
+import table
+import yaml
+from grid import Grid
+from records import Records
+from support.launch import run as command
+from support.nano_mtil import CONTENT, FEW, FOLDER, write_grid
+
+
+class TestReally:
+    """Streams that are learned, as a person does it."""
+
+    @pytest.fixture(scope="class")
+    def learned(self, tmp_path_factory, tasks_files):
+        """Grid, folder of runs, and what the command printed."""
+        folder = tmp_path_factory.mktemp("nano")
+        path = write_grid(folder, tasks_files, seeds=[0], methods=FEW, ablation=None)
+        words = ["--grid", path, "--output_dir", folder / "runs", "--workers", 2]
+        printed = command(sys.executable, FOLDER / "run.py", "grid", *words).stdout
+        return path, folder / "runs", printed
+
+    def test_each_method_order_and_seed_is_a_run(self, learned):
+        path, output, printed = learned
+        assert "4 runs, 0 of them finished; 2 at a time" in printed and "[4/4]" in printed
+        records = Records.load(output, path)
+        found = [(run.label, run.order) for run in records.runs]
+        assert found == [("zero_shot", 1), ("tuned", 1), ("joint", 1), ("tuned", 2)]
+        zero_shot, tuned, joint, other = records.runs
+        assert tuned.method == "finetune" and tuned.settings == {"weight_decay": 0.1, "learning_rate": 0.001}
+        assert (tuned.steps, joint.steps, zero_shot.steps) == (2, 2, None)
+        assert [len(run.accuracy) for run in (zero_shot, tuned, joint)] == [0, 2, 1]
+        assert joint.metrics["transfer"] is None and zero_shot.metrics["forgetting"] == 0
+        assert (tuned.tasks, other.tasks) == (["colours", "shapes"], ["shapes", "colours"])
+
+    def test_finished_runs_leave_figures_alone(self, learned):
+        assert not list(learned[1].glob("*/*/*/*/*.safetensors"))
+
+    def test_what_is_finished_is_not_learned_again(self, learned, capsys, monkeypatch):
+        path, output, _ = learned
+        monkeypatch.setattr(runner.subprocess, "Popen", pytest.fail)
+        with pytest.raises(SystemExit) as end:
+            runner.main(["grid", "--grid", str(path), "--output_dir", str(output)])
+        assert end.value.code == 0 and "4 runs, 4 of them finished" in capsys.readouterr().out
+
+    def test_the_tables_can_be_made_again_of_the_record_alone(self, learned, tmp_path):
+        path, output, _ = learned
+        made = [tmp_path / name for name in ("runs.md", "runs.json", "runs.png", "again.md", "again.json")]
+        options = ["--grid", str(path), "--output", str(made[0]), "--record", str(made[1]), "--picture", str(made[2])]
+        table.main([str(output), *options])
+        table.main([str(made[1]), "--output", str(made[3]), "--record", str(made[4])])
+        assert made[0].read_bytes() == made[3].read_bytes() and made[1].read_bytes() == made[4].read_bytes()
+        assert "| joint     | 1    | -" in made[0].read_text() and made[2].read_bytes()[1:4] == b"PNG"
+        # A run a line.
+        assert len(made[1].read_text().splitlines()) == 4 + 2
+
+    def test_runs_with_other_settings_are_refused(self, learned, tmp_path, tasks_files):
+        _, output, _ = learned
+        changed = FEW | {"tuned": FEW["tuned"] | {"base": {"weight_decay": 0.2}}}
+        path = write_grid(tmp_path, tasks_files, methods=changed, seeds=[0], ablation=None)
+        shutil.copytree(learned[0].parent / "tiny-clip", tmp_path / "tiny-clip", dirs_exist_ok=True)
+        for name in CONTENT["orders"]:
+            shutil.copy(learned[0].parent / name, tmp_path)
+        for act in (runner.main, table.main):
+            words = ["grid", "--output_dir", str(output)] if act is runner.main else [str(output)]
+            with pytest.raises(
+                SystemExit, match="order1-seed0 is of another grid: weight_decay was 0.1 and is now 0.2"
+            ):
+                act([*words, "--grid", str(path)])
+
+
+class TestQueue:
+    def test_a_failed_run_is_named_and_stops_no_other(self, grid_yaml, stub, tmp_path, capsys):
+        words = ["grid", "--grid", str(grid_yaml()), "--output_dir", str(tmp_path / "runs"), "--methods", "tuned,mulki"]
+        with pytest.raises(SystemExit) as end:
+            runner.main([*words, "--seeds", "0", "--workers", "1"])
+        assert end.value.code == 1
+        said = capsys.readouterr()
+        assert "[1/4] tuned, order 1, seed 0: failed" in said.out
+        assert "[4/4] mulki, order 2, seed 0: Transfer 10.0, Avg 40.0, Last 50.0" in said.out
+        assert "failed: tuned, order 2, seed 0; the end of" in said.err
+        assert f"  boom on {runner.cores()} thread(s)" in said.err
+
+    def test_the_same_command_tries_what_failed_again(self, grid_yaml, stub, tmp_path):
+        words = ["grid", "--grid", str(grid_yaml()), "--output_dir", str(tmp_path / "runs"), "--seeds", "0"]
+        unfinished = tmp_path / "runs/grid/tuned/order1-seed0/unfinished/cache"
+        unfinished.mkdir(parents=True)
+        for _ in range(2):
+            with pytest.raises(SystemExit, match="1"):
+                runner.main([*words, "--methods", "tuned", "--orders", "1"])
+        started = stub.read_text().splitlines()
+        assert len(started) == 2 and all(line.endswith("--resume") for line in started)
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_signal_ends_what_is_learned_and_begins_nothing(self, grid_yaml, stub, tmp_path, capsys, number):
+        words = ["grid", "--grid", str(grid_yaml()), "--output_dir", str(tmp_path / "runs"), "--methods", "joint"]
+        killer = subprocess.Popen(
+            ["/bin/sh", "-c", f"while [ ! -e '{stub}' ]; do sleep 0.05; done; sleep 0.3; kill -{number} {os.getpid()}"]
+        )
+        began = time.monotonic()
+        with pytest.raises(SystemExit) as end:
+            runner.main([*words, "--workers", "1"])
+        killer.wait()
+        assert end.value.code == 128 + number and time.monotonic() - began < 30
+        assert len(stub.read_text().splitlines()) == 1
+        assert "asked to stop" in (tmp_path / "runs/grid/joint/order1-seed0.log").read_text()
+        assert "the same command goes on" in capsys.readouterr().err
+
+    def test_tuning_is_on_validation_splits_in_a_folder_for_each_trial(self, grid_yaml, stub, tmp_path):
+        with pytest.raises(SystemExit, match="1"):
+            runner.main(
+                ["tuning", "--grid", str(grid_yaml()), "--output_dir", str(tmp_path / "runs"), "--workers", "1"]
+            )
+        started = stub.read_text().splitlines()
+        assert len(started) == 2 and all("--evaluate_on validation" in line for line in started)
+        assert {log.parent.name for log in (tmp_path / "runs/tuning/tuned").glob("*/order1-seed0.log")} == {
+            "learning_rate=0.001",
+            "learning_rate=0.0003",
+        }
+
+
+class TestRepository:
+    """What the repository compares."""
+
+    def test_every_run_can_be_parsed(self, tmp_path):
+        grid = Grid.load()
+        tuned = [label for label, row in grid.methods.items() if row.trials is not None]
+        for run in grid.runs("tuning", tuned):
+            run.resolved(tmp_path)
+        ready = [label for label in tuned if grid.methods[label].chosen is not None]
+        for run in grid.runs("grid", [*ready, "zero_shot"], seeds=[0]):
+            run.resolved(tmp_path)
+
+    def test_each_method_is_tuned_as_well_as_the_others(self):
+        for label, row in Grid.load().methods.items():
+            if label != "zero_shot":
+                fields = {name for trial in row.trials for name in trial}
+                assert len(row.trials) >= 6 and "learning_rate" in fields, label
+                # The image tower alone has no rate of the other.
+                assert "text_learning_rate" in fields or label == "snd"
+
+    def test_ten_tasks_in_two_orders_that_are_no_mirror_images(self):
+        recipes = [yaml.safe_load((FOLDER / f"order_{number}.yaml").read_text()) for number in (1, 2)]
+        first, second = ([task["name"] for task in recipe["tasks"]] for recipe in recipes)
+        assert len(first) == 10 and first not in (second, second[::-1])
+        assert all(task["validation_split"].startswith("validation") for task in recipes[0]["tasks"])
+
+    def test_its_record_holds_the_whole_grid(self):
+        path = FOLDER / "results.json"
+        if not path.exists():
+            pytest.skip("not made yet")
+        grid, runs = Grid.load(), json.loads(path.read_text())["runs"]
+        there = {(run["stage"], run["label"], run["trial"], run["order"], run["seed"]) for run in runs}
+        wanted = [run for stage in ("tuning", "grid") for run in grid.runs(stage)]
+        assert there >= {(run.stage, run.label, run.trial, run.order, run.seed) for run in wanted}

@@ -1,0 +1,86 @@
+"""The benchmark's tables."""
+
+import pytest
+import table
+from records import Record, Records
+
+
+def record(label: str, order: int, seed: int, metrics: tuple, stage: str = "grid", **fields) -> Record:
+    names = ("transfer", "avg", "last", "forgetting")
+    content = {"trial": "", "method": label, "settings": {}, "tasks": ["a"], "steps": 1, "seconds": 1.0}
+    content |= {"zero_shot": [1.0], "accuracy": [], "versions": {}, "data": {"a": "f00"}}
+    return Record(
+        stage=stage,
+        label=label,
+        order=order,
+        seed=seed,
+        metrics=dict(zip(names, metrics, strict=False)),
+        **content | fields,
+    )
+
+
+MULKI = [record("mulki", order, seed, (30, 60 + 10 * order + seed, 80, 5)) for order in (1, 2) for seed in (0, 1)]
+
+
+class TestTable:
+    def test_mean_and_spread_are_over_seeds_and_orders(self):
+        assert "| mulki  | 4    | 30.0 ± 0.0 | 75.5 ± 5.8 | 80.0 ± 0.0 | 5.0 ± 0.0" in table.comparison(MULKI)
+
+    def test_means_of_each_order(self):
+        assert "| mulki  | 30.0        | 70.5   | 80.0    | 30.0        | 80.5" in table.orders(MULKI)
+
+    def test_differences_are_of_pairs_alone(self):
+        """Unpaired, the orders' spread would hide them."""
+        snd = [record("snd", run.order, run.seed, (31, run.metrics["avg"] - 2 - run.seed, 80, 7)) for run in MULKI[:3]]
+        line = table.differences([*MULKI, *snd], "mulki").splitlines()[-1]
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        assert cells[:4] == ["snd", "3", "−1.0 ± 0.0 (0/3)", "+2.3 ± 0.6 (3/3)"]
+        # Less forgetting is ahead; what is within its spread is said so.
+        assert cells[4:] == ["≈ 0.0 ± 0.0 (0/3)", "−2.0 ± 0.0 (3/3)", "-"]
+
+    def test_a_run_that_stands_for_all_seeds_or_orders_is_in_every_pair(self):
+        zero_shot = [record("zero_shot", order, 0, (40, 60, 60, 0)) for order in (1, 2)]
+        joint = [record("joint", 1, seed, (None, 90 + seed, 90 + seed)) for seed in (0, 1)]
+        lines = table.differences([*MULKI, *zero_shot, *joint], "mulki").splitlines()[2:]
+        cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+        assert cells[0][:3] == ["zero_shot", "4", "−10.0 ± 0.0 (0/4)"]
+        assert cells[1][:4] == ["joint", "4", "-", "−15.0 ± 5.8 (0/4)"]
+
+    def test_runs_on_other_data_are_told(self):
+        tuning = record("mulki", 1, 0, (1, 1, 1), "tuning", data={"a": "va1"})
+        assert "saw the same data" not in table.tables(Records([*MULKI, tuning]))
+        changed = table.tables(Records([*MULKI, record("snd", 1, 0, (1, 1, 1), data={"a": "f01", "b": "f02"})]))
+        assert "**Not all runs saw the same data**: a changed" in changed
+
+    def test_an_ablation_names_what_differs(self):
+        less = [record("no-stage-1", 1, 0, (29, 69, 78), "ablation", method="mulki", settings={"eliciting": False})]
+        line = table.variants(MULKI, less, "mulki").splitlines()[-1]
+        assert "eliciting=false" in line and "−1.0 (0/1)" in line and "−2.0 (0/1)" in line
+
+    def test_the_best_validation_avg_is_chosen(self):
+        tuning = [
+            record(
+                "snd", 1, 0, (30, avg, 70), "tuning", trial=f"learning_rate={rate}", settings={"learning_rate": rate}
+            )
+            for rate, avg in ((0.1, 60), (0.2, 65), (0.3, 64))
+        ]
+        assert [line.endswith("| yes    |") for line in table.trials(tuning).splitlines()[2:]] == [False, True, False]
+        other = [record("snd", 1, 0, (30, 60, 70), settings={"learning_rate": 0.1})]
+        assert "- snd, of 3: `learning_rate=0.2`" in table.chosen(tuning, [])
+        assert "**the grid ran with** `learning_rate=0.1`" in table.chosen(tuning, other)
+        assert "ran with" not in table.chosen(tuning, [record("snd", 1, 0, (1, 1, 1), settings={"learning_rate": 0.2})])
+
+    @pytest.mark.parametrize("content", [None, "{", '{"runs": [{"stage": 1}]}', '{"runs": []}'])
+    def test_what_is_no_record_is_refused(self, tmp_path, content):
+        path = tmp_path / "results.json"
+        if content is not None:
+            path.write_text(content)
+        with pytest.raises(SystemExit, match=f"error: .*{path}"):
+            table.main([str(path)])
+
+    def test_a_folder_of_something_else_is_not_passed_over(self, grid_yaml, tmp_path):
+        stray = tmp_path / "runs/tuning/tuned/learning_rate=7/order1-seed0"
+        stray.mkdir(parents=True)
+        (stray / "results.json").write_text("{}")
+        with pytest.raises(SystemExit, match="learning_rate=7/order1-seed0 is no run of the grid"):
+            table.main([str(tmp_path / "runs"), "--grid", str(grid_yaml())])
