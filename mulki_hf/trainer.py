@@ -32,7 +32,8 @@ from .finite import FiniteWatch
 from .metrics import accuracy
 from .models.encoding import TrainedText
 from .objectives import FeatureBatch, check_reference, objective_of
-from .objectives.base import UNFILLED, class_logits, task_loss
+from .objectives.batch import UNFILLED
+from .objectives.losses import class_logits, task_loss
 from .report.model_card import card_of_task
 from .results import StreamResults
 from .runs.checkpoints import chosen_checkpoint

@@ -59,7 +59,7 @@ class TestFile:
             ("accuracy", [[True, 2]], r"accuracy\[0\]\[0\] must be a number, got True"),
             ("accuracy", [[50, 101]], r"accuracy\[0\] must hold percentages in \[0, 100\], got 101"),
             ("accuracy", [[50]], r"accuracy\[0\] must hold a number for each of the 2 tasks, got 1"),
-            ("accuracy", [[50, 50]] * 3, "accuracy has 3 rows for 2 tasks"),
+            ("accuracy", [[50, 50]] * 3, "accuracy has 3 rows for 2 stages"),
             ("accuracy", [50, 50], r"accuracy\[0\] must be a list, got 50"),
             ("zero_shot", [], "zero_shot is empty, but accuracy has 1 rows"),
             ("zero_shot", [1, 2, 3], "zero_shot must hold a number for each of the 2 tasks, got 3"),

@@ -13,7 +13,7 @@ from ..data.epochs import data_seed
 from ..data.prompts import prompts_of, tokenize
 from ..data.words import WORD_TEMPLATE, random_words
 from ..objectives import Objective
-from ..objectives.base import PROMPT_PARTS
+from ..objectives.batch import PROMPT_PARTS
 
 
 class PromptBank:

@@ -7,7 +7,8 @@ named where it lies, `--method my_module:MyObjective`.
 from typing import Any
 
 from ..errors import ConfigurationError
-from .base import PATHS, FeatureBatch, Objective, Prototypes, TeacherFeatures
+from .base import Objective
+from .batch import PATHS, FeatureBatch, Prototypes, TeacherFeatures
 from .finetune import Finetune
 from .foreign import foreign_name, foreign_objective, is_foreign
 from .joint import Joint

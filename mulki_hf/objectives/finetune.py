@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from .base import FeatureBatch, Objective
+from .base import Objective
+from .batch import FeatureBatch
 
 
 class Finetune(Objective):

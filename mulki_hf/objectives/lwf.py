@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from .base import FeatureBatch, Objective, mutual_distillation
+from .base import Objective
+from .batch import FeatureBatch
+from .losses import mutual_distillation
 
 
 LWF_TEXTS = {"current": "previous.text", "earlier": "previous.earlier"}

@@ -11,15 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import (
-    FeatureBatch,
-    Objective,
-    Prototypes,
-    TeacherFeatures,
-    class_logits,
-    discrepancy_gate,
-    log_partition,
-)
+from .base import Objective
+from .batch import FeatureBatch, Prototypes, TeacherFeatures
+from .losses import class_logits, discrepancy_gate, log_partition
 
 
 @dataclass

@@ -6,7 +6,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from .base import FeatureBatch, Objective, TeacherFeatures, discrepancy_gate
+from .base import Objective
+from .batch import FeatureBatch, TeacherFeatures
+from .losses import discrepancy_gate
 
 
 GATES = ("sample", "batch")

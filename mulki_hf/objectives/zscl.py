@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from .base import FeatureBatch, Objective, mutual_distillation
+from .base import Objective
+from .batch import FeatureBatch
+from .losses import mutual_distillation
 
 
 @dataclass

@@ -41,6 +41,10 @@ def new_results(
     return results
 
 
+FORMER_SETTINGS = {"mulki": ("relation_weight", "relation_temperature")}
+"""By method: settings that are gone with the equations that they belonged to."""
+
+
 def describe_method(results: StreamResults) -> None:
     """Fill in method and artefact in words from the configuration, which files of older versions lack.
 
@@ -53,8 +57,15 @@ def describe_method(results: StreamResults) -> None:
         raise ConfigurationError(f"results of the unknown method {results.method!r}: {error}") from error
     settings = shareable_settings(results.config)
     objective = objective_of(SimpleNamespace(**default_settings(config_of(settings)) | settings))
+    summary = objective.summary or inspect.cleandoc(objective.__doc__ or "")
+    gone = [name for name in FORMER_SETTINGS.get(results.method, ()) if name in settings]
+    if gone:
+        summary += (
+            "\n\n**This model is of an older version of mulki-hf, whose equations were others**: they had the settings "
+            f"{', '.join(f'`{name}` ({settings[name]})' for name in gone)}."
+        )
     results.about = MethodRecord(
-        objective.summary or inspect.cleandoc(objective.__doc__ or ""),
+        summary,
         TOWER_WORDS[settings["train_towers"]],
         objective.bibtex,
         changed_settings(settings),

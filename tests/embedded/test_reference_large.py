@@ -6,7 +6,7 @@ from itertools import islice
 import pytest
 from transformers import AutoTokenizer
 
-from mulki_hf.embedded import embedded_model_path, load_embedded_dataset, reference_large
+from mulki_hf.embedded import EMBEDDED_DATASETS, embedded_model_path, load_embedded_dataset, reference_large
 from mulki_hf.embedded.drawing import matplotlib_font
 from mulki_hf.embedded.emoji import EMOJI, OBJECTS, openmoji_font
 from mulki_hf.embedded.reference import cyrillic_letters
@@ -45,8 +45,8 @@ def test_pictures_with_captions_of_every_source(rows):
 @pytest.mark.parametrize(
     "task", ["emoji", "letters", "greek", "digits", "operators", "cards", "objects", "photographs"]
 )
-def test_every_class_name_is_refused_as_a_caption(embedded, task):
-    names = embedded[task]["train"].features["label"].names
+def test_every_class_name_is_refused_as_a_caption(tmp_path, task):
+    names = EMBEDDED_DATASETS[task](cache_dir=str(tmp_path)).info.features["label"].names
     assert [name for name in names if not names_a_class(f"{name} icon")] == (["for all"] if task == "operators" else [])
 
 

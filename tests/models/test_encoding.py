@@ -171,7 +171,7 @@ class TestAccumulation:
         return parameters_to_vector(trainer.model.parameters()).detach() - before
 
     def test_the_prompts_are_read_once_a_step(self, make_args, monkeypatch):
-        args = make_args(per_device_train_batch_size=2, gradient_accumulation_steps=4, max_steps=2)
+        args = make_args(per_device_train_batch_size=2, gradient_accumulation_steps=4, max_steps=2, adding=False)
         trainer = trainer_of(tiny_model(), args, tiny_processor(), previous_model=tiny_model(1))
         trainer.features.prepare()
         seen = Seen(trainer, monkeypatch)
@@ -215,7 +215,7 @@ class TestAccumulation:
 
     @pytest.mark.parametrize("raises", [True, False])
     def test_nothing_is_left_of_a_step_that_was_not_finished(self, make_args, monkeypatch, raises):
-        trainer = trainer_of(tiny_model(), make_args(**self.WINDOWS), tiny_processor())
+        trainer = trainer_of(tiny_model(), make_args(**self.WINDOWS, adding=False), tiny_processor())
         trainer.features.prepare()
         seen, stop = Seen(trainer, monkeypatch), Stop(raises)
         trainer.add_callback(stop)

@@ -19,7 +19,7 @@ from support.equations import (
 )
 
 from mulki_hf.objectives import OBJECTIVES
-from mulki_hf.objectives.base import mutual_distillation, task_loss
+from mulki_hf.objectives.losses import mutual_distillation, task_loss
 
 
 def parts_of(batch, make_args, method, **settings):

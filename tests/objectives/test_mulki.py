@@ -21,7 +21,7 @@ from support.equations import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mulki_hf.objectives import OBJECTIVES, FeatureBatch, Prototypes, TeacherFeatures, base
+from mulki_hf.objectives import OBJECTIVES, FeatureBatch, Prototypes, TeacherFeatures, losses
 from mulki_hf.objectives.mulki import TEACHER_WEIGHTINGS, elicit_loss
 
 
@@ -187,7 +187,7 @@ class TestManyClasses:
     @pytest.fixture
     def many(self, monkeypatch) -> FeatureBatch:
         """A later task's batch; the square of its classes is more than may be held at a time."""
-        monkeypatch.setattr(base, "LOGITS_AT_A_TIME", 20 * self.CLASSES, raising=False)
+        monkeypatch.setattr(losses, "LOGITS_AT_A_TIME", 20 * self.CLASSES, raising=False)
         generator = torch.Generator().manual_seed(0)
 
         def unit(rows: int) -> torch.Tensor:
@@ -210,7 +210,7 @@ class TestManyClasses:
     def test_parts_change_neither_loss_nor_gradient(self, many, make_args, monkeypatch):
         objective, found = OBJECTIVES["mulki"](make_args()), []
         for limit in (20 * self.CLASSES, 1, self.CLASSES**2):
-            monkeypatch.setattr(base, "LOGITS_AT_A_TIME", limit)
+            monkeypatch.setattr(losses, "LOGITS_AT_A_TIME", limit)
             parts = objective(many)
             gradients = torch.autograd.grad(sum(parts.values()), (many.image, many.text))
             found.append([*map(numbers, parts.values()), *map(numbers, gradients)])

@@ -8,7 +8,7 @@ from support.tiny import rows, tiny_model, tiny_task
 
 from mulki_hf import ConfigurationError, MulKITrainer
 from mulki_hf.objectives import OBJECTIVES, FeatureBatch, Objective, TeacherFeatures
-from mulki_hf.objectives.base import PATHS, TEACHERS, UndeclaredNeed
+from mulki_hf.objectives.batch import PATHS, TEACHERS, UndeclaredNeed
 
 
 class Reads(Objective):

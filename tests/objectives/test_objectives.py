@@ -6,7 +6,7 @@ import torch
 from support.equations import CLASSES, close, expected_task, numbers
 
 from mulki_hf.objectives import OBJECTIVES, Objective
-from mulki_hf.objectives.base import discrepancy_gate, distillation, task_loss
+from mulki_hf.objectives.losses import discrepancy_gate, distillation, task_loss
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
