@@ -287,9 +287,10 @@ class TestTraining:
         teachers = trainer.adaptation.teachers
         assert teachers["previous"] is teachers["original"]
         trainer.train()
-        assert list((tmp_path / "trainer/_cache").glob("train-*")) == list(
-            (tmp_path / "trainer/_cache").glob("*original*")
-        )
+        assert {path.name.rpartition("-")[0] for path in (tmp_path / "trainer/_cache").iterdir()} == {
+            "train-original",
+            "words-original",
+        }
 
     @pytest.mark.parametrize("method", ["mulki", "snd", "finetune"])
     def test_accumulating_four_steps_equals_one_step_of_four(self, make_args, processor, method):
@@ -334,18 +335,19 @@ class TestTraining:
         assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
     def test_loss_is_the_sum_of_its_logged_parts(self, make_args, processor):
-        trainer = make_trainer(make_args(), processor, previous_model=tiny_model(1))
+        earlier = [tiny_task("shapes", ["circle", "square"])]
+        trainer = make_trainer(make_args(), processor, previous_model=tiny_model(1), earlier_tasks=earlier)
         trainer.train()
         logs = [entry for entry in trainer.state.log_history if "loss" in entry]
         assert len(logs) == 2
         for entry in logs:
             parts = {name: value for name, value in entry.items() if name.startswith("loss_")}
-            assert set(parts) == {"loss_task", "loss_elicit", "loss_relation", "loss_feature"}
+            assert set(parts) == {f"loss_{name}" for name in ("task", "elicit", "names", "words", "feature")}
             assert sum(parts.values()) == pytest.approx(entry["loss"], rel=1e-5)
 
     @pytest.mark.parametrize(
         ("switch", "part"),
-        [("eliciting", "loss_elicit"), ("adding", "loss_relation")],
+        [("eliciting", "loss_elicit"), ("adding", "loss_words")],
     )
     def test_switched_off_stage_leaves_the_log(self, make_args, processor, switch, part):
         trainer = make_trainer(make_args(**{switch: False}), processor)
@@ -591,5 +593,5 @@ class TestBadInput:
     def test_reference_data_missing_or_not_wanted(self, make_args, processor):
         with pytest.raises(ConfigurationError, match="'snd' needs reference images"):
             make_trainer(make_args(method="snd"), processor, reference_dataset=None)
-        with pytest.raises(ConfigurationError, match="'mulki' uses no data beyond the task's own"):
+        with pytest.raises(ConfigurationError, match="'mulki' reads no reference images: remove"):
             make_trainer(make_args(), processor, reference_dataset=rows(["red"], 2, 0))

@@ -125,7 +125,8 @@ class TaskFeatures:
                 tables["image"] = self.table(model, fingerprint, self.task.train, self.training_images, name)
             if "prototypes" in reads:
                 self._prototypes[teacher.name] = self._prototypes_from(model, tables["image"])
-            for part in self.banks.keys() & reads:
+            # In one order on all ranks, which compute together.
+            for part in sorted(self.banks.keys() & reads):
                 self.banks[part].said[teacher.name] = self._of_bank(model, fingerprint, part, teacher.name)
             if cached and "reference" in reads:
                 name = f"reference-{teacher.name}"

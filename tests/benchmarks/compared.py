@@ -68,6 +68,13 @@ def make_task(shape: Shape) -> Task:
     return Task("noise", rows.features["label"].names, ["a photo of a {}."], train=rows, evaluation=rows)
 
 
+def make_earlier(shape: Shape) -> list[Task]:
+    """A task learned before, of as many classes; of its images one is enough."""
+    rows = make_rows(shape.side, 1, shape.classes)
+    names = [f"other {number}" for number in range(shape.classes)]
+    return [Task("earlier", names, ["a photo of a {}."], train=rows, evaluation=rows)]
+
+
 class PlainTrainer(Trainer):
     """Fine-tuning as one writes it on `Trainer`: the task's classes as prompts, cross-entropy of CLIP's own logits."""
 
@@ -118,11 +125,11 @@ class ResearchTrainer(MulKITrainer):
         with self.features.hold_text(self.model):
             return super().student_features(model, inputs)
 
-    def said(self, inputs):
+    def said(self, inputs, step):
         with self.accelerator.autocast():
             for teacher in self.features.asked.values():
                 self.features.class_features(teacher.model)
-        return TaskFeatures.said(self.features, inputs)
+        return TaskFeatures.said(self.features, inputs, step)
 
 
 def make_trainer(name: str, shape: str, towers: str, folder: Path, **settings):
@@ -156,7 +163,7 @@ def make_trainer(name: str, shape: str, towers: str, folder: Path, **settings):
         if not (folder / "adapter").exists():
             save_adapter(add_lora(make_model(shape), args), folder / "adapter", shape)
         model = add_lora(make_model(shape), args, folder / "adapter")
-        return MulKITrainer(model, args, task, processor)
+        return MulKITrainer(model, args, task, processor, earlier_tasks=make_earlier(sizes))
     reference = make_rows(sizes.side, 2 * sizes.images, 2).select_columns(["image"]) if method == "snd" else None
     # Teachers from disk, as in a stream; the previous one has other weights than the original.
     saved = folder / "teacher"
@@ -173,6 +180,7 @@ def make_trainer(name: str, shape: str, towers: str, folder: Path, **settings):
         processor,
         original_model=lambda: load_model(str(saved)),
         previous_model=lambda: load_model(str(folder / "previous")),
+        earlier_tasks=make_earlier(sizes),
         reference_dataset=reference,
     )
 
