@@ -61,11 +61,6 @@ def continual_metrics(
     return {name: None if value is None else float(value) for name, value in metrics.items()}
 
 
-def unchanged_metrics(zero_shot: Sequence[float]) -> dict[str, float | None]:
-    """[`continual_metrics`] of a model that learns nothing, from its zero-shot accuracies: every row equals them."""
-    return continual_metrics([zero_shot] * len(zero_shot), zero_shot)
-
-
 def _percentages(name: str, values) -> np.ndarray:
     try:
         array = np.array(values, dtype=np.float64)

@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import ConfigurationError, shown
 from .fields import instance
-from .metrics import continual_metrics, unchanged_metrics
+from .metrics import continual_metrics
 
 
 @dataclass
@@ -199,8 +199,14 @@ class StreamResults:
         """Add the accuracies of the model before any training, by protocol."""
         for protocol, row in rows.items():
             self.of(protocol).zero_shot = row
-            if not self.learned:
-                self.of(protocol).metrics = unchanged_metrics(row)
+
+    def stayed(self, rows: dict[str, list[list[float]]]) -> None:
+        """The metrics of a model that is never trained, from its accuracies after each task, by protocol.
+
+        They are those before any training, but that more classes compete as tasks go by (`cil`).
+        """
+        for protocol, matrix in rows.items():
+            self.of(protocol).metrics = continual_metrics(matrix, self.of(protocol).zero_shot)
 
     def add(
         self,

@@ -176,7 +176,17 @@ class Stream:
     def measure(self) -> None:
         """Evaluate the model before any training, unless that was done."""
         if not self.results.zero_shot:
-            self.results.measured(self.evaluate(self._original, 0, "zero-shot evaluation"))
+            zero_shot = self.evaluate(self._original, 0, "zero-shot evaluation")
+            self.results.measured(zero_shot)
+            if not self.results.learned:
+                count = len(self.tasks)
+                rows = [
+                    self.evaluate(self._original, learned, f"zero-shot, {learned} of {count} tasks seen")
+                    if "cil" in self.stream.protocols
+                    else zero_shot
+                    for learned in range(1, count + 1)
+                ]
+                self.results.stayed({name: [row[name] for row in rows] for name in zero_shot})
             if self.accelerator.is_main_process:
                 self.save()
         # Each task loads what it needs, when it needs it.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mulki_hf import continual_metric
-from mulki_hf.metrics import continual_metrics, unchanged_metrics
+from mulki_hf.metrics import continual_metrics
 
 
 TWO = [[80.0, 30.0], [70.0, 90.0]]
@@ -134,23 +134,12 @@ def test_random_matrices_against_the_definitions(tasks):
         assert continual_metrics(accuracy, zero_shot) == pytest.approx(by_definition(accuracy, zero_shot))
 
 
-class TestUnchanged:
-    """A model that learns nothing: zero-shot alone."""
-
-    def test_is_as_good_as_it_was_and_loses_nothing(self):
-        metrics = unchanged_metrics([90.1, 30.3, 40.7])
-        assert metrics == pytest.approx(
-            {"transfer": 35.5, "avg": 161.1 / 3, "last": 161.1 / 3} | dict.fromkeys(LOSSES, 0)
-        )
-        # Not a rounding error of nothing.
-        assert {metrics[name] for name in LOSSES} == {0.0}
-
-    def test_one_task(self):
-        assert unchanged_metrics([60.0]) == UNDEFINED | {"avg": 60.0, "last": 60.0}
-
-    def test_none(self):
-        with pytest.raises(ValueError, match="accuracy must be a T x T matrix"):
-            unchanged_metrics([])
+def test_a_model_that_never_changes_loses_nothing():
+    row = [90.1, 30.3, 40.7]
+    metrics = continual_metrics([row] * 3, row)
+    assert metrics == pytest.approx({"transfer": 35.5, "avg": 161.1 / 3, "last": 161.1 / 3} | dict.fromkeys(LOSSES, 0))
+    # Not a rounding error of nothing.
+    assert {metrics[name] for name in LOSSES} == {0.0}
 
 
 class TestEvaluateMetric:

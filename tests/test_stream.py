@@ -185,13 +185,17 @@ class TestAllAtOnce:
 
 
 def test_no_training_has_the_metrics_of_a_model_that_never_changes(stream_yaml, tmp_path):
-    recipe = stream_yaml(method="zero_shot")
+    recipe = stream_yaml(method="zero_shot", protocols=["til", "cil", "xtail"])
     main(["--config", str(recipe)])
     results = StreamResults.load(tmp_path / "out")
     assert (results.accuracy, results.stages, results.finished) == ([], [], 0)
     assert results.metrics["transfer"] == results.zero_shot[1]
     mean = pytest.approx(sum(results.zero_shot) / 2)
     assert results.metrics["last"] == mean and results.metrics["avg"] == mean
+    # After all tasks the same classes compete by both, after the first one only its own and the image's.
+    cil, xtail = (results.others[name] for name in ("cil", "xtail"))
+    assert cil.metrics["last"] == xtail.metrics["last"]
+    assert cil.zero_shot == results.zero_shot
     main(["--config", str(recipe), "--resume"])
     assert StreamResults.load(tmp_path / "out").metrics == results.metrics
 

@@ -2,7 +2,7 @@
 
 import json
 from copy import copy
-from dataclasses import fields, is_dataclass, make_dataclass
+from dataclasses import Field, fields, is_dataclass, make_dataclass
 from typing import Any, TypeVar, get_type_hints
 
 from transformers import HfArgumentParser
@@ -52,16 +52,23 @@ def compose(config: type[T], groups: tuple[type, ...], objective: type[Objective
 
 def check_names(config: type, objective: type[Objective], arguments: type) -> None:
     """Raise `ConfigurationError` for a field that would take the place of another, or of an option."""
-    known = RESERVED | {field.name for cls in (StreamConfig, config) for field in fields(cls)}
+    known = RESERVED | {name for cls in (StreamConfig, config) for field in fields(cls) for name in option_names(field)}
     for field in fields(arguments):
-        name = field.name.removeprefix("no_")  # which switches another off
+        names = {name.removeprefix("no_") for name in option_names(field)}  # which switches another off
         # A dataclass derived from one of ours brings its fields along, and may change their defaults.
         shared = [cls for cls in config.__mro__ if is_dataclass(cls) and issubclass(arguments, cls)]
         inherited = any(field.name in cls.__dataclass_fields__ for cls in shared)
-        if not inherited and (name in known or hasattr(config, name)):
+        if not inherited and any(name in known or hasattr(config, name) for name in names):
             raise _refusal(
                 objective, f"among whose arguments {field.name} has the name of another field: call it something else"
             )
+
+
+def option_names(field: Field) -> set[str]:
+    """What a field can be called on the command line: its own name, and others that its metadata have, without dashes."""
+    aliases = field.metadata.get("aliases", [])
+    aliases = [aliases] if isinstance(aliases, str) else aliases
+    return {field.name, *(alias.lstrip("-").replace("-", "_") for alias in aliases)}
 
 
 def check_plain(args: Any, names: set[str]) -> None:

@@ -11,6 +11,7 @@ from ..errors import ConfigurationError, shown
 from ..evaluation.protocols import renamed
 from ..fields import check_keys, conformed
 from ..hub.fetch import fetch_file
+from ..objectives import FORMER_SETTINGS
 from ..strict_yaml import read_yaml
 from .from_hub import check_method, confined
 from .recipes import RECIPE_FIELDS, RECIPE_FILE, all_fields, find_recipe
@@ -84,6 +85,19 @@ def named_method(recipe: dict[str, Any]) -> str:
     return method if isinstance(method, str) else MulKIConfig.method
 
 
+def without_former(recipe: dict[str, Any], source: str) -> dict[str, Any]:
+    """The recipe without what is gone of methods that it does not use; of its own such a setting is an error."""
+    method = named_method(recipe)
+    for name in FORMER_SETTINGS.get(method, ()):
+        if name in recipe:
+            raise ConfigurationError(
+                f"{source}: {name} is a setting of {method} as an older version had it, with other equations: remove "
+                "it to train by today's"
+            )
+    gone = {name for names in FORMER_SETTINGS.values() for name in names}
+    return {name: value for name, value in recipe.items() if name not in gone}
+
+
 def checked(recipe: dict[str, Any], config: type[MulKIConfig], known: set[str], source: str) -> dict[str, Any]:
     """The recipe with values of its fields' types; strings such as `1e-5` are converted like typed options.
 
@@ -93,7 +107,7 @@ def checked(recipe: dict[str, Any], config: type[MulKIConfig], known: set[str], 
         known: the fields that it may have.
         source: where it came from, for messages.
     """
-    recipe = renamed(recipe, source)
+    recipe = without_former(renamed(recipe, source), source)
     check_keys(recipe, known, source)
     # Its tasks are checked one by one, each by its name.
     types = get_type_hints(StreamConfig) | get_type_hints(config) | {"tasks": Any}

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..data.epochs import data_seed
 from ..data.prompts import prompts_of, tokenize
-from ..data.words import WORD_TEMPLATE, random_words
+from ..data.words import random_words
 from ..objectives import Objective
 from ..objectives.batch import PROMPT_PARTS
 
@@ -66,7 +66,7 @@ def prompt_banks(
     """
     prompts = {
         "earlier": lambda: [p for task in earlier for p in prompts_of(task.class_names, task.templates)],
-        "words": lambda: prompts_of(random_words(tokenizer), [WORD_TEMPLATE]),
+        "words": lambda: random_words(tokenizer),
         "texts": lambda: list(texts),
     }
     asked = {path.rpartition(".")[2] for path in objective.needs}

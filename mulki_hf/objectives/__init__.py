@@ -31,7 +31,11 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "zero_shot": ZeroShot,
 }
 
+FORMER_SETTINGS = {"mulki": ("relation_weight", "relation_temperature")}
+"""By method: settings of older versions, gone with the equations that they belonged to."""
+
 __all__ = [
+    "FORMER_SETTINGS",
     "OBJECTIVES",
     "ZSCL",
     "FeatureBatch",

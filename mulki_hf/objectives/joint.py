@@ -1,4 +1,4 @@
-"""Joint training: all tasks at once, the upper bound."""
+"""Joint training: all tasks at once, the usual upper bound."""
 
 from .finetune import Finetune
 
@@ -8,7 +8,7 @@ class Joint(Finetune):
 
     learns = "all"
     summary = (
-        "Joint training, the upper bound of continual learning: the training images of all tasks are there at once, in "
-        "one stage of as many steps as the tasks would have one after another. Each image competes among the classes "
-        "of its own task."
+        "Joint training, the usual upper bound of continual learning: the training images of all tasks are there at "
+        "once, in one stage of as many steps as the tasks would have one after another, each task with the share that "
+        "its images have. Each image competes among the classes of its own task."
     )

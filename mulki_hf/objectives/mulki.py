@@ -38,17 +38,19 @@ class MulKIArguments:
     words_weight: float = field(
         default=3.0, metadata={"help": "Stage 2: strength lambda_w of holding words that name nothing."}
     )
-    prompts_per_step: int = field(
-        default=64, metadata={"help": "Stage 2: prompts of earlier tasks that a step draws, and as many words."}
+    names_per_step: int = field(
+        default=32, metadata={"help": "Stage 2: prompts of earlier tasks that a step draws at random."}
     )
+    words_per_step: int = field(default=16, metadata={"help": "Stage 2: prompts of words that a step draws, likewise."})
     distinguishing: bool = field(
         default=True, metadata={"help": "Stage 3: weigh the two teachers per sample; off: both count one half."}
     )
-    teacher_weighting: Literal["confidence", "absolute", "discrepancy", "uniform"] = field(
+    teacher_weighting: Literal["confidence", "absolute", "discrepancy", "uniform", "original", "previous"] = field(
         default="confidence",
         metadata={
             "help": "Stage 3: `confidence` (who classifies the sample better teaches it), `absolute` (likewise, but "
-            "shrinking where both teachers are wrong), `discrepancy` (Select-and-Distill's rule) or `uniform`."
+            "shrinking where both teachers are wrong), `discrepancy` (Select-and-Distill's rule), `uniform`, or one "
+            "teacher alone, the `original` or the `previous` one."
         },
     )
     confidence_temperature: float = field(
@@ -74,8 +76,9 @@ class MulKIArguments:
                 raise ValueError(f"{name} must be >= 0 and finite, got {getattr(self, name)}")
         if not 0 < self.confidence_temperature < math.inf:
             raise ValueError(f"confidence_temperature must be > 0 and finite, got {self.confidence_temperature}")
-        if self.prompts_per_step < 1:
-            raise ValueError(f"prompts_per_step must be >= 1, got {self.prompts_per_step}")
+        for name in ("names_per_step", "words_per_step"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
         if self.average_every != int(self.average_every):
             raise ValueError(f"average_every must be a whole number of steps, got {self.average_every}")
         if not 0 <= self.merge_alpha < 1:
@@ -142,7 +145,7 @@ class MulKI(Objective):
 
     @property
     def per_step(self) -> dict[str, int]:
-        return dict.fromkeys(("earlier", "words"), self.args.prompts_per_step)
+        return {"earlier": self.args.names_per_step, "words": self.args.words_per_step}
 
     def retention(self, batch: FeatureBatch) -> dict[str, Tensor]:
         args = self.args
@@ -209,8 +212,22 @@ def discrepancy_weights(batch: FeatureBatch, kappa: float) -> tuple[Tensor, Tens
 
 def uniform_weights(batch: FeatureBatch, kappa: float) -> tuple[Tensor, Tensor]:
     """One half each; `kappa` plays no part."""
-    half = torch.full_like(batch.labels, 0.5, dtype=batch.image.dtype)
+    half = _constant(batch, 0.5)
     return half, half
+
+
+def original_weights(batch: FeatureBatch, kappa: float) -> tuple[Tensor, Tensor]:
+    """Teacher O alone; `kappa` plays no part."""
+    return _constant(batch, 1.0), _constant(batch, 0.0)
+
+
+def previous_weights(batch: FeatureBatch, kappa: float) -> tuple[Tensor, Tensor]:
+    """Teacher P alone; `kappa` plays no part."""
+    return _constant(batch, 0.0), _constant(batch, 1.0)
+
+
+def _constant(batch: FeatureBatch, value: float) -> Tensor:
+    return batch.image.new_full((len(batch.image),), value)
 
 
 TEACHER_WEIGHTINGS = {
@@ -218,4 +235,6 @@ TEACHER_WEIGHTINGS = {
     "absolute": absolute_weights,
     "discrepancy": discrepancy_weights,
     "uniform": uniform_weights,
+    "original": original_weights,
+    "previous": previous_weights,
 }

@@ -46,8 +46,9 @@ def plot_curves(results: StreamResults, path: str | Path, protocol: str | None =
     panels = figure.subplots(-(-count // 5), min(count, 5), sharex=True, sharey=True, squeeze=False).ravel()
     steps = range(results.finished + 1)
     for j, (name, axes) in enumerate(zip(results.names, panels, strict=False)):
-        learned = 0 if results.stages else j
-        axes.axvspan(learned + 0.5, learned + 1.5, color="0.92")
+        if results.learned:
+            learned = 0 if results.stages else j
+            axes.axvspan(learned + 0.5, learned + 1.5, color="0.92")
         axes.axhline(own.zero_shot[j], color="0.5", linestyle="--", linewidth=1, label="zero-shot")
         axes.plot(steps, [own.zero_shot[j], *(row[j] for row in own.accuracy)], marker="o", label="accuracy")
         axes.set_title(name, parse_math=False)
@@ -60,6 +61,7 @@ def plot_curves(results: StreamResults, path: str | Path, protocol: str | None =
     for axes in panels[::5]:
         axes.set_ylabel("accuracy in %")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize="small")
-    figure.suptitle(f"{results.method}, {protocol}: each task's accuracy over the stream (grey: where it is learned)")
-    figure.supxlabel("tasks learned" if results.stages is None else "before and after training on all tasks at once")
+    over = "over the stream (grey: where it is learned)" if results.learned else "without any training"
+    figure.suptitle(f"{results.method}, {protocol}: each task's accuracy {over}")
+    figure.supxlabel("before and after training on all tasks at once" if results.stages else "tasks learned")
     figure.savefig(path, dpi=120)

@@ -21,7 +21,7 @@ from ..data.union import union
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError
 from ..hub.fetch import licence_of
-from ..objectives import find_objective, objective_of
+from ..objectives import FORMER_SETTINGS, find_objective, objective_of
 from ..resources import resource
 from ..results import BaseModel, MethodRecord, ReferenceRecord, StreamResults, TaskRecord
 
@@ -39,10 +39,6 @@ def new_results(
         results.stages = [task_record(union(tasks))] if learns == "all" else []
     describe_method(results)
     return results
-
-
-FORMER_SETTINGS = {"mulki": ("relation_weight", "relation_temperature")}
-"""By method: settings that are gone with the equations that they belonged to."""
 
 
 def describe_method(results: StreamResults) -> None:

@@ -13,6 +13,7 @@ from ..data.tasks import Reference, Task
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError, shown
 from ..hub.fetch import fetch_file, pinned
+from ..objectives import FORMER_SETTINGS
 from ..results import ReferenceRecord, StreamResults, TaskRecord, task_folder
 from .checkpoints import check_finished
 from .disk import check_output
@@ -112,6 +113,12 @@ def check_unchanged(results: StreamResults, source: str | None, settings: dict[s
     # A setting that came after the run began has its default: nobody could ask for another.
     was = decisive(defaults | results.config)
     # How many processes there were is unknown of older runs.
+    former = [name for name in FORMER_SETTINGS.get(results.method, ()) if name in results.config]
+    if former and results.finished < len(results.learned):
+        raise ConfigurationError(
+            f"{where}: the run began with {results.method} as an older version had it, with {former[0]} and other "
+            "equations; go on with that version, or start anew"
+        )
     counts = results.config.get(PROCESSES, settings[PROCESSES]), settings[PROCESSES]
     if str(counts[0]) != str(counts[1]):
         raise ConfigurationError(

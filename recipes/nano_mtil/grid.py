@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from one_run import Run, trial_name
+from one_run import Run, trial_name, typed
 
 from mulki_hf.errors import ConfigurationError, shown
 from mulki_hf.fields import instance
@@ -74,12 +74,13 @@ class Grid:
         grid = instance(cls, read_yaml(path, "--grid"), str(path))
         grid.orders = [str(path.parent / name) for name in grid.orders]
         try:
-            grid.check()
+            grid.settle()
         except ConfigurationError as error:
             raise ConfigurationError(f"{path}: {error}") from error
         return grid
 
-    def check(self) -> None:
+    def settle(self) -> None:
+        """Check what can't be, and give all settings the types of their fields."""
         for name in ("orders", "seeds", "methods"):
             if not getattr(self, name):
                 raise ConfigurationError(f"{name} must hold at least one")
@@ -90,26 +91,33 @@ class Grid:
         for label, one in self.methods.items():
             where = f"methods.{label}"
             _check_label(label, where)
-            _check_settings(one.base, f"{where}.base")
+            method = one.base.get("method", one.method or label)
+            typed({"method": method}, method, where)
+            one.base = _settled(one.base, method, f"{where}.base")
             _check_among(f"{where}.seeds", one.seeds or [], self.seeds)
             _check_among(f"{where}.orders", one.orders or [], self.positions)
             if one.trials is not None and not one.trials:
                 raise ConfigurationError(f"{where}.trials must hold at least one; without the key it is not tuned")
-            names = [trial_name(trial) for trial in one.trials or []]
+            names: list[str] = []
             for position, trial in enumerate(one.trials or []):
-                _check_settings(trial, f"{where}.trials[{position}]")
-                if "/" in names[position]:
-                    raise ConfigurationError(f"{where}.trials[{position}] can't be a folder's name: {names[position]}")
-                if names[position] in names[:position]:
-                    raise ConfigurationError(f"{where}.trials[{position}] is there already: {names[position]}")
-            _check_settings(one.chosen or {}, f"{where}.chosen")
-            if one.chosen is not None and trial_name(one.chosen) not in names:
-                raise ConfigurationError(f"{where}.chosen must be one of its trials, got {shown(one.chosen)}")
+                one.trials[position] = _settled(trial, method, f"{where}.trials[{position}]")
+                name = trial_name(one.trials[position])
+                if "/" in name:
+                    raise ConfigurationError(f"{where}.trials[{position}] can't be a folder's name: {name}")
+                if name in names:
+                    raise ConfigurationError(f"{where}.trials[{position}] is there already: {name}")
+                names.append(name)
+            if one.chosen is not None:
+                one.chosen = _settled(one.chosen, method, f"{where}.chosen")
+                if trial_name(one.chosen) not in names:
+                    raise ConfigurationError(f"{where}.chosen must be one of its trials, got {shown(one.chosen)}")
         if self.ablation is not None:
             _check_among("ablation.of", [self.ablation.of], list(self.methods))
+            whole = self.methods[self.ablation.of]
+            method = whole.base.get("method", whole.method or self.ablation.of)
             for label, settings in self.ablation.variants.items():
                 _check_label(label, "ablation.variants")
-                _check_settings(settings, f"ablation.variants.{label}")
+                self.ablation.variants[label] = _settled(settings, method, f"ablation.variants.{label}")
 
     @property
     def positions(self) -> list[int]:
@@ -178,7 +186,8 @@ class Grid:
         row = self.methods[label]
         if row.trials is not None and row.chosen is None:
             raise ConfigurationError(
-                f"methods.{label}.chosen is missing: run `tuning`, and write there what the table of it says"
+                f"methods.{label}.chosen is missing: run tuning first (`run.py tuning`), then write the choice that "
+                "`table.py` prints of it into grid.yaml"
             )
         return self._settings(label, row.chosen or {})
 
@@ -210,11 +219,12 @@ def _check_label(label: str, where: str) -> None:
         raise ConfigurationError(f"{where}: a label must be a folder's own name, got {shown(label)}")
 
 
-def _check_settings(settings: dict[str, Any], where: str) -> None:
-    """What the fields say of their values is asked of each run."""
+def _settled(settings: dict[str, Any], method: str, where: str) -> dict[str, Any]:
+    """With values of the fields' types; what else the fields say of them is asked of each run."""
     for name, value in settings.items():
         if value is None or isinstance(value, dict):
             raise ConfigurationError(f"{where}.{name} must be a plain value or a list of them, got {shown(value)}")
+    return typed(settings, settings.get("method", method), where)
 
 
 def _check_among(name: str, given: Sequence[Any], known: Sequence[Any]) -> None:

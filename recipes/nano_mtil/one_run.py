@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from mulki_hf.config import MulKIConfig, StreamConfig
+from mulki_hf.config import StreamConfig
 from mulki_hf.config.parser import parse
 from mulki_hf.config.recipes import all_fields
+from mulki_hf.config.training import config_class
 from mulki_hf.errors import ConfigurationError
 from mulki_hf.fields import check_keys, conformed
 from mulki_hf.results import StreamResults
@@ -62,9 +63,7 @@ class Run:
             ConfigurationError: a setting can't be used; names run and field.
         """
         try:
-            check_keys(self.settings, {f.name for f in all_fields()} - {*OWN}, "settings")
-            types = get_type_hints(StreamConfig) | get_type_hints(MulKIConfig)
-            conformed(self.settings, types, "settings", strings=True)
+            typed(self.settings, self.settings["method"], "settings")
             stream, config = parse(self.options(output))
         except ConfigurationError as error:
             raise ConfigurationError(f"{self.stage}, {self}: {error}") from error
@@ -91,16 +90,34 @@ class Run:
         return results if results.metrics else None
 
 
+def typed(settings: dict[str, Any], method: str, where: str) -> dict[str, Any]:
+    """Settings with values of their fields' types, so that a number is the same however it is written.
+
+    Args:
+        settings: by field.
+        method: whose fields there are, a user's own too.
+        where: they stand, for messages.
+
+    Raises:
+        ConfigurationError: there is no such method or field, or a value is of another type.
+    """
+    try:
+        config = config_class(method)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
+    check_keys(settings, {f.name for f in all_fields(config)} - {*OWN}, where)
+    return conformed(settings, get_type_hints(StreamConfig) | get_type_hints(config), where, strings=True)
+
+
 def trial_name(settings: dict[str, Any]) -> str:
     """Settings in words that can be a folder's name: `feature_weight=6,learning_rate=0.001`."""
     return ",".join(f"{name}={_word(value)}" for name, value in sorted(settings.items())) or "default"
 
 
 def _word(value: Any) -> str:
-    """As typed; however a number is written, it is one word."""
+    """As on the command line."""
     if isinstance(value, bool):
         return str(value).lower()
-    try:
-        return f"{float(value):g}" if isinstance(value, float | str) else str(value)
-    except ValueError:
-        return value
+    short = f"{value:g}" if isinstance(value, float) else ""
+    # 3 and 3.0 are one number, and no digit may get lost.
+    return short if short and float(short) == value else str(value)

@@ -1,12 +1,17 @@
 """Finished runs as records, which a JSON file keeps a line each: all that tables and picture are made of."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from grid import STAGES, Grid, Run
+from one_run import OWN
 
+from mulki_hf.config.paths import shareable_settings
+from mulki_hf.config.recipes import decisive
 from mulki_hf.errors import ConfigurationError
 from mulki_hf.fields import instance
 from mulki_hf.results import StreamResults
@@ -20,12 +25,12 @@ class Record:
         stage, label, trial: see [`Run`].
         method: value of `--method`.
         order, seed: where one stands for all, those of the one.
-        settings: over the order's recipe.
+        settings: all that the result depends on, resolved, whoever gave it; without method and seed, the tasks by name.
         tasks: their names, in order.
         steps, seconds: of training, evaluations between tasks included; None where nothing is trained.
         zero_shot (`T`), accuracy: in percent, two decimals; a row for each thing learned.
         metrics: by name, four decimals; None where one is not defined.
-        versions: of the libraries.
+        versions: of the libraries, and this package's `git_commit`; see [`versions_of`].
         data: the start of each task's fingerprint, by name, and that of the reference images.
     """
 
@@ -42,7 +47,7 @@ class Record:
     zero_shot: list[float]
     accuracy: list[list[float]]
     metrics: dict[str, float | None]
-    versions: dict[str, str]
+    versions: dict[str, str | None]
     data: dict[str, str | None]
 
     @classmethod
@@ -50,6 +55,7 @@ class Record:
         """What is kept of a run."""
         steps = [part.steps for part in results.learned if part.steps is not None]
         seconds = [part.seconds for part in results.learned if part.seconds is not None]
+        settings = decisive(shareable_settings(results.config))
         return cls(
             run.stage,
             run.label,
@@ -57,17 +63,40 @@ class Record:
             results.method,
             run.order,
             run.seed,
-            {name: value for name, value in run.settings.items() if name != "method"},
+            {name: value for name, value in settings.items() if name not in ("method", "seed", "tasks")}
+            | {"tasks": {task["name"]: task for task in settings.get("tasks", ())}},
             results.names,
             sum(steps) if steps else None,
             round(sum(seconds), 1) if seconds else None,
             [round(value, 2) for value in results.zero_shot],
             [[round(value, 2) for value in row] for row in results.accuracy],
             {name: value and round(value, 4) for name, value in results.metrics.items()},
-            results.versions,
+            versions_of(results),
             {part.name: part.fingerprint and part.fingerprint[:12] for part in results.tasks}
             | ({"reference": (results.reference.fingerprint or "")[:12]} if results.reference else {}),
         )
+
+    def over(self, other: "Record") -> dict[str, Any]:
+        """Settings that `other` has not so, but for what the grid gives each run itself."""
+        own, its = ({"method": run.method} | run.settings for run in (self, other))
+        return {name: value for name, value in own.items() if name not in OWN and value != its.get(name)}
+
+
+THEN = " then "
+
+
+def versions_of(results: StreamResults) -> dict[str, str | None]:
+    """Those that a run was learned with: `1.0 then 1.1` where it went on with others."""
+    made = [part.provenance for part in results.learned[: results.finished]]
+    found = [_versions(one.get("versions") or "") | {"git_commit": one.get("git_commit")} for one in made]
+    found = found or [results.versions | {"git_commit": results.provenance.get("git_commit")}]
+    values = {name: [*dict.fromkeys(one.get(name) for one in found)] for one in found for name in one}
+    return {name: seen[0] if len(seen) == 1 else THEN.join(map(str, seen)) for name, seen in values.items()}
+
+
+def _versions(text: str) -> dict[str, str]:
+    """`python 3.11, torch 2.13`, as a task's provenance has them."""
+    return dict(entry.rpartition(" ")[::2] for entry in text.split(", ") if entry)
 
 
 @dataclass
@@ -89,6 +118,27 @@ class Records:
                 seen.setdefault((run.stage == "tuning", name), set()).add(fingerprint)
         return list(dict.fromkeys(name for (_, name), fingerprints in seen.items() if len(fingerprints) > 1))
 
+    def changed_versions(self) -> list[str]:
+        """What was not the same in all runs, with the number of runs: `torch (2.12 in 3 runs, 2.13 in 1)`."""
+        said = []
+        for name in dict.fromkeys(name for run in self.runs for name in run.versions):
+            counts = Counter(str(run.versions.get(name)) for run in self.runs)
+            if len(counts) > 1 or any(THEN in value for value in counts):
+                (first, number), *others = counts.items()
+                runs = "run" if number == 1 else "runs"
+                more = "".join(f", {value} in {count}" for value, count in others)
+                said.append(f"{name} ({first} in {number} {runs}{more})")
+        return said
+
+    def warnings(self) -> list[str]:
+        """Why the runs may not be compared as they are, a sentence each."""
+        found = []
+        if data := self.changed_data():
+            found.append(f"Not all runs saw the same data: {', '.join(data)} changed between them.")
+        if versions := self.changed_versions():
+            found.append(f"Not all runs were made with the same versions: {', '.join(versions)}.")
+        return found
+
     @classmethod
     def load(cls, path: Path, grid: Path) -> "Records":
         """From a JSON file that `save` wrote, or from the folder of the grid's runs, finished ones alone.
@@ -103,7 +153,7 @@ class Records:
                 content = json.loads(path.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
                 raise ConfigurationError(f"can't read runs from {path}: {error}") from error
-            records = instance(cls, content, str(path))
+            records = instance(File, content, str(path)).records()
         if not records.runs:
             raise ConfigurationError(f"{path} holds no finished run of the grid")
         return records
@@ -129,5 +179,53 @@ class Records:
 
     def save(self, path: Path) -> None:
         """Write the JSON file, a run a line."""
-        lines = ",\n".join(f"  {json.dumps(asdict(run), ensure_ascii=False)}" for run in self.runs)
-        path.write_text(f'{{"of": {json.dumps(self.of)}, "runs": [\n{lines}\n]}}\n', encoding="utf-8")
+        content = asdict(File.of_records(self))
+        lines = ",\n".join(f"  {_json(run)}" for run in content.pop("runs"))
+        head = "".join(f"{_json(name)}: {_json(value)},\n" for name, value in content.items())
+        path.write_text(f'{{{head}"runs": [\n{lines}\n]}}\n', encoding="utf-8")
+
+
+@dataclass
+class File:
+    """What the JSON file holds: settings and versions once where all runs have them, and beside each run the others."""
+
+    of: str
+    settings: dict[str, Any]
+    versions: dict[str, str | None]
+    runs: list[Record]
+
+    @classmethod
+    def of_records(cls, records: Records) -> "File":
+        """What is the same in all runs is taken out of them."""
+        settings = _shared([run.settings for run in records.runs])
+        versions = _shared([run.versions for run in records.runs])
+        runs = [
+            replace(run, settings=_without(run.settings, settings), versions=_without(run.versions, versions))
+            for run in records.runs
+        ]
+        return cls(records.of, settings, versions, runs)
+
+    def records(self) -> Records:
+        """With each run whole."""
+        runs = [
+            replace(run, settings=self.settings | run.settings, versions=self.versions | run.versions)
+            for run in self.runs
+        ]
+        return Records(runs, self.of)
+
+
+def _shared(mappings: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    first, *others = mappings
+    return {
+        name: value
+        for name, value in first.items()
+        if all(name in other and other[name] == value for other in others)
+    }
+
+
+def _without(mapping: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if name not in shared}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

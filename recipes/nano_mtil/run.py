@@ -11,11 +11,14 @@ compared. The same command goes on where it was stopped; `table.py` shows what t
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -37,7 +40,7 @@ TAIL = 15
 def main(argv: list[str] | None = None) -> None:
     """The command; what a person can mend, and failed runs, end with status 1, Ctrl-C with 130, SIGTERM with 143."""
     try:
-        with stoppable():
+        with stoppable(), hanging_up():
             args = arguments(argv)
             grid = Grid.load(args.grid)
             failed = Queue(grid.runs(args.stage, args.methods, args.seeds, args.orders), args).work()
@@ -50,6 +53,26 @@ def main(argv: list[str] | None = None) -> None:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:]
         print("\n  ".join([f"\nfailed: {run}; the end of {log}:", *lines]), file=sys.stderr)
     sys.exit(1 if failed else 0)
+
+
+@contextmanager
+def hanging_up() -> Iterator[None]:
+    """Inside the block the terminal's end (SIGHUP) counts as SIGTERM; behind `nohup` it stays ignored."""
+    number = getattr(signal, "SIGHUP", None)  # Windows has none
+    if number is None or signal.getsignal(number) in (signal.SIG_IGN, None):
+        yield
+        return
+
+    def stop(*_: Any) -> None:
+        # Kernel and shell both say it, and a second SIGTERM would not wait for what is learned.
+        signal.signal(number, signal.SIG_IGN)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:

@@ -42,6 +42,8 @@ def main(argv: list[str] | None = None) -> None:
             raise ConfigurationError(f"--picture: {args.runs} holds no run of the grid, only of other stages")
     except ConfigurationError as error:
         sys.exit(f"error: {error}")
+    for warning in records.warnings():
+        print(f"warning: {warning}", file=sys.stderr)
     text = tables(records)
     if args.output:
         args.output.write_text(text + "\n", encoding="utf-8")
@@ -54,11 +56,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def tables(records: Records) -> str:
-    """All that the records can tell, as Markdown."""
+    """All that the records can tell, as Markdown; what speaks against comparing them below the first table."""
     grid, tuning, ablation = map(records.stage, ("grid", "tuning", "ablation"))
     parts = []
-    if changed := records.changed_data():
-        parts.append(f"**Not all runs saw the same data**: {', '.join(changed)} changed between them.")
     if grid:
         parts += ["## Methods", comparison(grid), notes(grid), "## Order by order", orders(grid)]
     if any(run.label == records.of for run in grid):
@@ -67,6 +67,7 @@ def tables(records: Records) -> str:
             parts += [f"## Ablation: the variant against {records.of}", SPREAD, variants(grid, ablation, records.of)]
     if tuning:
         parts += ["## Tuning", trials(tuning), chosen(tuning, grid)]
+    parts[2:2] = [f"**Warning:** {warning}" for warning in records.warnings()]
     return "\n\n".join(filter(None, parts))
 
 
@@ -125,8 +126,7 @@ def variants(grid: list[Record], ablation: list[Record], of: str) -> str:
     whole = rows(grid)[of]
     table = [["variant", "settings", "pairs", *(name.capitalize() for name in METRICS)]]
     for label, runs in rows(ablation).items():
-        changed = {name: value for name, value in runs[0].settings.items() if whole[0].settings.get(name) != value}
-        table.append([label, trial_name(changed), *_paired(runs, whole)])
+        table.append([label, trial_name(runs[0].over(whole[0])), *_paired(runs, whole)])
     return markdown_table(table)
 
 
@@ -152,8 +152,8 @@ def chosen(tuning: list[Record], grid: list[Record]) -> str:
     for label, runs in rows(tuning).items():
         best = best_trial(runs)
         lines.append(f"- {label}, of {len(runs)}: `{best.trial}`")
-        if label in ran and ran[label][0].settings != best.settings:
-            lines[-1] += f"; **the grid ran with** `{trial_name(ran[label][0].settings)}`"
+        if label in ran and (other := ran[label][0].over(best)):
+            lines[-1] += f"; **the grid ran with** `{trial_name(other)}`"
     return "\n".join(lines)
 
 

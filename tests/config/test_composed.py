@@ -93,9 +93,16 @@ class TestFields:
         titles = [group.title for group in make_parser(type(args))._action_groups]
         assert "MulKI and more" in titles and not {"MulKI (four stages)"} & {*titles}
 
-    def test_a_name_that_is_taken(self):
-        taken = dataclasses.make_dataclass("Taken", [("seed", int, 1)])
-        with pytest.raises(ConfigurationError, match="Own is one among whose arguments seed has the name of another"):
+    @pytest.mark.parametrize(
+        ("name", "metadata"),
+        [("seed", {}), ("protocol", {}), ("mine", {"aliases": ["--seed"]}), ("mine", {"aliases": "--max-steps"})],
+    )
+    def test_a_name_that_is_taken(self, name, metadata):
+        """Also by what a field of ours is called on the command line, or by what this one is."""
+        taken = dataclasses.make_dataclass("Taken", [(name, int, dataclasses.field(default=1, metadata=metadata))])
+        with pytest.raises(
+            ConfigurationError, match=f"Own is one among whose arguments {name} has the name of another"
+        ):
             compose(MulKIConfig, MulKIConfig.groups, type("Own", (Own,), {"arguments": taken}))
 
 

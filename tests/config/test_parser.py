@@ -54,6 +54,20 @@ class TestProtocols:
             parse(["--config", str(stream_yaml(**{key: given}))])
 
 
+class TestFormerSettings:
+    """What is gone with the equations that it belonged to."""
+
+    def test_of_the_method_itself_is_an_error(self, stream_yaml):
+        message = "stream.yaml: relation_weight is a setting of mulki as an older version had it, with other equations"
+        with pytest.raises(ConfigurationError, match=message):
+            parse(["--config", str(stream_yaml(method="mulki", relation_weight=0.3))])
+
+    def test_in_the_recipe_of_another_method_says_nothing(self, stream_yaml):
+        """Recipes of finished tasks had the fields of all methods."""
+        recipe = stream_yaml(method="finetune", relation_weight=0.3, relation_temperature=2.0)
+        assert parse(["--config", str(recipe)])[1].method == "finetune"
+
+
 def test_tasks_from_the_command_line(stream_yaml):
     stream, _ = parse(["--config", str(stream_yaml()), "--tasks", "{name: a, dataset: b}", "{name: c, dataset: d}"])
     assert [task.name for task in stream.task_configs()] == ["a", "c"]

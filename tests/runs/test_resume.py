@@ -18,7 +18,7 @@ from mulki_hf.config.parser import parse
 from mulki_hf.config.paths import shareable_settings
 from mulki_hf.config.recipes import write_recipe
 from mulki_hf.errors import ConfigurationError
-from mulki_hf.results import ReferenceRecord, TaskRecord
+from mulki_hf.results import ReferenceRecord, StreamResults, TaskRecord
 from mulki_hf.runs import resume
 from mulki_hf.runs.records import shareable_results
 from mulki_hf.runs.resume import Earlier, check_data, find_earlier, start_results
@@ -172,6 +172,14 @@ class TestWhatMustNotChange:
         assert go_on(**{"protocols": None, key: "cil"}).config["protocols"] == ["cil"]
         with pytest.raises(ConfigurationError, match="protocols was .'cil'. and is now .'til', 'cil'."):
             go_on(protocols="til,cil")
+
+    def test_a_method_of_an_older_version_with_other_equations(self, begun, tmp_path):
+        go_on = begun()
+        results = StreamResults.load(tmp_path / "out")
+        results.config |= {"relation_weight": 0.3}
+        results.save(tmp_path / "out")
+        with pytest.raises(ConfigurationError, match="resume: the run began with mulki as an older version had it"):
+            go_on()
 
     def test_how_often_is_saved_evaluated_and_logged_may_change(self, begun):
         go_on = begun()

@@ -86,6 +86,8 @@ def expected_weights(batch, weighting, kappa):
     """`(2, B)`: of the original and of the previous teacher."""
     if weighting == "uniform":
         return np.full((2, len(LABELS)), 0.5)
+    if weighting in ("original", "previous"):
+        return np.array([[weighting == name] * len(LABELS) for name in ("original", "previous")], dtype=float)
     if weighting == "discrepancy":
         previous = expected_gate(numbers(batch.original.image), numbers(batch.previous.image))
         return np.array([1 - previous, previous])
