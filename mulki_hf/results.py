@@ -193,11 +193,13 @@ class StreamResults:
 
     def of(self, protocol: str) -> "StreamResults | ProtocolResults":
         """Zero-shot row, matrix and metrics by `protocol`, which are its own for the headline's."""
-        return self if protocol == self.protocol else self.others.setdefault(protocol, ProtocolResults())
+        return self if protocol == self.protocol else self.others[protocol]
 
     def measured(self, rows: dict[str, list[float]]) -> None:
         """Add the accuracies of the model before any training, by protocol."""
         for protocol, row in rows.items():
+            if protocol != self.protocol:
+                self.others[protocol] = ProtocolResults()
             self.of(protocol).zero_shot = row
 
     def stayed(self, rows: dict[str, list[list[float]]]) -> None:

@@ -22,6 +22,7 @@ from transformers import CLIPModel, CLIPProcessor
 from .adaptation import Adaptation, adaptation_of
 from .config import MulKIConfig, StreamConfig
 from .config.recipes import RECIPE_FILE, write_recipe
+from .data.captions import TEXT_FIELDS
 from .data.epochs import check_crops, data_seed
 from .data.tables import ArrayCache
 from .data.tasks import Reference, Task, load_reference, load_stream
@@ -37,7 +38,7 @@ from .report.checkpoint import describe_checkpoint, draw, picture_names
 from .report.tables import progress_line, results_table
 from .results import StreamResults
 from .runs.checkpoints import check_finished, last_checkpoint
-from .runs.checks import check_selection, check_task
+from .runs.checks import check_selection, check_task, check_texts
 from .runs.folder import RunFolder, standing
 from .runs.provenance import library_versions, provenance
 from .runs.ranks import main_process_first, on_main_process
@@ -96,8 +97,10 @@ class Stream:
             ConfigurationError: something the user gave can't be used.
         """
         objective = objective_of(config)
-        texts = stream.reference_text_column or stream.reference_texts
-        check_reference(config.method, objective, stream.reference_dataset is not None, texts is not None)
+        texts_given = next((name for name in TEXT_FIELDS if getattr(stream, name) is not None), None)
+        check_reference(config.method, objective, stream.reference_dataset is not None, texts_given)
+        if objective.learns == "none" and config.push_to_hub:
+            raise ConfigurationError(f"push_to_hub: method {config.method!r} trains no model that could be pushed")
         if objective.learns != "each" and stream.resume_from_hub is not None:
             raise ConfigurationError(
                 f"resume_from_hub: method {config.method!r} learns no task after another, so that none can follow a "
@@ -120,6 +123,7 @@ class Stream:
         tasks, reference = main_process_first(accelerator, lambda: (load_stream(stream), load_reference(stream)))
         for task in tasks:
             check_task(task, processor, config)
+        check_texts(reference.texts if reference else (), texts_given, processor)
         results = start_results(earlier, stream, config, tasks, reference)
         results.provenance = provenance(accelerator, argv, [config.hub_token, get_token()], config.method)
         results.versions = library_versions()
@@ -176,17 +180,12 @@ class Stream:
     def measure(self) -> None:
         """Evaluate the model before any training, unless that was done."""
         if not self.results.zero_shot:
-            zero_shot = self.evaluate(self._original, 0, "zero-shot evaluation")
-            self.results.measured(zero_shot)
+            zero_shot = self.evaluate(self._original, [0], "zero-shot evaluation")
+            self.results.measured({name: row for name, (row,) in zero_shot.items()})
             if not self.results.learned:
                 count = len(self.tasks)
-                rows = [
-                    self.evaluate(self._original, learned, f"zero-shot, {learned} of {count} tasks seen")
-                    if "cil" in self.stream.protocols
-                    else zero_shot
-                    for learned in range(1, count + 1)
-                ]
-                self.results.stayed({name: [row[name] for row in rows] for name in zero_shot})
+                rows = self.evaluate(self._original, range(1, count + 1), "zero-shot evaluation after each task")
+                self.results.stayed(rows)
             if self.accelerator.is_main_process:
                 self.save()
         # Each task loads what it needs, when it needs it.
@@ -222,7 +221,8 @@ class Stream:
                 adaptation.save(folder, self.results.base.name, self.results.base.revision)
             model = adaptation.finish()
             learned = len(self.tasks) if task.parts != (task,) else position + 1
-            rows = self.evaluate(model, learned, f"{task.name}: evaluation on every task")
+            matrices = self.evaluate(model, [learned], f"{task.name}: evaluation on every task")
+            rows = {name: row for name, (row,) in matrices.items()}
             # One more pass over the training images, for methods that have a use for it.
             prototypes = trainer.features.prototypes(model) if trainer.objective.needs_prototypes() else None
             facts = adaptation.facts()
@@ -298,8 +298,8 @@ class Stream:
         folder = self.folder.training(self.results.stage_names, position)
         return last_checkpoint(folder, averaged) if self.stream.resume else None
 
-    def evaluate(self, model: CLIPModel, learned: int, description: str) -> dict[str, list[float]]:
-        """Accuracy in percent on every task, by protocol."""
+    def evaluate(self, model: CLIPModel, learned: Sequence[int], description: str) -> dict[str, list[list[float]]]:
+        """Accuracy in percent on every task, by protocol, a row for each number of tasks that count as learned."""
         if self._evaluator is None:
             config = self.config
             batch_size, workers = config.per_device_eval_batch_size, config.dataloader_num_workers
@@ -314,7 +314,7 @@ class Stream:
                 if config.cache_images
                 else None,
             )
-        return self._evaluator.by_protocol(model, learned, description, self.stream.protocols)
+        return self._evaluator.rows(model, learned, description, self.stream.protocols)
 
 
 # Before training

@@ -21,6 +21,7 @@ from .adaptation.adapters import both_towers
 from .adaptation.connections import Connections
 from .adaptation.towers import set_text_rate, trains
 from .config import MulKIConfig
+from .data.captions import checked_texts
 from .data.epochs import EpochCallback
 from .data.images import image_transform
 from .data.tables import ArrayCache
@@ -105,7 +106,11 @@ class MulKITrainer(Trainer):
     ):
         self.task = task
         self.objective = objective_of(args)
-        check_reference(args.method, self.objective, reference_dataset is not None, bool(reference_texts))
+        if self.objective.learns == "none":
+            raise ConfigurationError(f"method {args.method!r} trains nothing: evaluate the model as it is")
+        self.reference_texts = checked_texts(reference_texts, "reference_texts")
+        texts_given = "reference_texts" if self.reference_texts else None
+        check_reference(args.method, self.objective, reference_dataset is not None, texts_given)
         self.adaptation = adapt(model, args, original_model, previous_model)
         self.connections = Connections(self.adaptation, self.objective, args)
         student = self.adaptation.student
@@ -133,7 +138,7 @@ class MulKITrainer(Trainer):
         folder = cache_dir or Path(args.output_dir) / "_cache"
         cache = ArrayCache(folder, self.accelerator, args.eval_batch_size, args.dataloader_num_workers)
         asked = (self.adaptation.teachers, self.objective.needs)
-        banks = prompt_banks(self.objective, processing_class.tokenizer, earlier_tasks, reference_texts, args)
+        banks = prompt_banks(self.objective, processing_class.tokenizer, earlier_tasks, self.reference_texts, args)
         data = (args, reference_dataset, random_resized_crop, banks)
         self.features = TaskFeatures(task, *asked, processing_class, cache, *data)
         self.trains_text = trains(student, "text")
@@ -163,7 +168,10 @@ class MulKITrainer(Trainer):
             loss = task_loss(features)
         if not return_outputs:
             return loss
-        return loss, {"loss": loss, "logits": class_logits(features.image, features.text, self.logit_scale)}
+        logits = class_logits(features.image, features.text, self.logit_scale)
+        if features.groups is not None:
+            logits = logits.masked_fill(features.groups != features.groups[inputs["labels"]][:, None], -torch.inf)
+        return loss, {"loss": loss, "logits": logits}
 
     def _share(self, images: int, num_items_in_batch: Tensor | None) -> Tensor | float:
         """The weight of a micro-batch in its step, one if all are of a size; Trainer divides by how many there are."""
@@ -285,7 +293,7 @@ class MulKITrainer(Trainer):
         self.features.prepare()
         self.train_dataset = self.features.training_samples()
         self._parts.clear()
-        self.connections.begin()
+        self.connections.begin(resumed=checkpoint is not None)
         state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME)) if checkpoint else None
         if state is not None and state.global_step >= self._steps():
             # Trainer looks at its limit only after a step, and would take one too many.

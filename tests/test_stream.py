@@ -184,6 +184,20 @@ class TestAllAtOnce:
         refused(stream_yaml(method="joint", resume_from_hub="org/mulki-task1"), tmp_path, "resume_from_hub: .*'joint'")
 
 
+def test_a_reference_text_that_is_too_long_is_named_before_anything_is_computed(stream_yaml, tasks_files, tmp_path):
+    given = reference("zscl", tasks_files, tmp_path)
+    (tmp_path / "texts.txt").write_text("short\n" + "word " * 200)
+    recipe = stream_yaml(method="zscl", **given)
+    refused(recipe, tmp_path, "reference_texts: reference text 'word word.* tokens, the model reads")
+
+
+def test_an_evaluation_alone_is_overwritten_whole(stream_yaml, tmp_path):
+    main(["--config", str(stream_yaml(method="zero_shot", protocols=["til", "cil"]))])
+    assert (tmp_path / "out/curves_cil.png").exists()
+    main(["--config", str(stream_yaml(method="zero_shot", protocols=["til"])), "--overwrite"])
+    assert not (tmp_path / "out/curves_cil.png").exists()
+
+
 def test_no_training_has_the_metrics_of_a_model_that_never_changes(stream_yaml, tmp_path):
     recipe = stream_yaml(method="zero_shot", protocols=["til", "cil", "xtail"])
     main(["--config", str(recipe)])

@@ -34,6 +34,11 @@ from mulki_hf.train import main
         ({"merge_alpha": 1}, r"merge_alpha must be in \[0, 1\), got 1"),
         ({"method": "snd"}, "'snd' needs reference images: set reference_dataset"),
         ({"reference_dataset": "embedded:reference"}, "'mulki' reads no reference images: remove reference_dataset"),
+        (
+            {"method": "zero_shot", "push_to_hub": True, "hub_model_id": "org/x"},
+            "push_to_hub: method 'zero_shot' trains",
+        ),
+        ({"method": "snd", "reference_dataset": "x", "reference_text_column": "t"}, "remove reference_text_column"),
         ({"reference_texts": "texts.txt"}, "'mulki' reads no reference texts: remove reference_texts"),
         ({"method": "zscl", "reference_texts": "t.txt"}, "'zscl' needs reference images: set reference_dataset"),
         ({"method": "zscl", "reference_dataset": "embedded:reference"}, "'zscl' needs reference texts: set"),

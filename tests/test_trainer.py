@@ -33,6 +33,14 @@ class StopAt(TrainerCallback):
         control.should_training_stop = state.global_step == self.step
 
 
+class CrashAt(StopAt):
+    """Ends it as Ctrl-C does."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            raise KeyboardInterrupt
+
+
 def make_trainer(args, processor, student=None, task=None, **kwargs) -> MulKITrainer:
     return trainer_of(student or tiny_model(), args, processor, task, **kwargs)
 
@@ -334,6 +342,22 @@ class TestTraining:
         assert max(gradient.abs().max() for gradient in gradients[0].values()) > 1e-3
         assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
+    def test_the_anchor_stays_where_the_task_began(self, make_args, processor, tmp_path):
+        """When training is stopped and goes on with the same trainer, as in a notebook."""
+        given = {"method": "zscl", "max_steps": 6, "save_strategy": "steps", "save_steps": 2, "learning_rate": 1e-2}
+        weights = []
+        for stopped in (False, True):
+            trainer = make_trainer(make_args(output_dir=str(tmp_path / f"{stopped}"), **given), processor)
+            if stopped:
+                crash = CrashAt(3)
+                trainer.add_callback(crash)
+                with pytest.raises(KeyboardInterrupt):
+                    trainer.train()
+                trainer.remove_callback(crash)
+            trainer.train(resume_from_checkpoint=stopped or None)
+            weights.append(trainer.model.state_dict())
+        assert not changed(weights[0], trainer.model)
+
     def test_loss_is_the_sum_of_its_logged_parts(self, make_args, processor):
         earlier = [tiny_task("shapes", ["circle", "square"])]
         trainer = make_trainer(make_args(), processor, previous_model=tiny_model(1), earlier_tasks=earlier)
@@ -557,8 +581,8 @@ class TestStageFour:
     @pytest.mark.parametrize("first", [True, False])
     def test_wise_ft_interpolates_with_its_anchor(self, make_args, processor, anchor, first):
         original, previous = tiny_model(1), tiny_model(2)
-        twin = original if first else previous
-        student = tiny_model(1 if first else 2)
+        # Where a task begins need be no teacher.
+        student, begun = tiny_model(3), tiny_model(3)
         given = {} if first else {"previous_model": previous}
         args = make_args(method="wise_ft", wise_ft_alpha=0.75, wise_ft_anchor=anchor)
         trainer = make_trainer(args, processor, student, original_model=original, **given)
@@ -568,7 +592,7 @@ class TestStageFour:
             (trainer.make_connections),
         )
         trainer.train()
-        other = (twin if anchor == "start" else original).state_dict()
+        other = (begun if anchor == "start" else original).state_dict()
         for name, value in student.state_dict().items():
             torch.testing.assert_close(value, 0.75 * trained[name] + 0.25 * other[name])
 
@@ -589,6 +613,22 @@ class TestBadInput:
         args = make_args(dataloader_persistent_workers=True, dataloader_num_workers=1)
         with pytest.raises(ConfigurationError, match="dataloader_persistent_workers must be False with random_resized"):
             make_trainer(args, processor, random_resized_crop=0.5)
+
+    def test_a_method_that_trains_nothing(self, make_args, processor):
+        with pytest.raises(ConfigurationError, match="method 'zero_shot' trains nothing"):
+            make_trainer(make_args(method="zero_shot"), processor)
+
+    @pytest.mark.parametrize(
+        ("texts", "message"),
+        [
+            ("captions.txt", "reference_texts must be a list of texts, got the string 'captions.txt'"),
+            (["a", " "], "reference_texts, number 1: must be a text, got ' '"),
+            (["a", None], "reference_texts, number 1: must be a text, got None"),
+        ],
+    )
+    def test_reference_texts_that_are_none(self, make_args, processor, texts, message):
+        with pytest.raises(ConfigurationError, match=message):
+            make_trainer(make_args(method="zscl"), processor, reference_texts=texts)
 
     def test_reference_data_missing_or_not_wanted(self, make_args, processor):
         with pytest.raises(ConfigurationError, match="'snd' needs reference images"):

@@ -125,8 +125,7 @@ class Adaptation(ABC):
 
         Args:
             average: of `weights`; None: the student as it is.
-            teacher: `original`, `previous`, or `start`: where the task began, which is `previous` but in the first
-                task, where there is no previous one to merge with, `original`.
+            teacher: `original` or `previous`; in the first task there is no previous one to merge with.
             alpha (`float`): the teacher's share.
         """
         raise ConfigurationError(f"{self.name} has no weights to connect")
@@ -147,6 +146,6 @@ def refuse_connections(name: str, objective: Objective) -> None:
     for wish, wanted in wishes.items():
         if wanted:
             raise ConfigurationError(
-                f"{name} can't be {wish}: there is no mean of its weight changes that could be written back; switch it "
-                "off (--no_connecting)"
+                f"{name} can't be {wish}: there is no mean of its weight changes that could be written back; "
+                f"{objective.disconnected_by}"
             )

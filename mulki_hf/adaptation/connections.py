@@ -43,9 +43,10 @@ class Connections:
         """What the Trainer has to call."""
         return [] if self.average is None else [AveragingCallback(self.average)]
 
-    def begin(self) -> None:
-        """Before the first step: remember where the anchor lies."""
-        if self.strength:
+    def begin(self, resumed: bool = False) -> None:
+        """Before the first step: remember the weights that anchor and merge refer to, unless it goes on."""
+        asked = self.strength or (self.merge is not None and self.merge[0] == "start")
+        if asked and not (resumed and self._start):
             self._start = {name: value.detach().clone() for name, value in self.adaptation.weights()}
 
     def anchor(self) -> dict[str, Tensor]:
@@ -54,10 +55,10 @@ class Connections:
 
     def connect(self, step: int) -> None:
         """After the last optimizer step, `step`: the student becomes what the task returns; memory is given back."""
-        self._start = {}
         if self.average is not None:
             self.average.last(step)
         self._connect(None if self.average is None else self.average.average)
+        self._start = {}
         if self.average is not None:
             self.average.clear()
 
@@ -77,9 +78,17 @@ class Connections:
     def _connect(self, average: Mapping[str, Tensor] | None) -> None:
         if self.wanted:
             if self._main_process:
-                self.adaptation.connect(average, *(self.merge or (None, 0.0)))
+                teacher, alpha = self.merge or (None, 0.0)
+                if teacher == "start":
+                    average, teacher = self._with_start(average, alpha), None
+                self.adaptation.connect(average, teacher, alpha)
             for parameter in self._trained():
                 broadcast(parameter.data)
+
+    def _with_start(self, average: Mapping[str, Tensor] | None, alpha: float) -> dict[str, Tensor]:
+        """`(1 - alpha) * average + alpha * start`, where without an average the weights as they are take its place."""
+        now = dict(self.adaptation.weights()) if average is None else average
+        return {name: torch.lerp(now[name].detach().to(value), value, alpha) for name, value in self._start.items()}
 
     def _trained(self) -> list[Tensor]:
         return [parameter for parameter in self.adaptation.student.parameters() if parameter.requires_grad]

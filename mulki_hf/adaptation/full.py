@@ -77,9 +77,8 @@ class FullModel(Adaptation):
             for name, parameter in self.weights():
                 parameter.copy_(average[name])
         if teacher is not None and alpha > 0 and not (teacher == "previous" and self.first):
-            merged = self.teachers["previous" if teacher == "start" else teacher]
-            merge_weights(self.student, merged.model, alpha)
-            merged.release()
+            merge_weights(self.student, self.teachers[teacher].model, alpha)
+            self.teachers[teacher].release()
 
 
 @torch.no_grad()

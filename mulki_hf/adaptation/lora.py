@@ -161,7 +161,7 @@ class Lora(Adapters):
             if getattr(config, name, None):
                 raise ConfigurationError(
                     f"stage 4 averages and merges weight changes `B A` alone: {name} must be off, got "
-                    f"{getattr(config, name)!r}, or stage 4 (--no_connecting)"
+                    f"{getattr(config, name)!r}; or {objective.disconnected_by}"
                 )
         layers = adapter_layers(self.student)
         odd = [name for name, layer in layers.items() if not isinstance(layer.get_base_layer(), nn.Linear)]
@@ -171,7 +171,7 @@ class Lora(Adapters):
         if odd or not layers:
             raise ConfigurationError(
                 f"stage 4 averages and merges LoRA of linear layers, without DoRA; {odd[0] if odd else 'there is none'}"
-                ": choose other target_modules or switch it off (--no_connecting)"
+                f": choose other target_modules, or {objective.disconnected_by}"
             )
         if not self.first and set(adapter_layers(self.student, PREVIOUS)) != set(layers):
             raise ConfigurationError(f"the adapters {STUDENT!r} and {PREVIOUS!r} must be on the same layers")
@@ -182,8 +182,6 @@ class Lora(Adapters):
     def connect(self, average: Mapping[str, Tensor] | None, teacher: str | None, alpha: float) -> None:
         if teacher == "previous" and self.first:
             alpha = 0.0
-        if teacher == "start":
-            teacher = "original" if self.first else "previous"
         if average is not None or alpha > 0:
             self.error = connect_adapters(self.student, average or {}, alpha, teacher or "original")
 

@@ -65,7 +65,7 @@ def check_names(config: type, objective: type[Objective], arguments: type) -> No
 
 
 def option_names(field: Field) -> set[str]:
-    """What a field can be called on the command line: its own name, and others that its metadata have, without dashes."""
+    """What a field is called on the command line, without dashes: its own name, and others that its metadata have."""
     aliases = field.metadata.get("aliases", [])
     aliases = [aliases] if isinstance(aliases, str) else aliases
     return {field.name, *(alias.lstrip("-").replace("-", "_") for alias in aliases)}

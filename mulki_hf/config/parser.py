@@ -59,7 +59,9 @@ def parse(argv: list[str] | None = None) -> tuple[StreamConfig, MulKIConfig]:
     if first.config is not None:
         recipe = checked(recipe, config, {f.name for f in all_fields(config)}, source)
     elif first.resume_from_hub is not None:
-        recipe = confined(checked(recipe, config, RECIPE_FIELDS | own_names(config), source), source, first.data_root)
+        recipe = confined(
+            checked(recipe, config, RECIPE_FIELDS | own_names(config), source, mine=False), source, first.data_root
+        )
     given = vars(make_parser(config).parse_args(argv, argparse.Namespace(**recipe)))
     try:
         return _made(StreamConfig, given), _made(config, given)
@@ -85,20 +87,22 @@ def named_method(recipe: dict[str, Any]) -> str:
     return method if isinstance(method, str) else MulKIConfig.method
 
 
-def without_former(recipe: dict[str, Any], source: str) -> dict[str, Any]:
+def without_former(recipe: dict[str, Any], source: str, mine: bool = True) -> dict[str, Any]:
     """The recipe without what is gone of methods that it does not use; of its own such a setting is an error."""
     method = named_method(recipe)
     for name in FORMER_SETTINGS.get(method, ()):
         if name in recipe:
+            advice = "remove it to train by today's" if mine else "go on with that version, or start anew"
             raise ConfigurationError(
-                f"{source}: {name} is a setting of {method} as an older version had it, with other equations: remove "
-                "it to train by today's"
+                f"{source}: {name} is a setting of {method} as an older version had it, with other equations: {advice}"
             )
     gone = {name for names in FORMER_SETTINGS.values() for name in names}
     return {name: value for name, value in recipe.items() if name not in gone}
 
 
-def checked(recipe: dict[str, Any], config: type[MulKIConfig], known: set[str], source: str) -> dict[str, Any]:
+def checked(
+    recipe: dict[str, Any], config: type[MulKIConfig], known: set[str], source: str, mine: bool = True
+) -> dict[str, Any]:
     """The recipe with values of its fields' types; strings such as `1e-5` are converted like typed options.
 
     Args:
@@ -106,8 +110,9 @@ def checked(recipe: dict[str, Any], config: type[MulKIConfig], known: set[str], 
         config: of the method.
         known: the fields that it may have.
         source: where it came from, for messages.
+        mine: whether it is the user's own, who can change it.
     """
-    recipe = without_former(renamed(recipe, source), source)
+    recipe = without_former(renamed(recipe, source), source, mine)
     check_keys(recipe, known, source)
     # Its tasks are checked one by one, each by its name.
     types = get_type_hints(StreamConfig) | get_type_hints(config) | {"tasks": Any}

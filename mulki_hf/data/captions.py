@@ -1,11 +1,16 @@
 """Reference texts: captions of no image in particular, from a dataset's column or a file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from datasets import Dataset
 
 from ..errors import ConfigurationError, shown
 from .rows import check_column
+
+
+TEXT_FIELDS = ("reference_texts", "reference_text_column")
+"""Where reference texts can be given; one excludes the other."""
 
 
 def texts_of(rows: Dataset, column: str, where: str) -> tuple[str, ...]:
@@ -39,3 +44,17 @@ def read_texts(path: str) -> tuple[str, ...]:
     if not texts:
         raise ConfigurationError(f"reference_texts: {shown(path)} holds no text")
     return texts
+
+
+def checked_texts(texts: Sequence[str], where: str) -> tuple[str, ...]:
+    """The texts, each once.
+
+    Raises:
+        ConfigurationError: they are one string, or one of them is none or empty.
+    """
+    if isinstance(texts, str):
+        raise ConfigurationError(f"{where} must be a list of texts, got the string {shown(texts)}")
+    for number, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip():
+            raise ConfigurationError(f"{where}, number {number}: must be a text, got {shown(text)}")
+    return tuple(dict.fromkeys(text.strip() for text in texts))

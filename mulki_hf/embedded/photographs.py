@@ -48,11 +48,15 @@ class Photographs(EmbeddedBuilder):
 
     Each photograph is cut into tiles with a gap between them, and every tile belongs to one split: no two splits share
     a pixel. A piece is a random square of a tile, brightened or darkened, every second one grey.
+
+    Two photographs are under CC BY 2.0, as scikit-learn's `datasets/images/README.txt` says: `china.jpg` by
+    danielbuechele (https://www.flickr.com/photos/danielbuechele/6061409035), `flower.jpg` by danielbuechele by its
+    words, by vultilion by its link (https://www.flickr.com/photos/vultilion/6056698931).
     """
 
     short_name = "photographs"
     packages = ("scikit-image", "scikit-learn", "matplotlib")
-    license = "CC0, public domain and BSD-3-Clause, two CC BY 2.0"
+    license = "CC0, public domain and BSD-3-Clause, two CC BY 2.0 (danielbuechele, vultilion)"
     extra = "benchmark"
 
     def _info(self):

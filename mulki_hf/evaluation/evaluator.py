@@ -85,43 +85,51 @@ class StreamEvaluator:
         """
         return self.by_protocol(model, learned, description, [self.protocol])[self.protocol]
 
-    @torch.no_grad()
     def by_protocol(
         self, model: CLIPModel, learned: int, description: str, protocols: Sequence[str]
     ) -> dict[str, list[float]]:
-        """Accuracy in percent on every task, by several protocols in one pass.
+        """Accuracy in percent on every task, by several protocols in one pass; raises as [`rows`] does."""
+        return {name: row for name, (row,) in self.rows(model, [learned], description, protocols).items()}
+
+    @torch.no_grad()
+    def rows(
+        self, model: CLIPModel, learned: Sequence[int], description: str, protocols: Sequence[str]
+    ) -> dict[str, list[list[float]]]:
+        """Accuracy in percent on every task, by several protocols and as after several numbers of tasks, in one pass.
+
+        Returns:
+            By protocol: a row for each of `learned`, a column for each task.
 
         Raises:
             TrainingError: on every rank: scores are not finite.
         """
+        asked = [(name, count) for name in protocols for count in learned]
         classifier = self._classifier(model.to(self.accelerator.device).eval())
         total = sum(len(loader) for loader in self.loaders)
-        accuracies: dict[str, list[float]] = {protocol: [] for protocol in protocols}
+        accuracies: dict[str, list[list[float]]] = {name: [[] for _ in learned] for name in protocols}
         with tqdm(total=total, desc=description, leave=False) as progress:
             for position in range(len(self.tasks)):
-                rivals = {name: PROTOCOLS[name].mask(self.owner, position, learned) for name in protocols}
+                masks = [PROTOCOLS[name].mask(self.owner, position, count) for name, count in asked]
                 own_names = self.names[self.owner == position]
-                correct = dict.fromkeys(protocols, 0)
+                correct = torch.zeros(len(asked), dtype=torch.long, device=self.accelerator.device)
                 count, finite = 0, torch.tensor(True, device=self.accelerator.device)
                 for features, labels in self._images(classifier, position):
                     logits, own = classifier.logits(features), own_names[labels]
-                    hits = {
-                        name: self.names[logits.masked_fill(~mask, -torch.inf).argmax(dim=-1)] == own
-                        for name, mask in rivals.items()
-                    }
-                    hits["finite"] = logits.isfinite().all(dim=-1)
-                    hits = self.accelerator.gather_for_metrics(hits)
-                    finite &= hits.pop("finite").all()
-                    correct = {name: correct[name] + hits[name].sum() for name in protocols}
-                    count += len(hits[protocols[0]])
+                    hits = [self.names[logits.masked_fill(~mask, -torch.inf).argmax(dim=-1)] == own for mask in masks]
+                    columns = torch.stack([*hits, logits.isfinite().all(dim=-1)], dim=-1)
+                    columns = self.accelerator.gather_for_metrics(columns)
+                    finite &= columns[:, -1].all()
+                    correct += columns[:, :-1].sum(dim=0)
+                    count += len(columns)
                     progress.update()
                 if not finite:
                     raise TrainingError(
                         f"{description}: the model's scores of images of task {self.tasks[position].name!r} are not "
                         "finite. Nothing of it was written: lower learning_rate, or look at the model it started from"
                     )
-                for name in protocols:
-                    accuracies[name].append(100.0 * int(correct[name]) / count)
+                for number, right in enumerate(correct.tolist()):
+                    name, row = protocols[number // len(learned)], number % len(learned)
+                    accuracies[name][row].append(100.0 * right / count)
         return accuracies
 
     def _classifier(self, model: CLIPModel) -> Classifier:

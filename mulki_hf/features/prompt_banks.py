@@ -34,15 +34,22 @@ class PromptBank:
         self.seed = tuple(seed)
         self.said: dict[str, Tensor] = {}
         self._step: int | None = None
-        self._drawn = torch.arange(len(input_ids))
+        self._drawn = torch.empty(0, dtype=torch.long)
 
-    def drawn(self, step: int) -> Tensor:
-        """Rows that belong to `step`, the same on every rank and after a resumption."""
-        if self.per_step and step != self._step:
+    @property
+    def drawn(self) -> int:
+        """How many prompts a step has."""
+        return self.per_step or len(self.input_ids)
+
+    def of_step(self, rows: Tensor, step: int) -> Tensor:
+        """Of `rows`, one for each prompt, those that `step` draws: the same on every rank and after a resumption."""
+        if not self.per_step:
+            return rows
+        if step != self._step:
             rng = np.random.default_rng((*self.seed, step))
-            self._drawn = torch.from_numpy(rng.permutation(len(self.input_ids))[: self.per_step])
-            self._step = step
-        return self._drawn
+            drawn = torch.from_numpy(rng.permutation(len(self.input_ids))[: self.per_step])
+            self._drawn, self._step = drawn.to(self.input_ids.device), step
+        return rows[self._drawn]
 
 
 def prompt_banks(

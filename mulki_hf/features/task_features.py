@@ -187,7 +187,7 @@ class TaskFeatures:
 
     def prompts_with(self, step: int) -> tuple[dict[str, Tensor], list[tuple[int, int]]]:
         """The task's prompts and those beside them that the student reads in `step`, and how they make classes."""
-        drawn = [bank.input_ids[bank.drawn(step)] for bank in self.read_along.values()]
+        drawn = [bank.of_step(bank.input_ids, step) for bank in self.read_along.values()]
         ids = joined([self.prompts["input_ids"], *drawn], self.padding)
         return {"input_ids": ids}, [*self.classes, *((len(part), len(part)) for part in drawn)]
 
@@ -196,9 +196,9 @@ class TaskFeatures:
         counts = [sum(count for _, count in self.classes)]
         if len(text) == counts[0]:
             # No step changes what the text tower says.
-            beside = [bank.said[STUDENT][bank.drawn(step)] for bank in self.read_along.values()]
+            beside = [bank.of_step(bank.said[STUDENT], step) for bank in self.read_along.values()]
         else:
-            text, *beside = text.split(counts + [len(bank.drawn(step)) for bank in self.read_along.values()])
+            text, *beside = text.split(counts + [bank.drawn for bank in self.read_along.values()])
         nothing = text.new_empty(0, text.shape[-1])
         return dict.fromkeys(self.along, nothing) | {"text": text} | dict(zip(self.read_along, beside, strict=True))
 
@@ -218,7 +218,7 @@ class TaskFeatures:
         if "text" in reads:
             told["text"] = self._text[teacher.name]
         for part in self.banks.keys() & reads:
-            told[part] = self.banks[part].said[teacher.name][self.banks[part].drawn(step)]
+            told[part] = self.banks[part].of_step(self.banks[part].said[teacher.name], step)
         parts = sorted(reads & {"image", "reference"})
         if not parts:
             return told

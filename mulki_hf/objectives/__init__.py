@@ -31,6 +31,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "zero_shot": ZeroShot,
 }
 
+LEARNS = ("each", "all", "none")
+
 FORMER_SETTINGS = {"mulki": ("relation_weight", "relation_temperature")}
 """By method: settings of older versions, gone with the equations that they belonged to."""
 
@@ -94,9 +96,11 @@ def objective_of(args: Any) -> Objective:
 
     Raises:
         ConfigurationError: there is none.
-        TypeError: it declares a need that does not exist.
+        TypeError: it declares what does not exist.
     """
     objective = find_objective(args.method)(args)
+    if objective.learns not in LEARNS:
+        raise TypeError(f"method {args.method!r} learns {objective.learns!r}; it must be one of {', '.join(LEARNS)}")
     unknown = sorted(objective.needs - PATHS)
     if unknown:
         raise TypeError(
@@ -105,20 +109,29 @@ def objective_of(args: Any) -> Objective:
     return objective
 
 
-def check_reference(method: str, objective: Objective, images: bool, texts: bool) -> None:
+def check_reference(method: str, objective: Objective, images: bool, texts: str | None) -> None:
     """Raise `ConfigurationError` unless reference data are there exactly when the method's objective reads them.
 
     Args:
         method: its name.
         objective ([`Objective`]): what it needs.
-        images, texts: whether reference images and reference texts were given.
+        images: whether `reference_dataset` was given.
+        texts: the field that reference texts were given in, if they were.
     """
-    given = {"reference_dataset": ("images", images), "reference_texts": ("texts", texts)}
-    wanted = {"reference_dataset": objective.needs_reference(), "reference_texts": objective.needs_texts()}
-    for name, (what, there) in given.items():
-        if wanted[name] and not there:
-            raise ConfigurationError(f"method {method!r} needs reference {what}: set {name}")
-        if there and not wanted[name]:
-            raise ConfigurationError(
-                f"method {method!r} reads no reference {what}: remove {name}, or choose a method that reads them"
-            )
+    reads_images, reads_texts = objective.needs_reference(), objective.needs_texts()
+    if reads_images and not images:
+        raise ConfigurationError(f"method {method!r} needs reference images: set reference_dataset")
+    if reads_texts and texts is None:
+        raise ConfigurationError(
+            f"method {method!r} needs reference texts: set reference_texts, or reference_text_column in the YAML"
+        )
+    # A column of texts lies in the dataset, whether its images are read or not.
+    surplus = {
+        "reference_dataset": images and not reads_images and not (reads_texts and texts == "reference_text_column"),
+        texts: texts is not None and not reads_texts,
+    }
+    for name in (name for name, given in surplus.items() if given):
+        what = "images" if name == "reference_dataset" else "texts"
+        raise ConfigurationError(
+            f"method {method!r} reads no reference {what}: remove {name}, or choose a method that reads them"
+        )

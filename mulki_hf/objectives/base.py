@@ -29,6 +29,7 @@ class Objective(ABC):
             `none`: the stream is evaluated and nothing is trained.
         label_smoothing: of the task loss, when `--label_smoothing_factor` is not given.
         reference_per_sample: reference images beside each of the task, when `--reference_per_sample` is not given.
+        disconnected_by: advice to who can't have the average, merge or anchor that it declares.
         arguments: dataclass of the method's own fields; they become part of `MulKIConfig` and a group of options.
         summary: the method and the source of its equations, as Markdown for the model card.
         bibtex: the paper, for the model card; empty if there is none.
@@ -39,6 +40,7 @@ class Objective(ABC):
     learns: ClassVar[Literal["each", "all", "none"]] = "each"
     label_smoothing: ClassVar[float] = 0.0
     reference_per_sample: ClassVar[int] = 2
+    disconnected_by: ClassVar[str] = "choose another method"
     arguments: ClassVar[type | None] = None
     summary: ClassVar[str] = ""
     bibtex: ClassVar[str] = ""

@@ -98,6 +98,7 @@ class MulKI(Objective):
     """
 
     arguments = MulKIArguments
+    disconnected_by = "switch it off (--no_connecting)"
     summary = (
         "MulKI ([arXiv 2411.06764](https://arxiv.org/abs/2411.06764)): two frozen teachers, the original CLIP and the "
         "student after the previous task; prototypes of the task's classes; four stages (eliciting ideas, adding new "

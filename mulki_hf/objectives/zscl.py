@@ -52,6 +52,7 @@ class ZSCL(Objective):
     arguments = ZSCLArguments
     label_smoothing = 0.2
     reference_per_sample = 1
+    disconnected_by = "switch it off (--zscl_average_every 0 --zscl_anchor 0)"
     summary = (
         "ZSCL ([arXiv 2303.06628](https://arxiv.org/abs/2303.06628)): the original CLIP teaches how unlabelled "
         "reference images relate to reference texts, the weights are held where the task began, and averaged over the "

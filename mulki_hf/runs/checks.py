@@ -1,10 +1,12 @@
 """May a stream begin? What would stop it later, or spoil its results, stops it here."""
 
+from collections.abc import Sequence
+
 from transformers import CLIPProcessor
 
 from ..config import MulKIConfig, StreamConfig
 from ..config.recipes import LED_BY_EVALUATION
-from ..data.prompts import tokenize_prompts
+from ..data.prompts import tokenize, tokenize_prompts
 from ..data.tasks import Task
 from ..errors import ConfigurationError
 
@@ -25,6 +27,15 @@ def check_selection(stream: StreamConfig, config: MulKIConfig) -> None:
         raise ConfigurationError(
             f"metric_for_best_model must be one of {', '.join(measured)}, got {config.metric_for_best_model!r}"
         )
+
+
+def check_texts(texts: Sequence[str], field: str | None, processor: CLIPProcessor) -> None:
+    """Refuse reference texts that are longer than the text tower reads; `field` is where they were given."""
+    if texts:
+        try:
+            tokenize(processor.tokenizer, list(texts), "reference text", "shorten it or leave it out")
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{field}: {error}") from error
 
 
 def check_task(task: Task, processor: CLIPProcessor, config: MulKIConfig) -> None:

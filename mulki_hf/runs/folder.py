@@ -110,8 +110,8 @@ class RunFolder:
         for folder in folders:
             _remove(self.path / folder)
         self._finish(folders or [path.name for path in begun_tasks(self.path)])
-        # Without a task's name nothing else was written.
-        for name in (StreamResults.FILE, Outbox.FILE, *pictures) if folders else ():
+        # Without results nothing else was written.
+        for name in (StreamResults.FILE, Outbox.FILE, *pictures) if folders or results_file(self.path) else ():
             (self.path / name).unlink(missing_ok=True)
         self._clear_logs(folders)
 
@@ -221,6 +221,8 @@ def standing(path: Path) -> str:
         return f"nothing is finished in {path}; " + ("go on with --resume" if holds_run(path) else "start again")
     results = StreamResults.load(path)
     done, names = results.finished, results.stage_names
+    if not names:
+        return f"the evaluation in {path} is finished"
     line = f"{done} of {len(names)} tasks {'is' if done == 1 else 'are'} finished in {path}"
     if done < len(names):
         checkpoint = last_checkpoint(path / UNFINISHED / task_folder(path, names, done).name)

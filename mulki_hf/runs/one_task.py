@@ -30,8 +30,8 @@ def describe_task(trainer: Any) -> StreamResults:
     with adaptation.teachers["original"].active(config.device) as original:
         base, before = original.name_or_path, evaluate(original, 0, "the original model")[0]
     after = evaluate(trainer.model, 1, "the student")[0]
-    pictures = trainer.features.reference
-    reference = None if pictures is None else Reference(pictures)
+    pictures, texts = trainer.features.reference, trainer.reference_texts
+    reference = None if pictures is None and not texts else Reference(pictures, texts=texts)
     return results_of_task(trainer.task, config, base, before, after, accelerator, reference, adaptation)
 
 

@@ -171,7 +171,8 @@ def changed_data(was: TaskRecord | ReferenceRecord, now: TaskRecord | ReferenceR
         if counts[0] != counts[1]:
             return f"{name} were {counts[0]} and are now {counts[1]}"
     if was.fingerprint and now.fingerprint and was.fingerprint != now.fingerprint:
-        return "as many images, but other ones, with other labels or in another order"
+        what = "images and texts" if isinstance(now, ReferenceRecord) and now.texts else "images"
+        return f"as many {what}, but other ones, with other labels or in another order"
     return None
 
 

@@ -1,6 +1,7 @@
 """Finished runs as records, which a JSON file keeps a line each: all that tables and picture are made of."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -99,6 +100,11 @@ def _versions(text: str) -> dict[str, str]:
     return dict(entry.rpartition(" ")[::2] for entry in text.split(", ") if entry)
 
 
+def _short(version: str | None) -> str:
+    """With the start of each commit alone."""
+    return re.sub(r"\b([0-9a-f]{8})[0-9a-f]{32}\b", r"\1", str(version))
+
+
 @dataclass
 class Records:
     """Runs, and of which row the ablation is."""
@@ -122,7 +128,7 @@ class Records:
         """What was not the same in all runs, with the number of runs: `torch (2.12 in 3 runs, 2.13 in 1)`."""
         said = []
         for name in dict.fromkeys(name for run in self.runs for name in run.versions):
-            counts = Counter(str(run.versions.get(name)) for run in self.runs)
+            counts = Counter(_short(run.versions.get(name)) for run in self.runs)
             if len(counts) > 1 or any(THEN in value for value in counts):
                 (first, number), *others = counts.items()
                 runs = "run" if number == 1 else "runs"
@@ -217,9 +223,7 @@ class File:
 def _shared(mappings: Sequence[dict[str, Any]]) -> dict[str, Any]:
     first, *others = mappings
     return {
-        name: value
-        for name, value in first.items()
-        if all(name in other and other[name] == value for other in others)
+        name: value for name, value in first.items() if all(name in other and other[name] == value for other in others)
     }
 
 

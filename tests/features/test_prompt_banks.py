@@ -16,12 +16,19 @@ from mulki_hf.objectives import OBJECTIVES, Objective
 EARLIER = [tiny_task("shapes", ["circle", "square", "cross"], templates=["a {}.", "the shape {}"])]
 
 
+def rows_of(bank: PromptBank, step: int) -> list[int]:
+    """The rows that belong to a step."""
+    rows = bank.of_step(torch.arange(len(bank.input_ids)), step).tolist()
+    assert len(rows) == bank.drawn
+    return rows
+
+
 class TestDraws:
     def bank(self, per_step: int, seed: int = 3) -> PromptBank:
         return PromptBank(torch.arange(20).view(10, 2), per_step, (seed, 0))
 
     def test_are_parts_without_repetition_and_differ_from_step_to_step(self):
-        draws = [self.bank(4).drawn(step).tolist() for step in range(50)]
+        draws = [rows_of(self.bank(4), step) for step in range(50)]
         assert all(len(set(drawn)) == 4 for drawn in draws)
         assert len(set(map(tuple, draws))) > 40
         assert set().union(*draws) == set(range(10))
@@ -29,13 +36,12 @@ class TestDraws:
     def test_depend_on_seed_and_step_alone(self):
         one, other = self.bank(4), self.bank(4)
         for step in (7, 0, 7, 3):
-            one.drawn(step)
-        assert torch.equal(one.drawn(7), other.drawn(7))
-        assert not torch.equal(self.bank(4).drawn(7), self.bank(4, seed=4).drawn(7))
+            rows_of(one, step)
+        assert rows_of(one, 7) == rows_of(other, 7) != rows_of(self.bank(4, seed=4), 7)
 
     @pytest.mark.parametrize("per_step", [0, 10, 99])
     def test_all_in_order_where_there_are_no_more(self, per_step):
-        assert self.bank(per_step).drawn(5).tolist() == list(range(10))
+        assert rows_of(self.bank(per_step), 5) == list(range(10))
 
 
 def test_ids_of_several_widths_are_padded_on_the_right():
@@ -110,7 +116,7 @@ class TestInTraining:
                 ("words", original, batch.original.words),
             ):
                 bank = trainer.features.banks[part]
-                ids = {"input_ids": bank.input_ids[bank.drawn(step)]}
+                ids = {"input_ids": bank.of_step(bank.input_ids, step)}
                 torch.testing.assert_close(said, encode_classes(teacher, ids, len(said)), rtol=0, atol=1e-6)
                 # The student is the previous teacher's twin, at a learning rate of zero.
                 own = encode_classes(previous, ids, len(said))

@@ -1,5 +1,6 @@
 """The benchmark's runner: on tiny streams, on a stand-in for training, and on what the repository compares."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -16,6 +17,11 @@ from grid import Grid
 from records import Records
 from support.launch import run as command
 from support.nano_mtil import CONTENT, FEW, FOLDER, write_grid
+
+from mulki_hf.config.parser import parse
+from mulki_hf.config.paths import shareable_settings
+from mulki_hf.config.recipes import decisive
+from mulki_hf.results import StreamResults
 
 
 class TestReally:
@@ -37,7 +43,7 @@ class TestReally:
         found = [(run.label, run.order) for run in records.runs]
         assert found == [("zero_shot", 1), ("tuned", 1), ("joint", 1), ("tuned", 2)]
         zero_shot, tuned, joint, other = records.runs
-        assert tuned.method == "finetune" and tuned.settings == {"weight_decay": 0.1, "learning_rate": 0.001}
+        assert tuned.over(zero_shot) == {"method": "finetune", "weight_decay": 0.1}
         assert (tuned.steps, joint.steps, zero_shot.steps) == (2, 2, None)
         assert [len(run.accuracy) for run in (zero_shot, tuned, joint)] == [0, 2, 1]
         assert joint.metrics["transfer"] is None and zero_shot.metrics["forgetting"] == 0
@@ -62,7 +68,24 @@ class TestReally:
         assert made[0].read_bytes() == made[3].read_bytes() and made[1].read_bytes() == made[4].read_bytes()
         assert "| joint     | 1    | -" in made[0].read_text() and made[2].read_bytes()[1:4] == b"PNG"
         # A run a line.
-        assert len(made[1].read_text().splitlines()) == 4 + 2
+        assert len(made[1].read_text().splitlines()) == 4 + 5
+
+    def test_the_record_says_all_that_a_run_needs_to_be_learned_again(self, learned, tmp_path):
+        path, output, _ = learned
+        table.main([str(output), "--grid", str(path), "--record", str(tmp_path / "runs.json"), "--output", os.devnull])
+        record = json.loads((tmp_path / "runs.json").read_text())
+        for run in record["runs"]:
+            recipe = record["settings"] | run["settings"] | {name: run[name] for name in ("method", "seed")}
+            recipe["tasks"] = [recipe["tasks"][name] for name in run["tasks"]]
+            (tmp_path / "again.yaml").write_text(yaml.safe_dump(recipe))
+            stream, config = parse(
+                ["--config", str(tmp_path / "again.yaml"), "--output_dir", "out", "--use_cpu", "true"]
+            )
+            learned_with = StreamResults.load(output / "grid" / run["label"] / f"order{run['order']}-seed{run['seed']}")
+            again, then = dataclasses.asdict(stream) | config.to_dict(), learned_with.config
+            assert decisive(shareable_settings(again)) == decisive(shareable_settings(then))
+            made = record["versions"] | run["versions"]
+            assert made == learned_with.versions | {"git_commit": learned_with.provenance["git_commit"]}
 
     def test_runs_with_other_settings_are_refused(self, learned, tmp_path, tasks_files):
         _, output, _ = learned
@@ -77,6 +100,15 @@ class TestReally:
                 SystemExit, match="order1-seed0 is of another grid: weight_decay was 0.1 and is now 0.2"
             ):
                 act([*words, "--grid", str(path)])
+
+
+@pytest.fixture
+def handlers():
+    """Those of signals, put back afterwards."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 class TestQueue:
@@ -101,20 +133,29 @@ class TestQueue:
         started = stub.read_text().splitlines()
         assert len(started) == 2 and all(line.endswith("--resume") for line in started)
 
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_a_signal_ends_what_is_learned_and_begins_nothing(self, grid_yaml, stub, tmp_path, capsys, number):
+    @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+    def test_a_signal_ends_what_is_learned_and_begins_nothing(
+        self, grid_yaml, stub, tmp_path, capsys, handlers, number, status
+    ):
+        signal.signal(number, lambda *_: pytest.fail("nobody minded the signal"))
+        # A terminal that is closed says so more than once.
+        kill = "; ".join([f"kill -{number} {os.getpid()}"] * (2 if number == signal.SIGHUP else 1))
         words = ["grid", "--grid", str(grid_yaml()), "--output_dir", str(tmp_path / "runs"), "--methods", "joint"]
-        killer = subprocess.Popen(
-            ["/bin/sh", "-c", f"while [ ! -e '{stub}' ]; do sleep 0.05; done; sleep 0.3; kill -{number} {os.getpid()}"]
-        )
+        killer = subprocess.Popen(["/bin/sh", "-c", f"while [ ! -e '{stub}' ]; do sleep 0.05; done; sleep 0.3; {kill}"])
         began = time.monotonic()
         with pytest.raises(SystemExit) as end:
             runner.main([*words, "--workers", "1"])
         killer.wait()
-        assert end.value.code == 128 + number and time.monotonic() - began < 120
+        assert end.value.code == status and time.monotonic() - began < 120
         assert len(stub.read_text().splitlines()) == 1
         assert "asked to stop" in (tmp_path / "runs/grid/joint/order1-seed0.log").read_text()
         assert "the same command goes on" in capsys.readouterr().err
+
+    def test_behind_nohup_the_terminal_may_go(self, handlers):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with runner.hanging_up():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
     def test_tuning_is_on_validation_splits_in_a_folder_for_each_trial(self, grid_yaml, stub, tmp_path):
         with pytest.raises(SystemExit, match="1"):
@@ -134,20 +175,19 @@ class TestRepository:
 
     def test_every_run_can_be_parsed(self, tmp_path):
         grid = Grid.load()
-        tuned = [label for label, row in grid.methods.items() if row.trials is not None]
-        for run in grid.runs("tuning", tuned):
+        for row in grid.methods.values():
+            # Before tuning nothing is.
+            row.chosen = row.chosen or (row.trials and row.trials[0])
+        runs = [*grid.runs("tuning"), *grid.runs("grid", seeds=[0]), *grid.runs("ablation", seeds=[0])]
+        for run in runs:
             run.resolved(tmp_path)
-        ready = [label for label in tuned if grid.methods[label].chosen is not None]
-        for run in grid.runs("grid", [*ready, "zero_shot"], seeds=[0]):
-            run.resolved(tmp_path)
+        assert {run.label for run in runs} == {*grid.methods, *grid.ablation.variants}
 
     def test_each_method_is_tuned_as_well_as_the_others(self):
         for label, row in Grid.load().methods.items():
             if label != "zero_shot":
                 fields = {name for trial in row.trials for name in trial}
-                assert len(row.trials) >= 6 and "learning_rate" in fields, label
-                # The image tower alone has no rate of the other.
-                assert "text_learning_rate" in fields or label == "snd"
+                assert len(row.trials) >= 6 and {"learning_rate", "text_learning_rate"} <= fields, label
 
     def test_ten_tasks_in_two_orders_that_are_no_mirror_images(self):
         recipes = [yaml.safe_load((FOLDER / f"order_{number}.yaml").read_text()) for number in (1, 2)]

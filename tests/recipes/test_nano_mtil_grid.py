@@ -1,12 +1,40 @@
 """What is run, and what is refused before anything runs."""
 
+import sys
+
 import pytest
 import run as runner
 from grid import Grid
-from one_run import trial_name
 from support.nano_mtil import METHODS
 
 from mulki_hf.errors import ConfigurationError
+
+
+NEAR = """
+from dataclasses import dataclass
+from mulki_hf.objectives import Objective
+
+@dataclass
+class NearArguments:
+    near_weight: float = 1.0
+
+class Near(Objective):
+    "Nothing."
+    arguments = NearArguments
+
+    def retention(self, batch):
+        return {}
+"""
+
+
+@pytest.fixture
+def near(tmp_path, monkeypatch):
+    """A method of the user's own, in a module of the working directory."""
+    (tmp_path / "near_to_nano.py").write_text(NEAR)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield "near_to_nano:Near"
+    sys.modules.pop("near_to_nano", None)
 
 
 class TestGrid:
@@ -22,9 +50,41 @@ class TestGrid:
             ("ablation", "no-stage-1", {"method": "mulki", "feature_weight": 2, "eliciting": False}),
         ]
 
-    def test_a_trial_is_called_the_same_however_its_numbers_are_written(self):
-        same = [{"learning_rate": "1e-3", "x": True}, {"x": True, "learning_rate": 0.001}]
-        assert {trial_name(settings) for settings in same} == {"learning_rate=0.001,x=true"}
+    def test_settings_are_the_same_however_they_are_written(self, grid_yaml):
+        row = {"base": {"weight_decay": "1e-1"}, "trials": [{"eliciting": "yes", "learning_rate": "1e-3"}]}
+        row["chosen"] = {"learning_rate": 0.001, "eliciting": True}
+        ablation = {"of": "mulki", "variants": {"slow": {"learning_rate": "1e-5"}}}
+        grid = Grid.load(grid_yaml(methods=METHODS | {"mulki": row}, ablation=ablation))
+        (trial,), (chosen, *_) = (grid.runs(stage, ["mulki"]) for stage in ("tuning", "grid"))
+        expected = {"method": "mulki", "weight_decay": 0.1, "eliciting": True, "learning_rate": 0.001}
+        assert trial.settings == chosen.settings == expected
+        assert trial.trial == "eliciting=true,learning_rate=0.001"
+        assert grid.runs("ablation", seeds=[0], orders=[1])[1].settings == expected | {"learning_rate": 1e-5}
+
+    def test_the_same_trial_twice(self, grid_yaml):
+        trials = [{"learning_rate": "1e-3"}, {"learning_rate": 0.001}]
+        with pytest.raises(ConfigurationError, match=r"trials\[1\] is there already: learning_rate=0.001"):
+            Grid.load(grid_yaml(methods={"mulki": {"trials": trials}}, ablation=None))
+
+    def test_options_have_every_digit(self, grid_yaml, tmp_path):
+        row = {"base": {"learning_rate": "1.23456789e-4", "lwf_weight": 3.0, "model_revision": "12345678"}}
+        run = Grid.load(grid_yaml(methods={"lwf": row}, ablation=None)).runs("grid")[0]
+        options = run.options(tmp_path)
+        given = [options[options.index(f"--{name}") + 1] for name in row["base"]]
+        assert given == ["0.000123456789", "3", "12345678"]
+
+    def test_a_method_of_the_users_own_has_its_fields(self, grid_yaml, tmp_path, near):
+        rows = {"near": {"method": near, "base": {"near_weight": "3"}, "trials": [{"learning_rate": "1e-3"}]}}
+        ablation = {"of": "near", "variants": {"far": {"near_weight": 0}}}
+        rows["near"]["chosen"] = rows["near"]["trials"][0]
+        grid = Grid.load(grid_yaml(methods=rows, ablation=ablation))
+        weights = [run.resolved(tmp_path / "runs")["near_weight"] for run in grid.runs("ablation", seeds=[0])]
+        assert weights == [3.0, 0.0, 3.0, 0.0]
+        ablation["variants"]["far"] = {"near_wight": 0}
+        with pytest.raises(
+            ConfigurationError, match="variants.far: unknown key 'near_wight'; did you mean 'near_weight'"
+        ):
+            Grid.load(grid_yaml(methods=rows, ablation=ablation))
 
     def changed(self, name: str, **fields) -> dict:
         return {"methods": METHODS | {name: METHODS[name] | fields}}
@@ -33,14 +93,24 @@ class TestGrid:
         ("stage", "options", "changes", "message"),
         [
             ("grid", [], ("tuned", {"trials": []}), "methods.tuned.trials must hold at least one"),
-            ("grid", [], ("tuned", {"chosen": None}), "methods.tuned.chosen is missing: run `tuning`"),
+            (
+                "grid",
+                [],
+                ("tuned", {"chosen": None}),
+                "methods.tuned.chosen is missing: run tuning first .*into grid.yaml",
+            ),
             ("grid", [], ("tuned", {"chosen": {"learning_rate": 2}}), "methods.tuned.chosen must be one of its trials"),
             ("grid", [], ("tuned", {"trails": []}), "methods.tuned: unknown key 'trails'; did you mean 'trials'"),
-            ("grid", [], ("tuned", {"method": "fine"}), "grid, tuned, order 1, seed 0: .*method .*'fine'"),
+            ("grid", [], ("tuned", {"method": "fine"}), "methods.tuned: method must be one of .*'fine'"),
             ("grid", [], ("joint", {"orders": [3]}), "methods.joint.orders: 3 is none of 1, 2"),
-            ("grid", [], ("mulki", {"base": {"feature_wight": 1}}), "mulki, .*'feature_wight'; did you mean 'feature_"),
-            ("grid", [], ("mulki", {"base": {"seed": 1}}), "mulki, .*unknown key 'seed'"),
-            ("grid", [], ("mulki", {"base": {"max_steps": "x"}}), "mulki, .*max_steps must be an integer, got 'x'"),
+            (
+                "grid",
+                [],
+                ("mulki", {"base": {"feature_wight": 1}}),
+                "mulki.base: .*'feature_wight'; did you mean 'feature_",
+            ),
+            ("grid", [], ("mulki", {"base": {"seed": 1}}), "mulki.base: unknown key 'seed'"),
+            ("grid", [], ("mulki", {"base": {"max_steps": "x"}}), "mulki.base: max_steps must be an integer, got 'x'"),
             ("grid", [], ("mulki", {"base": {"feature_weight": -1}}), "mulki, .*feature_weight must be >= 0 .*-1"),
             (
                 "grid",

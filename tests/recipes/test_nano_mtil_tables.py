@@ -1,8 +1,11 @@
 """The benchmark's tables."""
 
+import json
+
 import pytest
 import table
-from records import Record, Records
+from records import Record, Records, versions_of
+from support.results import empty_results
 
 
 def record(label: str, order: int, seed: int, metrics: tuple, stage: str = "grid", **fields) -> Record:
@@ -20,6 +23,9 @@ def record(label: str, order: int, seed: int, metrics: tuple, stage: str = "grid
 
 
 MULKI = [record("mulki", order, seed, (30, 60 + 10 * order + seed, 80, 5)) for order in (1, 2) for seed in (0, 1)]
+
+
+EMPTY = '{"of": "mulki", "settings": {}, "versions": {}, "runs": []}'
 
 
 class TestTable:
@@ -50,7 +56,30 @@ class TestTable:
         tuning = record("mulki", 1, 0, (1, 1, 1), "tuning", data={"a": "va1"})
         assert "saw the same data" not in table.tables(Records([*MULKI, tuning]))
         changed = table.tables(Records([*MULKI, record("snd", 1, 0, (1, 1, 1), data={"a": "f01", "b": "f02"})]))
-        assert "**Not all runs saw the same data**: a changed" in changed
+        assert "**Warning:** Not all runs saw the same data: a changed" in changed
+
+    def test_runs_of_other_versions_are_told(self, tmp_path, capsys):
+        """Below the first table, and to whom writes the tables into a file."""
+        made = {"git_commit": "c0ffee", "torch": "2.13"}
+        runs = [record(run.label, run.order, run.seed, (30, 60, 80, 5), versions=made) for run in MULKI]
+        assert "Warning" not in table.tables(Records(runs))
+        other = record("snd", 1, 0, (1, 1, 1, 1), versions=made | {"torch": "2.14"})
+        Records([*runs, other]).save(tmp_path / "runs.json")
+        table.main([str(tmp_path / "runs.json"), "--output", str(tmp_path / "runs.md")])
+        warning = "Not all runs were made with the same versions: torch (2.13 in 4 runs, 2.14 in 1)."
+        assert capsys.readouterr().err == f"warning: {warning}\n"
+        parts = (tmp_path / "runs.md").read_text().split("\n\n")
+        assert parts[1].startswith("| method") and parts[2] == f"**Warning:** {warning}"
+
+    def test_a_run_that_went_on_with_another_commit_is_told(self):
+        results = empty_results("a", "b", zero_shot=[5.0, 6.0], versions={"python": "3.11", "torch": "2.13"})
+        for commit in ("c0ffee", "decade" + "0" * 34):
+            results.provenance = {"git_commit": commit}
+            results.add({"til": [50.0, 10.0]})
+        made = versions_of(results)
+        assert made == {"python": "3.11", "torch": "2.13", "git_commit": f"c0ffee then decade{'0' * 34}"}
+        told = table.tables(Records([record("mulki", 1, 0, (1, 1, 1), versions=made)]))
+        assert "versions: git_commit (c0ffee then decade00 in 1 run)." in told
 
     def test_an_ablation_names_what_differs(self):
         less = [record("no-stage-1", 1, 0, (29, 69, 78), "ablation", method="mulki", settings={"eliciting": False})]
@@ -70,7 +99,21 @@ class TestTable:
         assert "**the grid ran with** `learning_rate=0.1`" in table.chosen(tuning, other)
         assert "ran with" not in table.chosen(tuning, [record("snd", 1, 0, (1, 1, 1), settings={"learning_rate": 0.2})])
 
-    @pytest.mark.parametrize("content", [None, "{", '{"runs": [{"stage": 1}]}', '{"runs": []}'])
+    def test_what_all_runs_have_is_written_once(self, tmp_path):
+        path = tmp_path / "runs.json"
+        shared, made = {"max_steps": 40, "batch": None}, {"git_commit": "c0ffee", "torch": "2.13"}
+        runs = [
+            record("a", 1, 0, (1, 1, 1), settings=shared | {"rate": 1}, versions=made),
+            record("b", 1, 0, (1, 1, 1), settings=shared | {"rate": 2, "own": 3}, versions=made | {"torch": "2.14"}),
+        ]
+        Records(runs).save(path)
+        content = json.loads(path.read_text())
+        assert (content["settings"], content["versions"]) == (shared, {"git_commit": "c0ffee"})
+        assert [run["settings"] for run in content["runs"]] == [{"rate": 1}, {"rate": 2, "own": 3}]
+        assert [run["versions"] for run in content["runs"]] == [{"torch": "2.13"}, {"torch": "2.14"}]
+        assert Records.load(path, tmp_path).runs == runs
+
+    @pytest.mark.parametrize("content", [None, "{", '{"runs": [{"stage": 1}]}', EMPTY])
     def test_what_is_no_record_is_refused(self, tmp_path, content):
         path = tmp_path / "results.json"
         if content is not None:
