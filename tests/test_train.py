@@ -188,7 +188,7 @@ class TestStopped:
 
         monkeypatch.setattr(f"mulki_hf.stream.Stream.{where}", terminate)
         if where == "save":
-            monkeypatch.setattr("mulki_hf.stream.Stream.evaluate", lambda *args: {"til": [1.0, 2.0]})
+            monkeypatch.setattr("mulki_hf.stream.Stream.evaluate", lambda *args: {"til": [[1.0, 2.0]]})
         with pytest.raises(SystemExit, match="143"):
             main(["--config", str(stream_yaml())])
         assert capsys.readouterr().err.splitlines()[-1].startswith(f"stopped: nothing is finished in {tmp_path}/out; ")
