@@ -30,7 +30,7 @@ def stub(tmp_path, monkeypatch):
         echo "$words" >> "{tmp_path}/started"
         case "$words" in
         *"--method finetune "*) echo "boom on $OMP_NUM_THREADS thread(s)"; exit 3;;
-        *"--method joint "*) sleep 60 & wait;;
+        *"--method joint "*) sleep 600 & wait;;
         esac
         mkdir -p "$2/task1-a" && cp "{tmp_path}/canned/results.json" "$2"
         """
