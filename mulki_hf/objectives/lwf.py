@@ -1,11 +1,11 @@
 """LwF (arXiv 1606.09282), as the ZSCL code base runs it: the previous model teaches on the task's own images."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import Tensor
 
+from ..fields import check_strengths, check_temperature
 from .base import Objective
 from .batch import FeatureBatch
 from .losses import mutual_distillation
@@ -34,10 +34,8 @@ class LwFArguments:
     )
 
     def __post_init__(self):
-        if not 0 <= self.lwf_weight < math.inf:
-            raise ValueError(f"lwf_weight must be >= 0 and finite, got {self.lwf_weight}")
-        if not 0 < self.lwf_temperature < math.inf:
-            raise ValueError(f"lwf_temperature must be > 0 and finite, got {self.lwf_temperature}")
+        check_strengths(self, "lwf_weight")
+        check_temperature(self, "lwf_temperature")
         if self.lwf_texts not in LWF_TEXTS:
             raise ValueError(f"lwf_texts must be one of {', '.join(LWF_TEXTS)}, got {self.lwf_texts!r}")
 

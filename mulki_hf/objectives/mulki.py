@@ -3,7 +3,6 @@
 Reconstructed from the paper's description; where the equations differ, this is ours.
 """
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..fields import check_strengths, check_temperature
 from .base import Objective
 from .batch import FeatureBatch, Prototypes, TeacherFeatures
 from .losses import class_logits, discrepancy_gate, log_partition
@@ -71,11 +71,8 @@ class MulKIArguments:
     )
 
     def __post_init__(self):
-        for name in ("elicit_weight", "names_weight", "words_weight", "feature_weight", "average_every"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be >= 0 and finite, got {getattr(self, name)}")
-        if not 0 < self.confidence_temperature < math.inf:
-            raise ValueError(f"confidence_temperature must be > 0 and finite, got {self.confidence_temperature}")
+        check_strengths(self, "elicit_weight", "names_weight", "words_weight", "feature_weight", "average_every")
+        check_temperature(self, "confidence_temperature")
         for name in ("names_per_step", "words_per_step"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")

@@ -1,11 +1,11 @@
 """Select-and-Distill (arXiv 2403.09296): two teachers, chosen per reference image by how far they disagree."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor
 
+from ..fields import check_strengths
 from .base import Objective
 from .batch import FeatureBatch, TeacherFeatures
 from .losses import discrepancy_gate
@@ -35,9 +35,7 @@ class SnDArguments:
     )
 
     def __post_init__(self):
-        for name in ("snd_previous_weight", "snd_original_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be >= 0 and finite, got {getattr(self, name)}")
+        check_strengths(self, "snd_previous_weight", "snd_original_weight")
         if self.snd_gate not in GATES:
             raise ValueError(f"snd_gate must be one of {', '.join(GATES)}, got {self.snd_gate!r}")
 

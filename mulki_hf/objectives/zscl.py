@@ -1,10 +1,10 @@
 """ZSCL (arXiv 2303.06628): the original CLIP teaches on reference images and texts, and holds the weights."""
 
-import math
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from ..fields import check_strengths, check_temperature
 from .base import Objective
 from .batch import FeatureBatch
 from .losses import mutual_distillation
@@ -31,11 +31,8 @@ class ZSCLArguments:
     )
 
     def __post_init__(self):
-        for name in ("zscl_weight", "zscl_anchor"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be >= 0 and finite, got {getattr(self, name)}")
-        if not 0 < self.zscl_temperature < math.inf:
-            raise ValueError(f"zscl_temperature must be > 0 and finite, got {self.zscl_temperature}")
+        check_strengths(self, "zscl_weight", "zscl_anchor")
+        check_temperature(self, "zscl_temperature")
         for name in ("zscl_average_every", "zscl_texts"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")

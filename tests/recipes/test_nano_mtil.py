@@ -133,6 +133,16 @@ class TestQueue:
         started = stub.read_text().splitlines()
         assert len(started) == 2 and all(line.endswith("--resume") for line in started)
 
+    def test_once_it_is_stopped_no_run_begins(self, grid_yaml, stub, tmp_path):
+        """Not even one that a worker has taken already."""
+        words = ["grid", "--grid", str(grid_yaml()), "--output_dir", str(tmp_path / "runs"), "--methods", "joint"]
+        args = runner.arguments(words)
+        queue = runner.Queue(Grid.load(args.grid).runs("grid", args.methods, args.seeds, args.orders), args)
+        assert len(queue.runs) == 2
+        queue._stop()
+        assert set(queue.work()) == set(queue.runs)
+        assert not stub.exists()
+
     @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
     def test_a_signal_ends_what_is_learned_and_begins_nothing(
         self, grid_yaml, stub, tmp_path, capsys, handlers, number, status
