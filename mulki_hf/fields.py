@@ -189,16 +189,3 @@ class _Fit:
     @property
     def subject(self) -> str:
         return f"{self.where}: {self.name}" if self.name else self.where
-
-
-def check_strengths(arguments: Any, *names: str) -> None:
-    """Raise `ValueError`, with name and value, unless the fields are finite and not below zero."""
-    for name in names:
-        if not 0 <= getattr(arguments, name) < math.inf:
-            raise ValueError(f"{name} must be >= 0 and finite, got {getattr(arguments, name)}")
-
-
-def check_temperature(arguments: Any, name: str) -> None:
-    """Raise `ValueError`, with name and value, unless the field is finite and above zero."""
-    if not 0 < getattr(arguments, name) < math.inf:
-        raise ValueError(f"{name} must be > 0 and finite, got {getattr(arguments, name)}")

@@ -5,10 +5,10 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from ..fields import check_strengths, check_temperature
 from .base import Objective
 from .batch import FeatureBatch
 from .losses import mutual_distillation
+from .ranges import check_strengths, check_temperature
 
 
 LWF_TEXTS = {"current": "previous.text", "earlier": "previous.earlier"}

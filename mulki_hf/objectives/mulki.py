@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..fields import check_strengths, check_temperature
 from .base import Objective
 from .batch import FeatureBatch, Prototypes, TeacherFeatures
 from .losses import class_logits, discrepancy_gate, log_partition
+from .ranges import check_strengths, check_temperature
 
 
 @dataclass

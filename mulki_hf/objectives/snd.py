@@ -5,10 +5,10 @@ from typing import Literal
 
 from torch import Tensor
 
-from ..fields import check_strengths
 from .base import Objective
 from .batch import FeatureBatch, TeacherFeatures
 from .losses import discrepancy_gate
+from .ranges import check_strengths
 
 
 GATES = ("sample", "batch")

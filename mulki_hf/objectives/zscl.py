@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ..fields import check_strengths, check_temperature
 from .base import Objective
 from .batch import FeatureBatch
 from .losses import mutual_distillation
+from .ranges import check_strengths, check_temperature
 
 
 @dataclass
