@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
@@ -146,13 +146,15 @@ class Queue:
         # Processes are started in threads: no signal can come between a start and its record.
         with ThreadPoolExecutor(self.workers) as pool:
             try:
-                waiting = {pool.submit(self._learn, run): run for run in self.runs}
-                for number, future in enumerate(as_completed(waiting), start=1):
-                    run = waiting.pop(future)
-                    said = future.result()
-                    if said is None:
-                        failed[run], said = self._log(run), "failed"
-                    print(f"[{self.began + number}/{self.total}] {run}: {said}{self._left(waiting)}", flush=True)
+                waiting, number = {pool.submit(self._learn, run): run for run in self.runs}, self.began
+                while waiting:
+                    # A signal that reaches another thread does not wake this one, which alone can mind it.
+                    for future in wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED).done:
+                        run, number = waiting.pop(future), number + 1
+                        said = future.result()
+                        if said is None:
+                            failed[run], said = self._log(run), "failed"
+                        print(f"[{number}/{self.total}] {run}: {said}{self._left(waiting)}", flush=True)
             except BaseException:
                 self._stop()
                 pool.shutdown(cancel_futures=True)
