@@ -24,16 +24,17 @@ from .config import MulKIConfig
 from .data.captions import checked_texts
 from .data.epochs import EpochCallback
 from .data.images import image_transform
+from .data.reference import collate
 from .data.tables import ArrayCache
 from .data.tasks import Task, check_evaluation
 from .errors import ConfigurationError
 from .features.prompt_banks import prompt_banks
-from .features.task_features import TaskFeatures, rows_of
+from .features.task_features import TaskFeatures
 from .finite import FiniteWatch
 from .metrics import accuracy
 from .models.encoding import TrainedText
 from .objectives import FeatureBatch, check_reference, objective_of
-from .objectives.batch import UNFILLED
+from .objectives.batch import IMAGE_PARTS
 from .objectives.losses import class_logits, task_loss
 from .report.model_card import card_of_task
 from .results import StreamResults
@@ -127,7 +128,7 @@ class MulKITrainer(Trainer):
             eval_dataset=self._transformed(task.evaluation if eval_dataset is None else eval_dataset),
             processing_class=processing_class,
             compute_metrics=compute_metrics,
-            **kwargs,
+            **({"data_collator": collate} | kwargs),
         )
         if "inputs" in args.include_for_metrics:
             student.main_input_name = "pixel_values"  # CLIP names its texts, which no batch holds
@@ -183,9 +184,11 @@ class MulKITrainer(Trainer):
     def student_features(self, model: nn.Module, inputs: dict[str, Tensor]) -> FeatureBatch:
         """The batch as the objective reads it: what the student says of it and, in training, what the teachers say."""
         step = self.state.global_step
-        images = [inputs["pixel_values"]]
-        if model.training and "reference" in self.objective.needs:
-            images.append(rows_of(inputs, "reference_pixel_values"))
+        images = {"image": inputs["pixel_values"]}
+        if model.training:
+            columns = {part: f"{part}_pixel_values" for part in IMAGE_PARTS if part in self.objective.needs}
+            # A batch may have no views.
+            images |= {part: inputs.get(name, images["image"][:0]) for part, name in columns.items()}
         # Class features that no step changes are there already; forward still wants a text, and gets a short one.
         text, prompts, classes = self.features.text, self.features.prompts, self.features.classes
         if model.training:
@@ -193,20 +196,19 @@ class MulKITrainer(Trainer):
         if text is not None or self.trained_text.kept(model.training):
             prompts = {name: ids[:1] for name, ids in prompts.items()}
         # One call through the wrapped model: DDP synchronises only the gradients of its own forward.
-        pixel_values = torch.cat(images) if len(images) > 1 else images[0]
+        pixel_values = torch.cat([*images.values()]) if len(images) > 1 else images["image"]
         outputs = model(pixel_values=pixel_values, **prompts)
         # Forward normalises in the precision of autocast, which leaves lengths of 0.99 and 1.01.
         embeds = F.normalize(outputs.image_embeds.float(), dim=-1)
-        image, *reference = embeds.split([len(part) for part in images])
+        seen = dict(zip(images, embeds.split([len(part) for part in images.values()]), strict=True))
         if text is None:
             text = self.trained_text.features(outputs, classes, model.training)
         beside = self.features.told_apart(text, step) if model.training else {"text": text}
         return FeatureBatch(
             labels=inputs.get("labels"),
             logit_scale=self.logit_scale,
-            image=image,
-            reference=reference[0] if reference else UNFILLED,
             groups=self.features.groups,
+            **seen,
             **beside,
             **(self.features.said(inputs, step) if model.training else {}),
         )

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.xdist_group("ranks")
 # One SGD step of rate 1: the change of the weights is the gradient.
 ONE_STEP = ["--optim", "sgd", "--learning_rate", "1", "--lr_scheduler_type", "constant", "--max_steps", "1"]
 ONE_STEP += ["--max_grad_norm", "1e9", "--save_strategy", "no", "--no_connecting"]
+ONE_STEP += ["--views_per_sample", "0.5"]
 
 HALF = ["--per_device_train_batch_size", "4"]
 

@@ -20,7 +20,7 @@ from mulki_hf.models.loading import save_model
 
 # The change of the weights is the gradient.
 ONE_STEP = {"max_steps": 1, "optim": "sgd", "learning_rate": 1.0, "lr_scheduler_type": "constant", "connecting": False}
-ONE_STEP |= {"max_grad_norm": 1e9}
+ONE_STEP |= {"max_grad_norm": 1e9, "views_per_sample": 0.5}
 
 
 class StopAt(TrainerCallback):
@@ -297,6 +297,7 @@ class TestTraining:
         trainer.train()
         assert {path.name.rpartition("-")[0] for path in (tmp_path / "trainer/_cache").iterdir()} == {
             "train-original",
+            "views-original",
             "words-original",
         }
 
@@ -366,7 +367,7 @@ class TestTraining:
         assert len(logs) == 2
         for entry in logs:
             parts = {name: value for name, value in entry.items() if name.startswith("loss_")}
-            assert set(parts) == {f"loss_{name}" for name in ("task", "elicit", "names", "words", "feature")}
+            assert set(parts) == {f"loss_{name}" for name in ("task", "elicit", "names", "words", "feature", "views")}
             assert sum(parts.values()) == pytest.approx(entry["loss"], rel=1e-5)
 
     @pytest.mark.parametrize(
@@ -610,7 +611,7 @@ class TestBadInput:
             make_trainer(make_args(), processor, BertModel(BertConfig(vocab_size=10, **tiny)))
 
     def test_workers_that_would_repeat_the_crops(self, make_args, processor):
-        args = make_args(dataloader_persistent_workers=True, dataloader_num_workers=1)
+        args = make_args(method="finetune", dataloader_persistent_workers=True, dataloader_num_workers=1)
         with pytest.raises(ConfigurationError, match="dataloader_persistent_workers must be False with random_resized"):
             make_trainer(args, processor, random_resized_crop=0.5)
 

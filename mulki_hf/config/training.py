@@ -15,6 +15,7 @@ from ..adaptation.averaging import AverageArguments
 from ..adaptation.towers import TowerArguments
 from ..data.reference import ReferenceArguments
 from ..data.tables import CacheArguments
+from ..data.views import ViewArguments
 from ..data.workers import loader_workers
 from ..errors import ConfigurationError
 from ..hub.arguments import HubArguments
@@ -109,6 +110,7 @@ class MulKIConfig(
     *OBJECTIVE_ARGUMENTS,  # type: ignore[misc]  # a checker knows no bases that a registry names
     *ADAPTATION_ARGUMENTS,  # type: ignore[misc]
     ReferenceArguments,
+    ViewArguments,
     CacheArguments,
     EncodingArguments,
     AverageArguments,
@@ -142,11 +144,17 @@ class MulKIConfig(
         objective = objective_of(self)
         if self.load_best_model_at_end and objective.average_every:
             raise ValueError("load_best_model_at_end must be False, got True: the averaged weights are the result")
-        if self.dataloader_persistent_workers and objective.needs_reference():
-            raise ValueError(
-                "dataloader_persistent_workers must be False, got True: workers that outlive an epoch would repeat its "
-                "pairing of task and reference images"
-            )
+        if objective.needs_reference() or objective.needs_views():
+            if self.dataloader_persistent_workers:
+                raise ValueError(
+                    "dataloader_persistent_workers must be False, got True: workers that outlive an epoch would repeat "
+                    "its pairing of the task's images with others"
+                )
+            if self.accelerator_config.dispatch_batches:
+                raise ValueError(
+                    "accelerator_config: dispatch_batches must be left out, got True: the task's images and those "
+                    "beside them would be dealt out apart"
+                )
 
     def __getstate__(self) -> dict[str, Any]:
         # Trainer pickles its arguments beside every checkpoint; a token must not get there.
@@ -202,6 +210,8 @@ def settle(args: Any) -> None:
         args.label_smoothing_factor = method.label_smoothing
     if args.reference_per_sample is None:
         args.reference_per_sample = method.reference_per_sample
+    if args.views_per_sample is None:
+        args.views_per_sample = method.views_per_sample
     asked = [adaptation.switch for adaptation in ADAPTATIONS if adaptation.switch and adaptation.asked_for(args)]
     if len(asked) > 1:
         raise ValueError(f"{' and '.join(asked)} exclude each other, got both")

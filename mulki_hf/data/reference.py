@@ -1,11 +1,13 @@
-"""Reference images beside the task's own, tied to each training sample."""
+"""Images beside the task's own, reference images or views, tied to its training samples."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
+from transformers import default_data_collator
 
+from ..objectives.batch import IMAGE_PARTS
 from .epochs import set_epoch
 
 
@@ -28,50 +30,68 @@ class ReferenceArguments:
             raise ValueError(f"reference_per_sample must be >= 1, got {self.reference_per_sample}")
 
 
-class WithReference(Dataset):
-    """A task's training set whose every sample brings `per_sample` reference images along.
+class WithImages(Dataset):
+    """A task's training set whose samples bring other images along.
 
     The pairing is a function of seed, epoch and sample alone, so that it survives resuming and splitting the batch
-    over ranks. Every epoch pairs anew, and runs through the whole reference set before repeating an image.
+    over ranks. Every epoch pairs anew, and runs through all of the others before repeating one.
 
     Args:
-        train, reference: map-style datasets of samples with `pixel_values`; `reference` of any length.
-        per_sample (`int`): reference images to each training sample.
+        train, others: map-style datasets of samples with `pixel_values`; `others` of any length.
+        per_sample (`float`): other images to each training sample; of 0.25 every fourth sample, drawn anew in every
+            epoch, has one.
         seed (`int`): of the pairing.
+        kind: `reference` or `views`.
 
-    Samples have `reference_pixel_values` of shape `(per_sample, 3, H, W)` in addition, and likewise whatever else the
-    samples of `reference` hold.
+    Samples that have `n > 0` of them have `KIND_pixel_values` of shape `(n, 3, H, W)` in addition, and likewise
+    whatever else the samples of `others` hold.
     """
 
-    def __init__(self, train, reference, per_sample: int, seed: int):
+    def __init__(self, train, others, per_sample: float, seed: int, kind: str = "reference"):
         self.train = train
-        self.reference = reference
+        self.others = others
         self.per_sample = per_sample
         self.seed = seed
+        self.kind = kind
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the pairing of `epoch`."""
-        for samples in (self.train, self.reference):
+        for samples in (self.train, self.others):
             set_epoch(samples, epoch)
         rng = np.random.default_rng((self.seed, epoch))
-        needed = len(self.train) * self.per_sample
-        rounds = -(-needed // len(self.reference))
-        order = np.concatenate([rng.permutation(len(self.reference)) for _ in range(rounds)])
-        self.pairing = order[:needed].reshape(len(self.train), self.per_sample)
+        needed = round(len(self.train) * self.per_sample)
+        rounds = -(-needed // len(self.others))
+        order = [rng.permutation(len(self.others)) for _ in range(rounds)]
+        drawn = np.concatenate([*order, np.empty(0, int)])[:needed]
+        each, more = divmod(needed, len(self.train))
+        counts = np.full(len(self.train), each)
+        if more:
+            counts[rng.permutation(len(self.train))[:more]] += 1
+        self.pairing = np.split(drawn, counts.cumsum()[:-1])
 
     def __len__(self) -> int:
         return len(self.train)
 
     def __getitems__(self, indices: list[int]) -> list[dict]:
         samples = self.train.__getitems__(indices)
-        drawn = self.pairing[indices]
-        images = self.reference.__getitems__(drawn.ravel().tolist())
-        for position, sample in enumerate(samples):
-            own = images[position * self.per_sample : (position + 1) * self.per_sample]
-            for name in own[0]:
-                sample[f"reference_{name}"] = torch.stack([torch.as_tensor(image[name]) for image in own])
+        drawn = [self.pairing[index].tolist() for index in indices]
+        numbers = [number for own in drawn for number in own]
+        images = iter(self.others.__getitems__(numbers) if numbers else ())
+        for sample, own in zip(samples, drawn, strict=True):
+            beside = [next(images) for _ in own]
+            for name in beside[0] if beside else ():
+                sample[f"{self.kind}_{name}"] = torch.stack([torch.as_tensor(image[name]) for image in beside])
         return samples
 
     def __getitem__(self, index: int) -> dict:
         return self.__getitems__([index])[0]
+
+
+def collate(samples: list[dict]) -> dict[str, torch.Tensor]:
+    """A batch of samples: a row a sample, and of the images beside them one after another, as many as there are."""
+    kinds = tuple(f"{kind}_" for kind in IMAGE_PARTS)
+    own = [{name: value for name, value in sample.items() if not name.startswith(kinds)} for sample in samples]
+    beside = dict.fromkeys(name for sample in samples for name in sample if name.startswith(kinds))
+    there = {name: [sample[name] for sample in samples if name in sample] for name in beside}
+    return default_data_collator(own) | {name: torch.cat(parts) for name, parts in there.items()}

@@ -17,12 +17,14 @@ from ..data.epochs import check_crops, data_seed
 from ..data.images import cached_images, image_transform
 from ..data.labels import labels_of
 from ..data.prompts import tokenize_prompts
-from ..data.reference import WithReference
+from ..data.reference import WithImages
 from ..data.rows import check_no_transform
 from ..data.tables import ArrayCache, Table, WithTables
 from ..data.tasks import Task
+from ..data.views import Views
 from ..models.encoding import encode_classes, encode_images
 from ..objectives import Prototypes, TeacherFeatures
+from ..objectives.batch import IMAGE_PARTS
 from .prompt_banks import PromptBank, joined
 from .prototypes import compute_prototypes
 
@@ -39,7 +41,8 @@ class TaskFeatures:
         needs: what the objective reads, see [`Objective`]. Nothing else is computed.
         processor ([`CLIPProcessor`]): the student's.
         cache ([`ArrayCache`]): where tables of features and images lie, for one trainer at a time.
-        args ([`MulKIConfig`]): `cache_teachers`, `cache_images`; pairs of task and reference images, data seed, device.
+        args ([`MulKIConfig`]): `cache_teachers`, `cache_images`; how many images there are beside the task's own, data
+            seed, device.
         reference ([`datasets.Dataset`], *optional*): column `image`.
         crop_area (`float`, *optional*): train on random crops of at least this share of the image's area; then no
             features of single images are kept.
@@ -83,10 +86,17 @@ class TaskFeatures:
         self._prototypes: dict[str, Prototypes] = {}
         self._tables: dict[str, dict[str, Table]] = {}
         self._text: dict[str, Tensor] = {}
+        self._width = 0
         self.processor = processor
         self.cache = cache
         self.args = args
         self.reference = reference
+        # Kinds of images beside the task's own, by how many there are to each.
+        self.beside: dict[str, float] = {}
+        if reference is not None:
+            self.beside["reference"] = args.reference_per_sample
+        if any(path.rpartition(".")[2] == "views" for path in needs):
+            self.beside["views"] = args.views_per_sample
         self.crop_area = crop_area
         self.padding = processor.tokenizer.pad_token_id or 0
         parts = [
@@ -119,7 +129,7 @@ class TaskFeatures:
     def _prepare(self, teacher: Teacher, cached: bool) -> None:
         reads, tables = self.parts_of(teacher), {}
         with teacher.active(self.args.device) as model:
-            fingerprint = teacher.fingerprint()
+            fingerprint, self._width = teacher.fingerprint(), model.config.projection_dim
             if "prototypes" in reads or (cached and "image" in reads):
                 name = f"train-{teacher.name}"
                 tables["image"] = self.table(model, fingerprint, self.task.train, self.training_images, name)
@@ -128,13 +138,14 @@ class TaskFeatures:
             # In one order on all ranks, which compute together.
             for part in sorted(self.banks.keys() & reads):
                 self.banks[part].said[teacher.name] = self._of_bank(model, fingerprint, part, teacher.name)
-            if cached and "reference" in reads:
-                name = f"reference-{teacher.name}"
-                tables["reference"] = self.table(model, fingerprint, self.reference, self.reference_images, name)
+            for part in self.beside if cached else ():
+                if part in reads:
+                    rows, samples = self.images_beside(part)
+                    tables[part] = self.table(model, fingerprint, rows, samples, f"{part}-{teacher.name}")
             if "text" in reads:
                 self._text[teacher.name] = self.class_features(model).to(self.args.device)
         self._tables[teacher.name] = tables if cached else {}
-        if cached or not reads & {"image", "reference"}:
+        if cached or not reads & {"image", *IMAGE_PARTS}:
             teacher.release()
 
     def _of_bank(self, model: CLIPModel, fingerprint: str, part: str, name: str) -> Tensor:
@@ -152,16 +163,16 @@ class TaskFeatures:
         return table[:].to(self.args.device)
 
     def training_samples(self) -> Samples:
-        """What a step is made of: images, the teachers' features of them where cached, reference images likewise."""
+        """What a step is made of: images, the teachers' features of them where cached, those beside them likewise."""
         samples = self.training_images
         if self.crop_area is not None:
             samples = RandomCrops(self.task.train, self.processor.image_processor, self.crop_area, data_seed(self.args))
         # Where a batch came from, should its loss turn out not to be finite.
         samples = WithTables(self._with_features(samples, "image"), {"row": torch.arange(len(self.task.train))})
-        if self.reference is None:
-            return samples
-        reference = self._with_features(self.reference_images, "reference")
-        return WithReference(samples, reference, self.args.reference_per_sample, data_seed(self.args))
+        for part, per_sample in self.beside.items():
+            others = self._with_features(self.images_beside(part)[1], part)
+            samples = WithImages(samples, others, per_sample, data_seed(self.args), part)
+        return samples
 
     def _with_features(self, samples: Samples, part: str) -> Samples:
         tables = {name: tables[part] for name, tables in self._tables.items() if part in tables}
@@ -172,10 +183,19 @@ class TaskFeatures:
         """The training images without crops: `pixel_values` and `labels`."""
         return self._images(self.task.train, "train")
 
+    def images_beside(self, part: str) -> tuple[Any, Samples]:
+        """The images beside the task's own of one kind: what they are made of, and samples of `pixel_values`."""
+        return self._reference_images if part == "reference" else self._views
+
     @cached_property
-    def reference_images(self) -> Samples:
-        """The reference images: `pixel_values`."""
-        return self._images(self.reference, "reference")
+    def _reference_images(self) -> tuple[Dataset, Samples]:
+        return self.reference, self._images(self.reference, "reference")
+
+    @cached_property
+    def _views(self) -> tuple[Dataset, Samples]:
+        # As many as an epoch brings: the next one pairs them anew.
+        count = max(1, round(len(self.task.train) * self.args.views_per_sample))
+        return self.task.train, Views(self.training_images, count, data_seed(self.args))
 
     def _images(self, rows: Dataset, name: str) -> Samples:
         image_processor = self.processor.image_processor
@@ -219,15 +239,17 @@ class TaskFeatures:
             told["text"] = self._text[teacher.name]
         for part in self.banks.keys() & reads:
             told[part] = self.banks[part].of_step(self.banks[part].said[teacher.name], step)
-        parts = sorted(reads & {"image", "reference"})
-        if not parts:
+        prefixes = {"image": ""} | {part: f"{part}_" for part in self.beside}
+        # A batch may have no views.
+        shown = {part: at for part, at in prefixes.items() if part in reads and f"{at}pixel_values" in inputs}
+        nothing = torch.empty(0, self._width, device=self.args.device)
+        told |= dict.fromkeys(reads & {*IMAGE_PARTS} - shown.keys(), nothing)
+        if not shown:
             return told
         if self._tables[teacher.name]:
-            columns = {"image": teacher.name, "reference": f"reference_{teacher.name}"}
-            return told | {part: rows_of(inputs, columns[part]) for part in parts}
-        columns = {"image": "pixel_values", "reference": "reference_pixel_values"}
+            return told | {part: inputs[f"{at}{teacher.name}"] for part, at in shown.items()}
         with self.cache.accelerator.autocast(), teacher.active(self.args.device) as model:
-            return told | {part: encode_images(model, rows_of(inputs, columns[part])) for part in parts}
+            return told | {part: encode_images(model, inputs[f"{at}pixel_values"]) for part, at in shown.items()}
 
     # Of any model
 
@@ -274,20 +296,16 @@ class TaskFeatures:
         return compute_prototypes(features, labels, self.class_features(model))
 
     def table(self, model: CLIPModel, fingerprint: str, rows: Dataset, samples: Samples, name: str) -> Table:
-        """The model's image features of `rows`, a table of `(N, d)`; from disk if it is there."""
+        """The model's features of images made of `rows`, a table of `(N, d)`; from disk if it is there."""
+        made = [samples.count, samples.seed] if isinstance(samples, Views) else []
         processor = self.processor.image_processor.to_json_string()
         precision = self.cache.accelerator.mixed_precision
         return self.cache.table(
             name,
-            ["image features", fingerprint, processor, rows._fingerprint, precision],
+            ["image features", fingerprint, processor, rows._fingerprint, precision, *made],
             samples,
             lambda batch: encode_images(model, batch["pixel_values"]),
             f"{self.task.name}: {name} features",
             # Prototypes are made of it, too.
-            None if rows is self.task.train and self.wants_prototypes else "cache_teachers: false",
+            None if samples is self.training_images and self.wants_prototypes else "cache_teachers: false",
         )
-
-
-def rows_of(inputs: dict[str, Tensor], column: str) -> Tensor:
-    """A column of the batch with a row an image: reference images come as `(B, per_sample, ...)`."""
-    return inputs[column].flatten(0, 1) if column.startswith("reference_") else inputs[column]

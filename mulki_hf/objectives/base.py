@@ -29,6 +29,7 @@ class Objective(ABC):
             `none`: the stream is evaluated and nothing is trained.
         label_smoothing: of the task loss, when `--label_smoothing_factor` is not given.
         reference_per_sample: reference images beside each of the task, when `--reference_per_sample` is not given.
+        views_per_sample: views beside each image of the task, when `--views_per_sample` is not given.
         disconnected_by: advice to who can't have the average, merge or anchor that it declares.
         arguments: dataclass of the method's own fields; they become part of `MulKIConfig` and a group of options.
         summary: the method and the source of its equations, as Markdown for the model card.
@@ -40,6 +41,7 @@ class Objective(ABC):
     learns: ClassVar[Literal["each", "all", "none"]] = "each"
     label_smoothing: ClassVar[float] = 0.0
     reference_per_sample: ClassVar[int] = 2
+    views_per_sample: ClassVar[float] = 1 / 16
     disconnected_by: ClassVar[str] = "choose another method"
     arguments: ClassVar[type | None] = None
     summary: ClassVar[str] = ""
@@ -51,6 +53,10 @@ class Objective(ABC):
     def needs_reference(self) -> bool:
         """Whether it, or a teacher for it, looks at reference images."""
         return any(path.endswith("reference") for path in self.needs)
+
+    def needs_views(self) -> bool:
+        """Whether it, or a teacher for it, looks at views of the task's images."""
+        return any(path.endswith("views") for path in self.needs)
 
     def needs_prototypes(self) -> bool:
         """Whether it asks for prototypes; then every task's model gets its own."""

@@ -47,6 +47,7 @@ class TeacherFeatures:
         earlier (`(E, d)`): features of the step's prompts of earlier tasks; none in the first task.
         words (`(W, d)`): features of the step's prompts of words that name nothing.
         texts (`(Q, d)`): features of the step's reference texts.
+        views (`(V, d)`): L2-normalised features of views of the task's images.
         role: `original` or `previous`.
 
     Raises:
@@ -60,6 +61,7 @@ class TeacherFeatures:
     earlier: Tensor = field(default=UNFILLED, repr=False)
     words: Tensor = field(default=UNFILLED, repr=False)
     texts: Tensor = field(default=UNFILLED, repr=False)
+    views: Tensor = field(default=UNFILLED, repr=False)
     role: str = "teacher"
 
     def __getattribute__(self, name: str) -> Any:
@@ -80,6 +82,8 @@ class FeatureBatch:
         earlier (`(E, d)`): the student's features of the step's prompts of earlier tasks, likewise; `E = 0` in the
             first task.
         words (`(W, d)`): the student's features of the step's prompts of words that name nothing, likewise.
+        views (`(V, d)`): the student's features of views of the task's images, likewise. On average there are
+            `views_per_sample` for each image, in a single batch more or fewer, or none.
         groups (`(C,)`, long, *optional*): where the classes are those of several tasks, which of them each belongs to;
             an image's label competes with those of its own alone.
         original, previous ([`TeacherFeatures`]): the two teachers; for the first task they say the same.
@@ -95,6 +99,7 @@ class FeatureBatch:
     reference: Tensor = field(default=UNFILLED, repr=False)
     earlier: Tensor = field(default=UNFILLED, repr=False)
     words: Tensor = field(default=UNFILLED, repr=False)
+    views: Tensor = field(default=UNFILLED, repr=False)
     groups: Tensor | None = None
     original: TeacherFeatures = TeacherFeatures(role="original")
     previous: TeacherFeatures = TeacherFeatures(role="previous")
@@ -111,7 +116,9 @@ def _declared(path: str) -> NoReturn:
 TEACHERS = ("original", "previous")
 PROMPT_PARTS = ("earlier", "words", "texts")
 """Of prompts beside the task's own, which are drawn anew for every step; see [`Objective.per_step`]."""
-TEACHER_PARTS = ("image", "reference", "prototypes", "text", *PROMPT_PARTS)
-STUDENT_PARTS = ("reference", "earlier", "words")
+IMAGE_PARTS = ("reference", "views")
+"""Of images beside the task's own."""
+TEACHER_PARTS = ("image", *IMAGE_PARTS, "prototypes", "text", *PROMPT_PARTS)
+STUDENT_PARTS = (*IMAGE_PARTS, "earlier", "words")
 PATHS = frozenset({*STUDENT_PARTS, *(f"{teacher}.{part}" for teacher in TEACHERS for part in TEACHER_PARTS)})
 """What an objective may declare in `needs`, beside the student's features of the task, which are always there."""

@@ -60,6 +60,10 @@ class MulKIArguments:
         default=12.0,
         metadata={"help": "Stage 3: strength lambda_f of the weighted feature distillation from both teachers."},
     )
+    views_weight: float = field(
+        default=4.0,
+        metadata={"help": "Stage 3: strength lambda_v of holding views of the task's own images at both teachers."},
+    )
     connecting: bool = field(
         default=True, metadata={"help": "Stage 4: average the weights within the task, merge them between tasks."}
     )
@@ -71,7 +75,8 @@ class MulKIArguments:
     )
 
     def __post_init__(self):
-        check_strengths(self, "elicit_weight", "names_weight", "words_weight", "feature_weight", "average_every")
+        strengths = ("elicit_weight", "names_weight", "words_weight", "feature_weight", "views_weight", "average_every")
+        check_strengths(self, *strengths)
         check_temperature(self, "confidence_temperature")
         for name in ("names_per_step", "words_per_step"):
             if getattr(self, name) < 1:
@@ -87,11 +92,13 @@ class MulKIArguments:
 
 
 class MulKI(Objective):
-    """`L = L_task + lambda_e * L_elicit + L_add + lambda_f * sum_m mean_x w_m(x) * ||v_S(x) - v_m(x)||^2`.
+    """`L = L_task + lambda_e * L_elicit + L_add + L_distil`.
 
     `L_add = lambda_n * mean_c ||u_S(c) - u_P(c)||^2 + lambda_w * mean_w ||u_S(w) - u_O(w)||^2` over names c of earlier
-    tasks and words w. Uses no data beyond the task's own. Parts: `elicit` (stage 1), `names` and `words` (stage 2; none
-    of a frozen text tower), `feature` (stage 3, by the teachers' weights w); stage 4 is averaging and merging.
+    tasks and words w; `L_distil = lambda_f * sum_m mean_x w_m(x) * ||v_S(x) - v_m(x)||^2 + lambda_v / 2 * sum_m mean_z
+    ||v_S(z) - v_m(z)||^2` over the task's images x and views z of them, m in O, P. Uses no data beyond the task's own.
+    Parts: `elicit` (stage 1), `names` and `words` (stage 2; none of a frozen text tower), `feature`, by the teachers'
+    weights w, and `views` (stage 3; none of a frozen image tower); stage 4 is averaging and merging.
     """
 
     arguments = MulKIArguments
@@ -103,9 +110,10 @@ class MulKI(Objective):
         "This is a **reconstruction** from the paper's description; where the equations differ, they are mulki-hf's:"
         "\n\n"
         "`L = L_task + λ_e L_elicit + λ_n mean_c ‖u_S(c) − u_P(c)‖² + λ_w mean_w ‖u_S(w) − u_O(w)‖² + "
-        "λ_f Σ_m mean_x w_m(x) ‖v_S(x) − v_m(x)‖²`, then a running average of the weights within the task. Held are "
-        "the text features of the earlier tasks' class names c and of words w that name nothing (not where the text "
-        "tower is frozen), and the features of the task's own images x."
+        "λ_f Σ_m mean_x w_m(x) ‖v_S(x) − v_m(x)‖² + λ_v ½ Σ_m mean_z ‖v_S(z) − v_m(z)‖²`, then a running average of "
+        "the weights within the task. Held are the text features of the earlier tasks' class names c and of words w "
+        "that name nothing (not where the text tower is frozen), and the features of the task's own images x and of "
+        "views z made of them."
     )
     bibtex = """@article{zhang2026mulki,
   title = {Multi-Stage Knowledge Integration of Vision-Language Models for Continual Learning},
@@ -127,6 +135,8 @@ class MulKI(Objective):
             needs |= {"original.image", "previous.image"}
             if self.weighting in ("confidence", "absolute"):
                 needs |= {"original.prototypes", "previous.prototypes"}
+        if args.views_weight > 0 and args.train_towers != "text":
+            needs |= {"views", "original.views", "previous.views"}
         # A text tower that is not trained says what it said.
         if args.adding and args.train_towers != "vision":
             needs |= {"earlier", "previous.earlier"} if args.names_weight > 0 else set()
@@ -161,6 +171,10 @@ class MulKI(Objective):
                 (weight * distances(batch.image, teacher.image)).mean()
                 for weight, teacher in zip(weights, (batch.original, batch.previous), strict=True)
             )
+        if "views" in self.needs:
+            held = sum(0.5 * distances(batch.views, teacher.views) for teacher in (batch.original, batch.previous))
+            # A mean, of as many as there are on average: batches of a step count by their images.
+            parts["views"] = args.views_weight * held.sum() / (args.views_per_sample * len(batch.image))
         return parts
 
 

@@ -10,7 +10,7 @@ from support.tiny import tiny_processor
 
 from mulki_hf.data.crops import RandomCrops, random_resized_crop
 from mulki_hf.data.images import image_transform
-from mulki_hf.data.reference import WithReference
+from mulki_hf.data.reference import WithImages
 from mulki_hf.data.tables import WithTables
 
 
@@ -85,6 +85,6 @@ class TestCrops:
 
     def test_hear_of_the_epoch_through_what_wraps_them(self):
         def wrapped(samples):
-            return WithReference(WithTables(samples, {}), samples, 1, seed=0)
+            return WithImages(WithTables(samples, {}), samples, 1, seed=0)
 
         assert self.crops(epoch=2, wrap=wrapped) == self.crops(epoch=2) != self.crops(wrap=wrapped)

@@ -1,11 +1,12 @@
-"""Which reference images come with which sample."""
+"""Which images come with which sample, and how they make a batch."""
 
 import itertools
 
 import numpy as np
 import pytest
+import torch
 
-from mulki_hf.data.reference import WithReference
+from mulki_hf.data.reference import WithImages, collate
 
 
 class Rows:
@@ -23,7 +24,7 @@ class Rows:
 
 class TestReference:
     def paired(self, train=7, reference=5, per_sample=2, seed=0, epoch=0, order=None) -> dict[int, list[int]]:
-        dataset = WithReference(Rows(train), Rows(reference), per_sample, seed)
+        dataset = WithImages(Rows(train), Rows(reference), per_sample, seed)
         dataset.set_epoch(epoch)
         samples = dataset.__getitems__(order or list(range(train)))
         assert {sample["reference_pixel_values"].shape for sample in samples} == {(per_sample, 1, 1, 1)}
@@ -36,18 +37,18 @@ class TestReference:
         assert self.paired(seed=2, epoch=2) != base
 
     def test_epochs_can_be_revisited(self):
-        dataset = WithReference(Rows(7), Rows(5), 2, seed=0)
-        first = dataset.pairing.copy()
+        dataset = WithImages(Rows(7), Rows(5), 2, seed=0)
+        first = np.stack(dataset.pairing)
         dataset.set_epoch(4)
-        assert (dataset.pairing != first).any()
+        assert (np.stack(dataset.pairing) != first).any()
         dataset.set_epoch(0)
-        assert (dataset.pairing == first).all()
+        assert (np.stack(dataset.pairing) == first).all()
 
     def test_independent_of_batch_and_order(self):
         whole = self.paired()
         assert self.paired(order=[6, 2, 0, 4, 1, 5, 3]) == whole
         assert self.paired(order=[3, 5]) == {3: whole[3], 5: whole[5]}
-        dataset = WithReference(Rows(7), Rows(5), 2, 0)
+        dataset = WithImages(Rows(7), Rows(5), 2, 0)
         assert dataset[4]["reference_pixel_values"].ravel().tolist() == whole[4]
         assert len(dataset) == 7
 
@@ -58,3 +59,38 @@ class TestReference:
             one_round = drawn[start : start + reference]
             assert len(set(one_round)) == len(one_round)
         assert set(drawn) <= set(range(reference))
+
+
+class TestFewerThanSamples:
+    def numbers(self, per_sample: float, epoch: int = 0, indices=range(12)) -> dict[int, list[int]]:
+        dataset = WithImages(Rows(12), Rows(3), per_sample, seed=0, kind="views")
+        dataset.set_epoch(epoch)
+        samples = dataset.__getitems__(list(indices))
+        return {s["labels"]: s["views_pixel_values"].ravel().tolist() for s in samples if "views_pixel_values" in s}
+
+    @pytest.mark.parametrize(("per_sample", "counts"), [(0.25, [1] * 3), (1.5, [1] * 6 + [2] * 6), (0.01, [])])
+    def test_so_many_in_every_epoch(self, per_sample, counts):
+        for epoch in range(3):
+            assert sorted(map(len, self.numbers(per_sample, epoch).values())) == counts
+
+    def test_epochs_take_turns(self):
+        epochs = [self.numbers(0.25, epoch) for epoch in range(20)]
+        assert set().union(*epochs) == set(range(12))
+        assert all(sorted(itertools.chain(*drawn.values())) == [0, 1, 2] for drawn in epochs)
+
+    def test_independent_of_batch_and_order(self):
+        whole = self.numbers(0.25)
+        parts = [self.numbers(0.25, indices=indices) for indices in ([11, 3, 5], [0, 1, 2, 4, 6, 7, 8, 9, 10])]
+        assert parts[0] | parts[1] == whole
+
+
+class TestCollate:
+    def test_images_beside_stand_one_after_another(self):
+        samples = WithImages(Rows(4), Rows(3), 1.5, seed=0, kind="views").__getitems__([0, 1, 2, 3])
+        batch = collate(samples)
+        assert batch["pixel_values"].shape == (4, 1, 1, 1) and batch["labels"].tolist() == [0, 1, 2, 3]
+        assert torch.equal(batch["views_pixel_values"], torch.cat([s["views_pixel_values"] for s in samples]))
+        assert len(batch["views_pixel_values"]) == 6
+
+    def test_of_samples_without(self):
+        assert set(collate(Rows(4).__getitems__([0, 3]))) == {"pixel_values", "labels"}

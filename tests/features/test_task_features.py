@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from mulki_hf import MulKITrainer
 from mulki_hf.data.crops import RandomCrops
-from mulki_hf.data.reference import WithReference
+from mulki_hf.data.reference import WithImages
 from mulki_hf.data.tables import ArrayCache
 from mulki_hf.errors import ConfigurationError
 
@@ -62,7 +62,7 @@ class TestTraining:
         paired = features.training_samples()
         crops = RandomCrops(features.task.train, features.processor.image_processor, 0.5, seed=0)
         plain = self.trainer(make_args(cache_teachers=False)).features.training_samples()
-        samples = WithReference(crops, paired, 1, seed=0) + WithReference(plain, paired, 1, seed=0)
+        samples = WithImages(crops, paired, 1, seed=0) + WithImages(plain, paired, 1, seed=0)
         here = DataLoader(samples, batch_size=32)
         spawned = DataLoader(samples, batch_size=32, num_workers=1, multiprocessing_context="spawn")
         for one, other in zip(here, spawned, strict=True):
@@ -86,7 +86,8 @@ class TestTraining:
         trainer = self.trainer(make_args(merge_alpha=0.0), original=lambda: load(1), previous=lambda: load(2))
         assert made == []
         trainer.train()
-        assert (len(made), sum(seen)) == (2, 2 * len(trainer.task.train))
+        images = len(trainer.task.train)
+        assert (len(made), sum(seen)) == (2, 2 * (images + round(images * trainer.args.views_per_sample)))
         assert all(teacher._model is None for teacher in trainer.adaptation.teachers.values())
         trainer.train()
         assert len(made) == 2

@@ -14,6 +14,7 @@ from support.equations import (
     expected_feature,
     expected_held,
     expected_task,
+    expected_views,
     expected_weights,
     make_batch,
     numbers,
@@ -45,18 +46,25 @@ class TestEquations:
             "names": close(10 * expected_held(batch.earlier, batch.previous.earlier)),
             "words": close(3 * expected_held(batch.words, batch.original.words)),
             "feature": close(12 * expected_feature(batch, weighting, 0.7)),
+            "views": close(4 * expected_views(batch, args.views_per_sample)),
         }
 
     @pytest.mark.parametrize(
         ("part", "of", "teacher", "weight"),
-        [("names", "earlier", "previous", 10), ("words", "words", "original", 3), ("feature", "image", None, 12)],
+        [
+            ("names", "earlier", "previous", 10),
+            ("words", "words", "original", 3),
+            ("feature", "image", None, 12),
+            ("views", "views", None, 4),
+        ],
     )
     def test_gradients(self, batch, make_args, part, of, teacher, weight):
-        loss = OBJECTIVES["mulki"](make_args(teacher_weighting="uniform"))(batch)[part]
+        args = make_args(teacher_weighting="uniform", views_per_sample=2 / 6)  # two views beside six images
+        loss = OBJECTIVES["mulki"](args)(batch)[part]
 
         def expected(student):
             if teacher is None:
-                others = [numbers(batch.original.image), numbers(batch.previous.image)]
+                others = [numbers(getattr(source, of)) for source in (batch.original, batch.previous)]
                 return weight * np.mean([((student - other) ** 2).sum(axis=1).mean() for other in others])
             return weight * ((student - numbers(getattr(getattr(batch, teacher), of))) ** 2).sum(axis=1).mean()
 
@@ -105,23 +113,24 @@ class TestSwitches:
             ({"names_weight": 0.0}, "names"),
             ({"words_weight": 0.0}, "words"),
             ({"feature_weight": 0.0}, "feature"),
+            ({"views_weight": 0.0}, "views"),
         ],
     )
     def test_removes_exactly_its_part(self, batch, make_args, overrides, gone):
         full = self.values(batch, make_args)
-        assert set(full) == {"task", "elicit", "names", "words", "feature"}
+        assert set(full) == {"task", "elicit", "names", "words", "feature", "views"}
         assert self.values(batch, make_args, **overrides) == {name: full[name] for name in full if name != gone}
 
     def test_adding_off_holds_no_text(self, batch, make_args):
-        assert set(self.values(batch, make_args, adding=False)) == {"task", "elicit", "feature"}
+        assert set(self.values(batch, make_args, adding=False)) == {"task", "elicit", "feature", "views"}
 
     def test_a_frozen_text_tower_needs_no_holding(self, batch, make_args):
-        assert set(self.values(batch, make_args, train_towers="vision")) == {"task", "elicit", "feature"}
+        assert set(self.values(batch, make_args, train_towers="vision")) == {"task", "elicit", "feature", "views"}
 
     def test_the_first_task_has_no_names_to_hold(self, batch, make_args):
         none = torch.empty(0, batch.image.shape[1])
         first = replace(batch, earlier=none, previous=replace(batch.previous, earlier=none))
-        assert set(self.values(first, make_args)) == {"task", "elicit", "words", "feature"}
+        assert set(self.values(first, make_args)) == {"task", "elicit", "words", "feature", "views"}
 
     def test_distinguishing_off_is_uniform(self, batch, make_args):
         off = self.values(batch, make_args, distinguishing=False)
@@ -138,8 +147,16 @@ class TestSwitches:
         assert self.values(batch, make_args, **overrides) == self.values(batch, make_args)
 
     def test_all_off_is_finetuning(self, batch, make_args):
-        values = self.values(batch, make_args, eliciting=False, adding=False, feature_weight=0.0)
+        values = self.values(batch, make_args, eliciting=False, adding=False, feature_weight=0.0, views_weight=0.0)
         assert values == {"task": OBJECTIVES["finetune"](make_args(method="finetune"))(batch)["task"].item()}
+
+
+    def test_a_batch_without_views(self, batch, make_args):
+        def without(source):
+            return replace(source, views=torch.empty(0, batch.image.shape[1], dtype=batch.image.dtype))
+
+        batch = replace(without(batch), original=without(batch.original), previous=without(batch.previous))
+        assert OBJECTIVES["mulki"](make_args())(batch)["views"].item() == 0
 
 
 class TestInvariants:
@@ -197,9 +214,9 @@ class TestManyClasses:
         def teacher() -> TeacherFeatures:
             classes = torch.arange(0, self.CLASSES, 2)
             prototypes = Prototypes(unit(self.CLASSES), unit(len(classes)), classes)
-            return TeacherFeatures(unit(4), unit(2), prototypes, earlier=unit(3), words=unit(3))
+            return TeacherFeatures(unit(4), unit(2), prototypes, earlier=unit(3), words=unit(3), views=unit(2))
 
-        student = [unit(rows).requires_grad_() for rows in (4, self.CLASSES, 2, 3, 3)]
+        student = [unit(rows).requires_grad_() for rows in (4, self.CLASSES, 2, 3, 3, 2)]
         return FeatureBatch(torch.tensor([0, 4, 8, 8]), 7.0, *student, original=teacher(), previous=teacher())
 
     def test_no_matrix_of_classes_by_classes_is_made(self, many, make_args):

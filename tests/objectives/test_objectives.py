@@ -32,6 +32,7 @@ def test_discrepancy_gate():
         ("mulki", "names", {"earlier"}),
         ("mulki", "words", {"words"}),
         ("mulki", "feature", {"image"}),
+        ("mulki", "views", {"views"}),
         ("snd", "previous", {"reference"}),
         ("snd", "original", {"reference"}),
         ("zscl", "distillation", {"reference"}),
@@ -40,7 +41,7 @@ def test_discrepancy_gate():
 )
 def test_gradient_reaches_the_student(batch, make_args, method, part, reaches):
     loss = OBJECTIVES[method](make_args(method=method))(batch)[part]
-    inputs = {name: getattr(batch, name) for name in ("image", "text", "reference", "earlier", "words")}
+    inputs = {name: getattr(batch, name) for name in ("image", "text", "reference", "earlier", "words", "views")}
     gradients = torch.autograd.grad(loss, list(inputs.values()), allow_unused=True)
     assert {name for name, g in zip(inputs, gradients, strict=True) if g is not None and g.any()} == reaches
 

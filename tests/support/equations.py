@@ -25,24 +25,24 @@ def make_batch(seed: int = 0) -> FeatureBatch:
     def teacher() -> TeacherFeatures:
         prototypes = Prototypes(unit(rng, CLASSES), unit(rng, len(SHOWN)), torch.tensor(SHOWN))
         features = TeacherFeatures(unit(rng, len(LABELS)), unit(rng, 8), prototypes, text=prototypes.textual)
-        return replace(features, earlier=unit(rng, 4), words=unit(rng, 3), texts=unit(rng, 7))
+        return replace(features, earlier=unit(rng, 4), words=unit(rng, 3), texts=unit(rng, 7), views=unit(rng, 2))
 
     student = {"image": unit(rng, len(LABELS)), "text": unit(rng, CLASSES), "reference": unit(rng, 8)}
-    student |= {"earlier": unit(rng, 4), "words": unit(rng, 3)}
+    student |= {"earlier": unit(rng, 4), "words": unit(rng, 3), "views": unit(rng, 2)}
     student = {name: features.requires_grad_() for name, features in student.items()}
     return FeatureBatch(torch.tensor(LABELS), SCALE, **student, original=teacher(), previous=teacher())
 
 
 def half(batch: FeatureBatch, which: int) -> FeatureBatch:
-    """The first (0) or second (1) half of the samples, with their share of the reference images."""
+    """The first (0) or second (1) half of the samples, with their share of the images beside them."""
 
     def cut(features: torch.Tensor) -> torch.Tensor:
         return features.chunk(2)[which]
 
     def cut_teacher(teacher: TeacherFeatures) -> TeacherFeatures:
-        return replace(teacher, image=cut(teacher.image), reference=cut(teacher.reference))
+        return replace(teacher, **{name: cut(getattr(teacher, name)) for name in ("image", "reference", "views")})
 
-    student = {name: cut(getattr(batch, name)) for name in ("labels", "image", "reference")}
+    student = {name: cut(getattr(batch, name)) for name in ("labels", "image", "reference", "views")}
     return replace(batch, **student, original=cut_teacher(batch.original), previous=cut_teacher(batch.previous))
 
 
@@ -111,6 +111,15 @@ def expected_feature(batch, weighting, kappa):
         distances = ((numbers(batch.image) - numbers(teacher.image)) ** 2).sum(axis=1)
         total += np.mean(w * distances)
     return total
+
+
+def expected_views(batch, per_sample):
+    """Squared distances of the views to both teachers, by how many views there are on average."""
+    total = 0.0
+    for teacher in (batch.original, batch.previous):
+        for view, taught in zip(numbers(batch.views), numbers(teacher.views), strict=True):
+            total += 0.5 * sum((view - taught) ** 2)
+    return total / (per_sample * len(LABELS))
 
 
 def expected_snd(batch, gate):
