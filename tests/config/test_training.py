@@ -8,12 +8,15 @@ import torch
 from support.hub import SECRET
 
 
+STRENGTHS = ("elicit_weight", "names_weight", "words_weight", "feature_weight", "views_weight")
+
+
 class TestMethods:
     @pytest.mark.parametrize(
         ("name", "value"),
         [
-            *((name, -0.5) for name in ("elicit_weight", "names_weight", "words_weight", "feature_weight")),
-            *((name, float("nan")) for name in ("elicit_weight", "names_weight", "words_weight", "feature_weight")),
+            *((name, -0.5) for name in STRENGTHS),
+            *((name, float("nan")) for name in STRENGTHS),
             ("average_every", -1),
             ("names_per_step", 0),
             ("words_per_step", 0),
@@ -24,6 +27,8 @@ class TestMethods:
             ("snd_previous_weight", -9.0),
             ("snd_original_weight", float("nan")),
             ("reference_per_sample", 0),
+            ("views_per_sample", 0.0),
+            ("views_per_sample", float("inf")),
             ("snd_gate", "both"),
             ("label_smoothing_factor", 1.0),
             ("learning_rate", -1e-5),
@@ -69,6 +74,21 @@ class TestTrainer:
     def test_unsupported_trainer_features_are_refused(self, make_args, field, value):
         with pytest.raises(ValueError, match=field):
             make_args(**{field: value})
+
+
+@pytest.mark.parametrize("method", ["mulki", "snd"])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dataloader_persistent_workers": True, "dataloader_num_workers": 1}, "would repeat its pairing"),
+        ({"accelerator_config": {"dispatch_batches": True}}, "dispatch_batches must be left out, got True"),
+    ],
+)
+def test_what_would_part_images_from_those_beside_them(make_args, method, settings, message):
+    make_args(method="finetune", **settings)
+    make_args(method="mulki", views_weight=0.0, **settings)
+    with pytest.raises(ValueError, match=message):
+        make_args(method=method, **settings)
 
 
 def test_pickled_arguments_hold_no_token(make_args, tmp_path):
