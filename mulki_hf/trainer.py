@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
-from transformers import CLIPModel, CLIPProcessor, Trainer, TrainerState
+from transformers import CLIPModel, CLIPProcessor, Trainer, TrainerState, default_data_collator
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalPrediction, TrainOutput
 
@@ -72,7 +73,8 @@ class MulKITrainer(Trainer):
         cache_dir (`str`, *optional*): folder of what is computed once, for one trainer at a time. Default: `_cache` in
             `args.output_dir`, which `push_to_hub` leaves out.
         compute_metrics (*optional*): as `Trainer` takes it. Default: accuracy in percent.
-        kwargs: passed on to `Trainer` (callbacks, optimizers, ...).
+        kwargs: passed on to `Trainer` (callbacks, optimizers, ...). A `data_collator` is given the samples without the
+            reference images and views beside them.
 
     Raises:
         ConfigurationError: the model is not a CLIP, reference data are missing or not wanted, or an argument of
@@ -128,7 +130,8 @@ class MulKITrainer(Trainer):
             eval_dataset=self._transformed(task.evaluation if eval_dataset is None else eval_dataset),
             processing_class=processing_class,
             compute_metrics=compute_metrics,
-            **({"data_collator": collate} | kwargs),
+            **kwargs
+            | {"data_collator": partial(collate, own_collator=kwargs.get("data_collator") or default_data_collator)},
         )
         if "inputs" in args.include_for_metrics:
             student.main_input_name = "pixel_values"  # CLIP names its texts, which no batch holds
@@ -187,8 +190,9 @@ class MulKITrainer(Trainer):
         images = {"image": inputs["pixel_values"]}
         if model.training:
             columns = {part: f"{part}_pixel_values" for part in IMAGE_PARTS if part in self.objective.needs}
-            # A batch may have no views.
-            images |= {part: inputs.get(name, images["image"][:0]) for part, name in columns.items()}
+            # So it is in some batches.
+            none = {"views_pixel_values": images["image"][:0]}
+            images |= {part: (none | inputs)[name] for part, name in columns.items()}
         # Class features that no step changes are there already; forward still wants a text, and gets a short one.
         text, prompts, classes = self.features.text, self.features.prompts, self.features.classes
         if model.training:
@@ -208,6 +212,7 @@ class MulKITrainer(Trainer):
             labels=inputs.get("labels"),
             logit_scale=self.logit_scale,
             groups=self.features.groups,
+            views_share=self.features.views_share,
             **seen,
             **beside,
             **(self.features.said(inputs, step) if model.training else {}),

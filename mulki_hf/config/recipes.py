@@ -12,6 +12,7 @@ from transformers.trainer_pt_utils import AcceleratorConfig
 from ..adaptation import ADAPTATIONS
 from ..adaptation.towers import TowerArguments
 from ..data.reference import ReferenceArguments
+from ..data.views import ViewArguments
 from ..errors import ConfigurationError
 from ..resources import resource
 from .stream import RunArguments, StreamConfig
@@ -53,6 +54,7 @@ CONSTANT_FIELDS = {
             MethodArguments,
             TowerArguments,
             ReferenceArguments,
+            ViewArguments,
             *OBJECTIVE_ARGUMENTS,
             *ADAPTATION_ARGUMENTS,
         )
@@ -90,15 +92,11 @@ def changed_settings(settings: dict[str, Any]) -> dict[str, Any]:
 
     That is the difference to the defaults of the same method and adaptation, from which some fields follow.
     """
-    asked = {name for name in SWITCHES if settings.get(name) is not None}
-    default = SimpleNamespace(**default_settings(config_of(settings)))
-    for name in {"method", *asked}:
-        setattr(default, name, settings[name])
-    settle(default)
+    default = settled_defaults(settings)
     return {
         name: value
         for name, value in decisive(settings).items()
-        if name not in ELSEWHERE and (name in asked or value != getattr(default, name))
+        if name not in ELSEWHERE and (value != default[name] or (name in SWITCHES and value is not None))
     }
 
 
@@ -129,6 +127,15 @@ def default_settings(config: type[MulKIConfig] = MulKIConfig) -> dict[str, Any]:
         for f in all_fields(config)
     }
     return {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
+
+
+def settled_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """What each field is when nobody gives it, with the method and adaptation of `settings`."""
+    default = SimpleNamespace(**default_settings(config_of(settings)))
+    for name in {"method", *(name for name in SWITCHES if settings.get(name) is not None)}:
+        setattr(default, name, settings[name])
+    settle(default)
+    return vars(default)
 
 
 def write_recipe(settings: dict[str, Any], path: Path) -> None:

@@ -19,7 +19,7 @@ def texts_of(rows: Dataset, column: str, where: str) -> tuple[str, ...]:
     Raises:
         ConfigurationError: there is no such column, it does not hold texts, or one of them is empty.
     """
-    check_column(rows, column, where)
+    check_column(rows, column, f"reference_text_column: {where}")
     texts = rows.select_columns([column]).with_format("arrow")[:][column].to_pylist()
     for row, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():

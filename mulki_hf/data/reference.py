@@ -1,5 +1,6 @@
 """Images beside the task's own, reference images or views, tied to its training samples."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,8 +39,8 @@ class WithImages(Dataset):
 
     Args:
         train, others: map-style datasets of samples with `pixel_values`; `others` of any length.
-        per_sample (`float`): other images to each training sample; of 0.25 every fourth sample, drawn anew in every
-            epoch, has one.
+        count (`int`): how many of them an epoch brings. If they are fewer than the training samples, these take turns:
+            every epoch draws anew which of them have one.
         seed (`int`): of the pairing.
         kind: `reference` or `views`.
 
@@ -47,10 +48,10 @@ class WithImages(Dataset):
     whatever else the samples of `others` hold.
     """
 
-    def __init__(self, train, others, per_sample: float, seed: int, kind: str = "reference"):
+    def __init__(self, train, others, count: int, seed: int, kind: str = "reference"):
         self.train = train
         self.others = others
-        self.per_sample = per_sample
+        self.count = count
         self.seed = seed
         self.kind = kind
         self.set_epoch(0)
@@ -59,23 +60,27 @@ class WithImages(Dataset):
         """Draw the pairing of `epoch`."""
         for samples in (self.train, self.others):
             set_epoch(samples, epoch)
-        rng = np.random.default_rng((self.seed, epoch))
-        needed = round(len(self.train) * self.per_sample)
-        rounds = -(-needed // len(self.others))
-        order = [rng.permutation(len(self.others)) for _ in range(rounds)]
-        drawn = np.concatenate([*order, np.empty(0, int)])[:needed]
-        each, more = divmod(needed, len(self.train))
+        # A zero at the end would make no difference to the draws.
+        rng = np.random.default_rng((self.seed, epoch, *([] if self.kind == IMAGE_PARTS[0] else [1])))
+        rounds = -(-self.count // len(self.others))
+        self.drawn = np.concatenate([rng.permutation(len(self.others)) for _ in range(rounds)])[: self.count]
+        each, more = divmod(self.count, len(self.train))
         counts = np.full(len(self.train), each)
         if more:
             counts[rng.permutation(len(self.train))[:more]] += 1
-        self.pairing = np.split(drawn, counts.cumsum()[:-1])
+        self.ends = counts.cumsum()
+        self.starts = self.ends - counts
+
+    def paired(self, index: int) -> list[int]:
+        """Which of the others come with a sample."""
+        return self.drawn[self.starts[index] : self.ends[index]].tolist()
 
     def __len__(self) -> int:
         return len(self.train)
 
     def __getitems__(self, indices: list[int]) -> list[dict]:
         samples = self.train.__getitems__(indices)
-        drawn = [self.pairing[index].tolist() for index in indices]
+        drawn = [self.paired(index) for index in indices]
         numbers = [number for own in drawn for number in own]
         images = iter(self.others.__getitems__(numbers) if numbers else ())
         for sample, own in zip(samples, drawn, strict=True):
@@ -88,10 +93,13 @@ class WithImages(Dataset):
         return self.__getitems__([index])[0]
 
 
-def collate(samples: list[dict]) -> dict[str, torch.Tensor]:
-    """A batch of samples: a row a sample, and of the images beside them one after another, as many as there are."""
+def collate(samples: list[dict], own_collator: Callable = default_data_collator) -> dict[str, torch.Tensor]:
+    """A batch of samples: a row a sample, and of the images beside them one after another, as many as there are.
+
+    `own_collator` makes a batch of the samples without the images beside them.
+    """
     kinds = tuple(f"{kind}_" for kind in IMAGE_PARTS)
     own = [{name: value for name, value in sample.items() if not name.startswith(kinds)} for sample in samples]
     beside = dict.fromkeys(name for sample in samples for name in sample if name.startswith(kinds))
     there = {name: [sample[name] for sample in samples if name in sample] for name in beside}
-    return default_data_collator(own) | {name: torch.cat(parts) for name, parts in there.items()}
+    return {**own_collator(own), **{name: torch.cat(parts) for name, parts in there.items()}}

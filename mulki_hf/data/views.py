@@ -1,6 +1,5 @@
 """Views: pictures made of a task's own images, which look like none of its classes."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -9,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
+
+
+MOST_VIEWS = 16
 
 
 @dataclass
@@ -20,14 +22,14 @@ class ViewArguments:
     views_per_sample: float = field(  # type: ignore[assignment]  # None until the method is known
         default=None,
         metadata={
-            "help": "Views beside each task image, for methods that read them; 0.5: beside every second one. Default: "
-            "the method's own (0.0625)."
+            "help": "Views beside each task image, for methods that read them; 0.5: beside every second one, which is "
+            "also how many different ones there are. Default: the method's own (0.0625)."
         },
     )
 
     def __post_init__(self):
-        if self.views_per_sample is not None and not 0 < self.views_per_sample < math.inf:
-            raise ValueError(f"views_per_sample must be > 0 and finite, got {self.views_per_sample}")
+        if self.views_per_sample is not None and not 0 < self.views_per_sample <= MOST_VIEWS:
+            raise ValueError(f"views_per_sample must be in (0, {MOST_VIEWS}], got {self.views_per_sample}")
 
 
 class Views(Dataset):
@@ -49,11 +51,13 @@ class Views(Dataset):
 
     def __getitems__(self, indices: list[int]) -> list[dict]:
         drawn = [np.random.default_rng((self.seed, _VIEWS, number)) for number in indices]
-        # Two images each: a mixture needs the second one.
-        rows = [row for rng in drawn for row in rng.integers(len(self.images), size=2).tolist()]
-        images = [torch.as_tensor(sample["pixel_values"]) for sample in self.images.__getitems__(rows)]
-        pairs = zip(images[::2], images[1::2], drawn, strict=True)
-        return [{"pixel_values": KINDS[rng.integers(len(KINDS))](one, other, rng)} for one, other, rng in pairs]
+        kinds = [KINDS[rng.integers(len(KINDS))] for rng in drawn]
+        # Images are decoded here: of two only where there are two to see.
+        counts = [2 if kind is mixed else 1 for kind in kinds]
+        rows = [rng.integers(len(self.images), size=count).tolist() for rng, count in zip(drawn, counts, strict=True)]
+        samples = iter(self.images.__getitems__([row for own in rows for row in own]))
+        images = [[torch.as_tensor(next(samples)["pixel_values"]) for _ in own] for own in rows]
+        return [{"pixel_values": kind(*own, rng)} for kind, own, rng in zip(kinds, images, drawn, strict=True)]
 
     def __getitem__(self, index: int) -> dict:
         return self.__getitems__([index])[0]
@@ -63,7 +67,7 @@ _VIEWS = 1
 """Tells draws of views from others of the same seed."""
 
 
-def cut_out(image: Tensor, other: Tensor, rng: np.random.Generator) -> Tensor:
+def cut_out(image: Tensor, rng: np.random.Generator) -> Tensor:
     """A square of 40 to 90 % of the side, as large as the image."""
     side = min(image.shape[1:])
     part = max(1, round(side * rng.uniform(0.4, 0.9)))
@@ -72,7 +76,7 @@ def cut_out(image: Tensor, other: Tensor, rng: np.random.Generator) -> Tensor:
     return F.interpolate(square, size=image.shape[1:], mode="bilinear", align_corners=False)[0]
 
 
-def shuffled(image: Tensor, other: Tensor, rng: np.random.Generator) -> Tensor:
+def shuffled(image: Tensor, rng: np.random.Generator) -> Tensor:
     """Its 2 x 2 or 4 x 4 tiles in another order; what is left over at the lower and right edge stays."""
     tiles = int(rng.choice([2, 4]))
     height, width = (length // tiles for length in image.shape[1:])
@@ -84,12 +88,14 @@ def shuffled(image: Tensor, other: Tensor, rng: np.random.Generator) -> Tensor:
     return view
 
 
-def recoloured(image: Tensor, other: Tensor, rng: np.random.Generator) -> Tensor:
-    """Its channels in another order, or the same one."""
-    return image[torch.from_numpy(rng.permutation(len(image)))]
+def recoloured(image: Tensor, rng: np.random.Generator) -> Tensor:
+    """Its channels in any order, each with 50 to 150 % of its contrast and half a deviation more or less of light."""
+    channels = image[torch.from_numpy(rng.permutation(len(image)))]
+    contrast, light = (rng.uniform(middle - 0.5, middle + 0.5, size=(len(image), 1, 1)) for middle in (1.0, 0.0))
+    return torch.from_numpy(contrast).to(image) * channels + torch.from_numpy(light).to(image)
 
 
-def inverted(image: Tensor, other: Tensor, rng: np.random.Generator) -> Tensor:
+def inverted(image: Tensor, rng: np.random.Generator) -> Tensor:
     """Its negative, about the mean that images are normalised with."""
     return -image
 
@@ -99,11 +105,8 @@ def mixed(image: Tensor, other: Tensor, rng: np.random.Generator) -> Tensor:
     return torch.lerp(image, other, rng.uniform(0.3, 0.7))
 
 
-KINDS: tuple[Callable[[Tensor, Tensor, np.random.Generator], Tensor], ...] = (
-    cut_out,
-    shuffled,
-    recoloured,
-    inverted,
-    mixed,
-)
-"""Drawn alike; each makes a view `(3, H, W)` of an image and, for a mixture, another one."""
+KINDS: tuple[Callable[..., Tensor], ...] = (cut_out, shuffled, recoloured, inverted, mixed)
+"""Drawn alike; each makes a view `(3, H, W)` of an image or, a mixture, of two."""
+
+MADE_AS = 1
+"""Changes with what views are made as, so that no table of others is taken for theirs."""

@@ -21,7 +21,7 @@ from ..data.reference import WithImages
 from ..data.rows import check_no_transform
 from ..data.tables import ArrayCache, Table, WithTables
 from ..data.tasks import Task
-from ..data.views import Views
+from ..data.views import MADE_AS, Views
 from ..models.encoding import encode_classes, encode_images
 from ..objectives import Prototypes, TeacherFeatures
 from ..objectives.batch import IMAGE_PARTS
@@ -56,6 +56,7 @@ class TaskFeatures:
         prompts: of the classes, tokenised, on the device.
         classes: how they make classes, see [`class_features`].
         groups (`(C,)`, *optional*): which task each class belongs to, where there are several.
+        views_share: views that there are for each image, on average; see [`FeatureBatch`].
         text (`(C, d)`, *optional*): class features of the student while no step changes them; see `hold_text`.
     """
 
@@ -91,12 +92,13 @@ class TaskFeatures:
         self.cache = cache
         self.args = args
         self.reference = reference
-        # Kinds of images beside the task's own, by how many there are to each.
-        self.beside: dict[str, float] = {}
+        # Kinds of images beside the task's own, and how many an epoch brings.
+        self.beside: dict[str, int] = {}
         if reference is not None:
-            self.beside["reference"] = args.reference_per_sample
+            self.beside["reference"] = args.reference_per_sample * len(task.train)
         if any(path.rpartition(".")[2] == "views" for path in needs):
-            self.beside["views"] = args.views_per_sample
+            self.beside["views"] = max(1, round(args.views_per_sample * len(task.train)))
+        self.views_share = self.beside.get("views", 0) / len(task.train)
         self.crop_area = crop_area
         self.padding = processor.tokenizer.pad_token_id or 0
         parts = [
@@ -169,9 +171,9 @@ class TaskFeatures:
             samples = RandomCrops(self.task.train, self.processor.image_processor, self.crop_area, data_seed(self.args))
         # Where a batch came from, should its loss turn out not to be finite.
         samples = WithTables(self._with_features(samples, "image"), {"row": torch.arange(len(self.task.train))})
-        for part, per_sample in self.beside.items():
+        for part, count in self.beside.items():
             others = self._with_features(self.images_beside(part)[1], part)
-            samples = WithImages(samples, others, per_sample, data_seed(self.args), part)
+            samples = WithImages(samples, others, count, data_seed(self.args), part)
         return samples
 
     def _with_features(self, samples: Samples, part: str) -> Samples:
@@ -193,9 +195,8 @@ class TaskFeatures:
 
     @cached_property
     def _views(self) -> tuple[Dataset, Samples]:
-        # As many as an epoch brings: the next one pairs them anew.
-        count = max(1, round(len(self.task.train) * self.args.views_per_sample))
-        return self.task.train, Views(self.training_images, count, data_seed(self.args))
+        # As many as an epoch brings: the next one has the same, beside other images.
+        return self.task.train, Views(self.training_images, self.beside["views"], data_seed(self.args))
 
     def _images(self, rows: Dataset, name: str) -> Samples:
         image_processor = self.processor.image_processor
@@ -240,10 +241,11 @@ class TaskFeatures:
         for part in self.banks.keys() & reads:
             told[part] = self.banks[part].of_step(self.banks[part].said[teacher.name], step)
         prefixes = {"image": ""} | {part: f"{part}_" for part in self.beside}
-        # A batch may have no views.
-        shown = {part: at for part, at in prefixes.items() if part in reads and f"{at}pixel_values" in inputs}
-        nothing = torch.empty(0, self._width, device=self.args.device)
-        told |= dict.fromkeys(reads & {*IMAGE_PARTS} - shown.keys(), nothing)
+        shown = {part: at for part, at in prefixes.items() if part in reads}
+        if "views" in shown and "views_pixel_values" not in inputs:
+            # So it is in some batches.
+            del shown["views"]
+            told["views"] = torch.empty(0, self._width, device=self.args.device)
         if not shown:
             return told
         if self._tables[teacher.name]:
@@ -297,7 +299,7 @@ class TaskFeatures:
 
     def table(self, model: CLIPModel, fingerprint: str, rows: Dataset, samples: Samples, name: str) -> Table:
         """The model's features of images made of `rows`, a table of `(N, d)`; from disk if it is there."""
-        made = [samples.count, samples.seed] if isinstance(samples, Views) else []
+        made = [samples.count, samples.seed, MADE_AS] if isinstance(samples, Views) else []
         processor = self.processor.image_processor.to_json_string()
         precision = self.cache.accelerator.mixed_precision
         return self.cache.table(

@@ -82,8 +82,8 @@ class FeatureBatch:
         earlier (`(E, d)`): the student's features of the step's prompts of earlier tasks, likewise; `E = 0` in the
             first task.
         words (`(W, d)`): the student's features of the step's prompts of words that name nothing, likewise.
-        views (`(V, d)`): the student's features of views of the task's images, likewise. On average there are
-            `views_per_sample` for each image, in a single batch more or fewer, or none.
+        views (`(V, d)`): the student's features of views of the task's images, likewise; in some batches none.
+        views_share (`float`): views that there are for each image of the task, on average.
         groups (`(C,)`, long, *optional*): where the classes are those of several tasks, which of them each belongs to;
             an image's label competes with those of its own alone.
         original, previous ([`TeacherFeatures`]): the two teachers; for the first task they say the same.
@@ -100,6 +100,7 @@ class FeatureBatch:
     earlier: Tensor = field(default=UNFILLED, repr=False)
     words: Tensor = field(default=UNFILLED, repr=False)
     views: Tensor = field(default=UNFILLED, repr=False)
+    views_share: float = 0.0
     groups: Tensor | None = None
     original: TeacherFeatures = TeacherFeatures(role="original")
     previous: TeacherFeatures = TeacherFeatures(role="previous")

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .base import Objective
-from .batch import FeatureBatch, Prototypes, TeacherFeatures
+from .batch import TEACHERS, FeatureBatch, Prototypes, TeacherFeatures
 from .losses import class_logits, discrepancy_gate, log_partition
 from .ranges import check_strengths, check_temperature
 
@@ -29,7 +29,8 @@ class MulKIArguments:
     adding: bool = field(
         default=True,
         metadata={
-            "help": "Stage 2: hold texts: names of earlier tasks at the previous teacher, words at the original."
+            "help": "Stage 2: hold texts: names of earlier tasks at the previous teacher, words at the original; where "
+            "the text tower is frozen there is nothing to hold."
         },
     )
     names_weight: float = field(
@@ -58,11 +59,17 @@ class MulKIArguments:
     )
     feature_weight: float = field(
         default=12.0,
-        metadata={"help": "Stage 3: strength lambda_f of the weighted feature distillation from both teachers."},
+        metadata={
+            "help": "Stage 3: strength lambda_f of the weighted feature distillation from both teachers (not where the "
+            "image tower is frozen)."
+        },
     )
     views_weight: float = field(
         default=4.0,
-        metadata={"help": "Stage 3: strength lambda_v of holding views of the task's own images at both teachers."},
+        metadata={
+            "help": "Stage 3: strength lambda_v of holding views of the task's own images at both teachers (likewise); "
+            "how many, says views_per_sample."
+        },
     )
     connecting: bool = field(
         default=True, metadata={"help": "Stage 4: average the weights within the task, merge them between tasks."}
@@ -113,7 +120,7 @@ class MulKI(Objective):
         "λ_f Σ_m mean_x w_m(x) ‖v_S(x) − v_m(x)‖² + λ_v ½ Σ_m mean_z ‖v_S(z) − v_m(z)‖²`, then a running average of "
         "the weights within the task. Held are the text features of the earlier tasks' class names c and of words w "
         "that name nothing (not where the text tower is frozen), and the features of the task's own images x and of "
-        "views z made of them."
+        "views z made of them (not where the image tower is)."
     )
     bibtex = """@article{zhang2026mulki,
   title = {Multi-Stage Knowledge Integration of Vision-Language Models for Continual Learning},
@@ -128,16 +135,18 @@ class MulKI(Objective):
     def __init__(self, args: Any):
         super().__init__(args)
         self.weighting = args.teacher_weighting if args.distinguishing else "uniform"
+        # Views have no label by which one teacher could know them better.
+        self.view_teachers = (self.weighting,) if self.weighting in TEACHERS else TEACHERS
         needs = set()
         if args.eliciting and args.elicit_weight > 0:
             needs.add("previous.prototypes")
-        if args.feature_weight > 0:
+        # A tower that is not trained says what it said.
+        if args.feature_weight > 0 and args.train_towers != "text":
             needs |= {"original.image", "previous.image"}
             if self.weighting in ("confidence", "absolute"):
                 needs |= {"original.prototypes", "previous.prototypes"}
         if args.views_weight > 0 and args.train_towers != "text":
-            needs |= {"views", "original.views", "previous.views"}
-        # A text tower that is not trained says what it said.
+            needs |= {"views", *(f"{teacher}.views" for teacher in self.view_teachers)}
         if args.adding and args.train_towers != "vision":
             needs |= {"earlier", "previous.earlier"} if args.names_weight > 0 else set()
             needs |= {"words", "original.words"} if args.words_weight > 0 else set()
@@ -164,7 +173,7 @@ class MulKI(Objective):
             parts["names"] = args.names_weight * distances(batch.earlier, batch.previous.earlier).mean()
         if "words" in self.needs:
             parts["words"] = args.words_weight * distances(batch.words, batch.original.words).mean()
-        if args.feature_weight > 0:
+        if "original.image" in self.needs:
             weighting = TEACHER_WEIGHTINGS[self.weighting]
             weights = weighting(batch, args.confidence_temperature)
             parts["feature"] = args.feature_weight * sum(
@@ -172,9 +181,10 @@ class MulKI(Objective):
                 for weight, teacher in zip(weights, (batch.original, batch.previous), strict=True)
             )
         if "views" in self.needs:
-            held = sum(0.5 * distances(batch.views, teacher.views) for teacher in (batch.original, batch.previous))
+            teachers = [getattr(batch, name) for name in self.view_teachers]
+            held = torch.stack([distances(batch.views, teacher.views) for teacher in teachers]).mean(dim=0)
             # A mean, of as many as there are on average: batches of a step count by their images.
-            parts["views"] = args.views_weight * held.sum() / (args.views_per_sample * len(batch.image))
+            parts["views"] = args.views_weight * held.sum() / (batch.views_share * len(batch.image))
         return parts
 
 

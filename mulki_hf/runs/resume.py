@@ -7,8 +7,7 @@ from typing import Any
 
 from ..config import MulKIConfig, StreamConfig
 from ..config.paths import shareable_settings
-from ..config.recipes import decisive, default_settings
-from ..config.training import config_of
+from ..config.recipes import decisive, settled_defaults
 from ..data.tasks import Reference, Task
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError, shown
@@ -107,11 +106,11 @@ def start_results(
 
 def check_unchanged(results: StreamResults, source: str | None, settings: dict[str, Any], names: list[str]) -> None:
     """Raise `ConfigurationError` unless `results` are of this stream and, from the Hub, leave something to learn."""
-    where, defaults = "resume_from_hub" if source else "resume", default_settings(config_of(settings))
+    where = "resume_from_hub" if source else "resume"
     # What comes from the Hub was made shareable there.
     now = decisive(shareable_settings(settings) if source else settings)
     # A setting that came after the run began has its default: nobody could ask for another.
-    was = decisive(defaults | results.config)
+    was = decisive(settled_defaults(settings) | results.config)
     # How many processes there were is unknown of older runs.
     former = [name for name in FORMER_SETTINGS.get(results.method, ()) if name in results.config]
     if former and results.finished < len(results.learned):

@@ -28,7 +28,7 @@ class TestMethods:
             ("snd_original_weight", float("nan")),
             ("reference_per_sample", 0),
             ("views_per_sample", 0.0),
-            ("views_per_sample", float("inf")),
+            ("views_per_sample", 1e3),
             ("snd_gate", "both"),
             ("label_smoothing_factor", 1.0),
             ("learning_rate", -1e-5),

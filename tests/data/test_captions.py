@@ -26,7 +26,9 @@ def test_a_row_without_a_text_is_named(values, message):
 
 
 def test_a_missing_column_is_named_with_those_there_are():
-    with pytest.raises(ConfigurationError, match="here: no column 'caption'; the columns are text"):
+    with pytest.raises(
+        ConfigurationError, match="reference_text_column: here: no column 'caption'; the columns are text"
+    ):
         texts_of(Dataset.from_dict({"text": ["a"]}), "caption", "here")
 
 

@@ -85,6 +85,6 @@ class TestCrops:
 
     def test_hear_of_the_epoch_through_what_wraps_them(self):
         def wrapped(samples):
-            return WithImages(WithTables(samples, {}), samples, 1, seed=0)
+            return WithImages(WithTables(samples, {}), samples, len(samples), seed=0)
 
         assert self.crops(epoch=2, wrap=wrapped) == self.crops(epoch=2) != self.crops(wrap=wrapped)

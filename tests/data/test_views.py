@@ -35,22 +35,39 @@ def test_keeps_the_shape_and_the_image(kind):
     for shape in [(9, 8), (32, 32), (1, 1), (3, 3)]:
         one, other = image(0, *shape), image(1, *shape)
         before = one.clone(), other.clone()
-        view = kind(one, other, rng())
+        view = kind(one, other, rng()) if kind is mixed else kind(one, rng())
         assert view.shape == one.shape and view.dtype == one.dtype and view.isfinite().all()
         assert torch.equal(one, before[0]) and torch.equal(other, before[1])
 
 
 def test_what_each_kind_does():
     one, other = image(0, 8, 8), image(1, 8, 8)
-    assert torch.equal(inverted(one, other, rng()), -one)
-    assert values(shuffled(one, other, rng())) == values(one)
-    assert not torch.equal(shuffled(one, other, rng()), one)
-    recolour = recoloured(one, other, rng())
-    assert sorted(map(values, recolour)) == sorted(map(values, one))
+    assert torch.equal(inverted(one, rng()), -one)
+    assert values(shuffled(one, rng())) == values(one)
+    assert not torch.equal(shuffled(one, rng()), one)
     share = ((mixed(one, other, rng()) - one) / (other - one)).flatten()
     assert 0.3 <= share.mean() <= 0.7 and share.std() < 1e-3
-    cut = cut_out(one, other, rng())
+    cut = cut_out(one, rng())
     assert cut.min() >= one.min() and cut.max() <= one.max()
+
+
+def test_other_colours_are_those_of_channels():
+    one = image(0, 8, 8)
+    view = recoloured(one, rng())
+    # Each channel is one of the image's, stretched and moved.
+    related = np.corrcoef(torch.cat([view, one]).flatten(1).numpy())[:3, 3:]
+    assert sorted(related.argmax(axis=1)) == [0, 1, 2] and related.max(axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
+    grey = one[:1].expand(3, -1, -1)
+    assert not torch.allclose(recoloured(grey, rng()), grey)
+
+
+def test_an_image_is_read_once_but_for_mixtures():
+    images, read = Images(), []
+    images.__class__ = type(
+        "Counted", (Images,), {"__getitems__": lambda self, i: read.extend(i) or Images.__getitems__(self, i)}
+    )
+    Views(images, 60, seed=0).__getitems__(list(range(60)))
+    assert 60 < len(read) < 90
 
 
 def test_a_view_is_a_function_of_seed_and_number_alone():

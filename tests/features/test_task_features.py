@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from mulki_hf import MulKITrainer
 from mulki_hf.data.crops import RandomCrops
-from mulki_hf.data.reference import WithImages
+from mulki_hf.data.reference import WithImages, collate
 from mulki_hf.data.tables import ArrayCache
 from mulki_hf.errors import ConfigurationError
 
@@ -27,6 +27,7 @@ class TestTraining:
         logged = []
         for cached in (False, True):
             options = {"cache_teachers": cached, "cache_images": cached and images, "logging_steps": 1, "max_steps": 6}
+            options["views_per_sample"] = 0.5
             args = make_args(method=method, output_dir=str(tmp_path / f"{cached}"), **options)
             logged.append(losses(self.trainer(args)))
         assert len(logged[0]) == 6
@@ -62,12 +63,14 @@ class TestTraining:
         paired = features.training_samples()
         crops = RandomCrops(features.task.train, features.processor.image_processor, 0.5, seed=0)
         plain = self.trainer(make_args(cache_teachers=False)).features.training_samples()
-        samples = WithImages(crops, paired, 1, seed=0) + WithImages(plain, paired, 1, seed=0)
-        here = DataLoader(samples, batch_size=32)
-        spawned = DataLoader(samples, batch_size=32, num_workers=1, multiprocessing_context="spawn")
+        samples = WithImages(crops, paired, len(crops), seed=0) + WithImages(plain, paired, len(plain), seed=0)
+        here = DataLoader(samples, batch_size=32, collate_fn=collate)
+        spawned = DataLoader(samples, batch_size=32, num_workers=1, multiprocessing_context="spawn", collate_fn=collate)
+        seen = set()
         for one, other in zip(here, spawned, strict=True):
-            assert {"pixel_values", "labels", "reference_pixel_values", "reference_reference_original"} <= set(one)
-            assert all(torch.equal(value, other[name]) for name, value in one.items())
+            assert all(torch.equal(value, other[name]) for name, value in one.items()) and len(one) == len(other)
+            seen |= set(one)
+        assert {"reference_pixel_values", "reference_reference_original", "views_pixel_values"} <= seen
 
     def test_teachers_run_once_per_image_and_then_are_gone(self, make_args, monkeypatch):
         made, seen = [], []
@@ -86,8 +89,7 @@ class TestTraining:
         trainer = self.trainer(make_args(merge_alpha=0.0), original=lambda: load(1), previous=lambda: load(2))
         assert made == []
         trainer.train()
-        images = len(trainer.task.train)
-        assert (len(made), sum(seen)) == (2, 2 * (images + round(images * trainer.args.views_per_sample)))
+        assert (len(made), sum(seen)) == (2, 2 * (len(trainer.task.train) + trainer.features.beside["views"]))
         assert all(teacher._model is None for teacher in trainer.adaptation.teachers.values())
         trainer.train()
         assert len(made) == 2

@@ -46,7 +46,7 @@ class TestEquations:
             "names": close(10 * expected_held(batch.earlier, batch.previous.earlier)),
             "words": close(3 * expected_held(batch.words, batch.original.words)),
             "feature": close(12 * expected_feature(batch, weighting, 0.7)),
-            "views": close(4 * expected_views(batch, args.views_per_sample)),
+            "views": close(4 * expected_views(batch, weighting)),
         }
 
     @pytest.mark.parametrize(
@@ -59,8 +59,7 @@ class TestEquations:
         ],
     )
     def test_gradients(self, batch, make_args, part, of, teacher, weight):
-        args = make_args(teacher_weighting="uniform", views_per_sample=2 / 6)  # two views beside six images
-        loss = OBJECTIVES["mulki"](args)(batch)[part]
+        loss = OBJECTIVES["mulki"](make_args(teacher_weighting="uniform"))(batch)[part]
 
         def expected(student):
             if teacher is None:
@@ -127,6 +126,9 @@ class TestSwitches:
     def test_a_frozen_text_tower_needs_no_holding(self, batch, make_args):
         assert set(self.values(batch, make_args, train_towers="vision")) == {"task", "elicit", "feature", "views"}
 
+    def test_a_frozen_image_tower_needs_no_holding(self, batch, make_args):
+        assert set(self.values(batch, make_args, train_towers="text")) == {"task", "elicit", "names", "words"}
+
     def test_the_first_task_has_no_names_to_hold(self, batch, make_args):
         none = torch.empty(0, batch.image.shape[1])
         first = replace(batch, earlier=none, previous=replace(batch.previous, earlier=none))
@@ -149,7 +151,6 @@ class TestSwitches:
     def test_all_off_is_finetuning(self, batch, make_args):
         values = self.values(batch, make_args, eliciting=False, adding=False, feature_weight=0.0, views_weight=0.0)
         assert values == {"task": OBJECTIVES["finetune"](make_args(method="finetune"))(batch)["task"].item()}
-
 
     def test_a_batch_without_views(self, batch, make_args):
         def without(source):
@@ -217,7 +218,8 @@ class TestManyClasses:
             return TeacherFeatures(unit(4), unit(2), prototypes, earlier=unit(3), words=unit(3), views=unit(2))
 
         student = [unit(rows).requires_grad_() for rows in (4, self.CLASSES, 2, 3, 3, 2)]
-        return FeatureBatch(torch.tensor([0, 4, 8, 8]), 7.0, *student, original=teacher(), previous=teacher())
+        teachers = {"original": teacher(), "previous": teacher()}
+        return FeatureBatch(torch.tensor([0, 4, 8, 8]), 7.0, *student, views_share=0.5, **teachers)
 
     def test_no_matrix_of_classes_by_classes_is_made(self, many, make_args):
         with Made() as made:

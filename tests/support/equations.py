@@ -30,7 +30,10 @@ def make_batch(seed: int = 0) -> FeatureBatch:
     student = {"image": unit(rng, len(LABELS)), "text": unit(rng, CLASSES), "reference": unit(rng, 8)}
     student |= {"earlier": unit(rng, 4), "words": unit(rng, 3), "views": unit(rng, 2)}
     student = {name: features.requires_grad_() for name, features in student.items()}
-    return FeatureBatch(torch.tensor(LABELS), SCALE, **student, original=teacher(), previous=teacher())
+    views = 2 / len(LABELS)
+    return FeatureBatch(
+        torch.tensor(LABELS), SCALE, **student, views_share=views, original=teacher(), previous=teacher()
+    )
 
 
 def half(batch: FeatureBatch, which: int) -> FeatureBatch:
@@ -113,13 +116,14 @@ def expected_feature(batch, weighting, kappa):
     return total
 
 
-def expected_views(batch, per_sample):
-    """Squared distances of the views to both teachers, by how many views there are on average."""
-    total = 0.0
-    for teacher in (batch.original, batch.previous):
-        for view, taught in zip(numbers(batch.views), numbers(teacher.views), strict=True):
-            total += 0.5 * sum((view - taught) ** 2)
-    return total / (per_sample * len(LABELS))
+def expected_views(batch, weighting):
+    """Squared distances of the views to the teachers."""
+    teachers = {"original": [batch.original], "previous": [batch.previous]}
+    held = [
+        expected_held(batch.views, teacher.views)
+        for teacher in teachers.get(weighting, [batch.original, batch.previous])
+    ]
+    return np.mean(held)
 
 
 def expected_snd(batch, gate):
