@@ -131,7 +131,7 @@ class TestRun:
 
         def noted(self):
             samples = training_samples(self)
-            drawn.append((samples.pairing, self.args.data_seed))
+            drawn.append((samples.drawn, self.args.data_seed))
             return samples
 
         monkeypatch.setattr(TaskFeatures, "training_samples", noted)

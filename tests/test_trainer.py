@@ -473,7 +473,7 @@ class TestTraining:
             trainer = make_trainer(make_args(method="snd", **seeds), processor, random_resized_crop=0.3)
             samples.append(trainer.features.training_samples())
         default, same, other = samples
-        assert np.array_equal(default.pairing, same.pairing) and not np.array_equal(default.pairing, other.pairing)
+        assert np.array_equal(default.drawn, same.drawn) and not np.array_equal(default.drawn, other.drawn)
         images = [sample[3]["pixel_values"] for sample in samples]
         assert torch.equal(images[0], images[1]) and not torch.equal(images[0], images[2])
 

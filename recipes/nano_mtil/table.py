@@ -142,13 +142,14 @@ def trials(tuning: list[Record]) -> str:
 
 
 def best_trial(runs: list[Record]) -> Record:
-    """The one with the best Avg, the first of equals."""
-    return max(runs, key=lambda run: run.metrics["avg"])
+    """The one with the best mean of the headline's metrics, as far as they are defined; the first of equals."""
+    return max(runs, key=lambda run: _mean([run.metrics.get(name) for name in HEADLINE]) or 0.0)
 
 
 def chosen(tuning: list[Record], grid: list[Record]) -> str:
     """What goes into `grid.yaml` as `chosen`, and where something else went there."""
-    lines, ran = ["Chosen for the best Avg on the validation splits:", ""], rows(grid)
+    words = "Chosen for the best mean of Transfer, Avg and Last on the validation splits:"
+    lines, ran = [words, ""], rows(grid)
     for label, runs in rows(tuning).items():
         best = best_trial(runs)
         lines.append(f"- {label}, of {len(runs)}: `{best.trial}`")

@@ -86,14 +86,22 @@ class TestTable:
         line = table.variants(MULKI, less, "mulki").splitlines()[-1]
         assert "eliciting=false" in line and "−1.0 (0/1)" in line and "−2.0 (0/1)" in line
 
-    def test_the_best_validation_avg_is_chosen(self):
+    def test_the_best_mean_of_the_headline_is_chosen(self):
         tuning = [
             record(
-                "snd", 1, 0, (30, avg, 70), "tuning", trial=f"learning_rate={rate}", settings={"learning_rate": rate}
+                "snd",
+                1,
+                0,
+                (transfer, avg, 70),
+                "tuning",
+                trial=f"learning_rate={rate}",
+                settings={"learning_rate": rate},
             )
-            for rate, avg in ((0.1, 60), (0.2, 65), (0.3, 64))
+            for rate, transfer, avg in ((0.1, 33, 60), (0.2, 32, 65), (0.3, 28, 66))
         ]
         assert [line.endswith("| yes    |") for line in table.trials(tuning).splitlines()[2:]] == [False, True, False]
+        joint = [record("joint", 1, 0, (None, avg, avg), "tuning", trial=f"{avg}") for avg in (50, 60)]
+        assert table.best_trial(joint).trial == "60"
         other = [record("snd", 1, 0, (30, 60, 70), settings={"learning_rate": 0.1})]
         assert "- snd, of 3: `learning_rate=0.2`" in table.chosen(tuning, [])
         assert "**the grid ran with** `learning_rate=0.1`" in table.chosen(tuning, other)
