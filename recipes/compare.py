@@ -1,6 +1,6 @@
 """Mean and spread of runs: `python recipes/compare.py runs/*/results.json [--record FILE]`.
 
-Runs of equal method, adapters and learning rate are seeds of one row. `--record` also writes every run, with seed and
+Runs of equal method, adapters and learning rates are seeds of one row. `--record` also writes every run, with seed and
 versions, into one JSON file.
 """
 
@@ -29,12 +29,13 @@ def main() -> None:
         if run.config.get("snd_gate", "sample") == "batch" and run.method == "snd":
             name += ", gate: batch"
         name += f", LoRA r={rank}" if rank else f", {json.dumps(tuner)}" if tuner else ""
-        groups[name, run.config["learning_rate"]].append(run.metrics)
+        rate, text = run.config["learning_rate"], run.config.get("text_learning_rate")
+        groups[name, f"{rate:g}" + (f", text {text:g}" if text is not None else "")].append(run.metrics)
     rows = [["method", "learning rate", "seeds", *(metric.capitalize() for metric in METRICS)]]
     for (method, rate), metrics in groups.items():
         spread = [[run[metric] for run in metrics] for metric in METRICS]
         cells = [f"{mean(v):.1f} ± {stdev(v):.1f}" if len(v) > 1 else f"{v[0]:.1f}" for v in spread]
-        rows.append([method, f"{rate:g}", str(len(metrics)), *cells])
+        rows.append([method, rate, str(len(metrics)), *cells])
     print(markdown_table(rows))
     if args.record:
         kept = (
@@ -44,6 +45,7 @@ def main() -> None:
             "seed",
             "max_steps",
             "learning_rate",
+            "text_learning_rate",
             "per_device_train_batch_size",
             "evaluate_on",
         )

@@ -1,4 +1,4 @@
-"""Views: pictures made of a task's own images, which look like none of its classes."""
+"""Views: pictures made of a task's own images, which lie farther out than these."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
