@@ -73,7 +73,7 @@ def test_what_must_not_change_is_a_field():
     """A field that `transformers` renamed would be missing from recipes without a word."""
     fields = {f.name for cls in (StreamConfig, MulKIConfig) for f in dataclasses.fields(cls)}
     assert fields >= CONSTANT_FIELDS
-    assert {"method", "tasks", "learning_rate", "lora_r"} <= CONSTANT_FIELDS
+    assert {"method", "tasks", "learning_rate", "lora_r", "views_per_sample"} <= CONSTANT_FIELDS
     assert not {"output_dir", "resume", "overwrite", "hub_token"} & CONSTANT_FIELDS
 
 

@@ -140,12 +140,22 @@ class TestWhatMustNotChange:
         (tmp_path / "out/results.json").write_text(json.dumps(content))
         assert go_on().config["num_processes"] == 1
 
+    def test_a_field_that_a_run_began_without_has_its_methods_default(self, begun, tmp_path):
+        go_on = begun()
+        content = json.loads((tmp_path / "out/results.json").read_text())
+        del content["config"]["views_per_sample"], content["config"]["reference_per_sample"]
+        (tmp_path / "out/results.json").write_text(json.dumps(content))
+        with pytest.raises(ConfigurationError, match="views_per_sample was 0.0625 and is now 0.5"):
+            go_on(views_per_sample=0.5)
+        assert go_on().config["views_per_sample"] == 0.0625
+
     @pytest.mark.parametrize(
         "change",
         [
             {"accelerator_config": {"split_batches": True}},
             {"accelerator_config": {"gradient_accumulation_kwargs": {"num_steps": 2}}},
             {"optim_target_modules": "all-linear"},
+            {"views_per_sample": 0.5},
             {"auto_find_batch_size": True},
             {"ignore_data_skip": True},
             {"average_tokens_across_devices": False},
