@@ -91,7 +91,7 @@ def notes(grid: list[Record]) -> str:
     """What has to be said of rows that are no streams."""
     said = {
         "zero_shot": "zero_shot learns nothing: a run for each order, of a model that stays as it is.",
-        "joint": "joint learns all tasks at once, whatever their order: the usual upper bound, no strict one; one row of accuracies.",
+        "joint": "joint learns all tasks at once, whatever their order: the usual upper bound, one row a run.",
     }
     there = {run.method for run in grid}
     return "\n".join(
