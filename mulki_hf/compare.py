@@ -1,0 +1,78 @@
+"""Runs side by side: `python -m mulki_hf.compare runs/mulki-* runs/finetune-* --output_dir comparison`.
+
+A run is its folder, the folder of one of its tasks, a results.json, or a task's repository on the Hub. Runs that differ
+in the seed alone are one row: mean ± standard deviation. The differences to the first run's row are taken seed by seed.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from .errors import ConfigurationError, TrainingError
+from .report.comparison.compared import Comparison, compare
+from .report.comparison.files import check_free, write
+from .report.comparison.tables import terminal_text
+from .results import StreamResults
+from .runs.disk import disk_faults
+from .runs.sources import find_run
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mulki_hf.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="a folder, a results.json, or org/mulki-task5[@REVISION]"
+    )
+    parser.add_argument("--protocol", help="til, cil or xtail; default: the headline's, if all runs have the same")
+    parser.add_argument(
+        "--against", metavar="RUN", help="the one of RUN whose row is taken from the others; default: the first"
+    )
+    parser.add_argument(
+        "--output_dir",
+        type=Path,
+        help="folder for comparison.html (one page, needs no network), comparison.md, comparison.csv, curves.png and "
+        "transfer_last.png; default: only print",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="of those files also what no comparison has written")
+    parser.add_argument("--hub_token", help="default: the one of `hf auth login` or HF_TOKEN")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command: status 0, or 1 with one line on stderr and nothing written."""
+    args = make_parser().parse_args(argv)
+    try:
+        if args.output_dir is not None and not args.overwrite:
+            check_free(args.output_dir)
+        comparison = compared(args)
+        print(terminal_text(comparison))
+        if args.output_dir is not None:
+            with disk_faults(args.output_dir, then="then give the same command again"):
+                page = write(comparison, args.output_dir)
+            print(f"\nOpen {page} in a browser")
+    except (ConfigurationError, TrainingError) as error:
+        sys.exit(f"error: {error}")
+
+
+def compared(args: argparse.Namespace) -> Comparison:
+    """The runs that `args` name, side by side."""
+    given = []
+    for source in args.runs:
+        results = find_run(source, args.hub_token, "RUN").results
+        if not results.about.towers:
+            described(results)
+        given.append((source, results))
+    return compare(given, args.protocol, args.against)
+
+
+def described(results: StreamResults) -> None:
+    """Results of an older version with what tells their settings; this alone imports torch."""
+    from .runs.records import describe_method
+
+    describe_method(results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Runs side by side: what they share, which are seeds of one row, and how rows differ, pair by pair."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ...errors import ConfigurationError
+from ...evaluation.protocols import PROTOCOLS
+from ...results import StreamResults
+from .notes import notes
+from .runs import ComparedRun
+from .shared import check_competition, check_splits, choose_protocol, shared_tasks
+
+
+@dataclass
+class Row:
+    """Runs that differ in the seed alone.
+
+    Attributes:
+        label: short, what tells the row from the others.
+        variant: the same for rows that differ in the order of the tasks alone.
+        order (*optional*): of the tasks, 1-based, where there are several and it matters.
+        runs: at least one.
+    """
+
+    label: str
+    variant: int
+    order: int | None
+    runs: list[ComparedRun]
+
+    def values(self, metric: str) -> list[float | None]:
+        """A metric of each run."""
+        return [run.metrics.get(metric) for run in self.runs]
+
+    def last(self, task: str) -> list[float | None]:
+        """Accuracy on a task in the end, of each run."""
+        return [run.last.get(task) for run in self.runs]
+
+    def curve(self, task: str) -> dict[int, list[float | None]]:
+        """Accuracies of the runs on a task by the number of compared tasks learned."""
+        curves = [run.curves[task] for run in self.runs]
+        return {step: [curve[step] for curve in curves] for step in curves[0]}
+
+
+@dataclass
+class Comparison:
+    """All that tables, pictures and the page say.
+
+    Attributes:
+        protocol: by which all is compared.
+        protocols: by which it could be, the same first.
+        tasks: the compared ones, in the order of the first run.
+        orders: the orders in which they were learned.
+        rows: in the order in which their first runs were given.
+        against: the variant that the others are held against.
+    """
+
+    protocol: str
+    protocols: list[str]
+    tasks: list[str]
+    orders: list[tuple[str, ...]]
+    rows: list[Row]
+    against: int
+    notes: list[str]
+
+    @property
+    def runs(self) -> list[ComparedRun]:
+        """All, row by row."""
+        return [run for row in self.rows for run in row.runs]
+
+    @cached_property
+    def variants(self) -> dict[int, tuple[str, list[ComparedRun]]]:
+        """Label and runs, of all orders, by variant."""
+        found: dict[int, tuple[str, list[ComparedRun]]] = {}
+        for row in self.rows:
+            label = row.label.removesuffix(order_suffix(row.order))
+            found.setdefault(row.variant, (label, []))[1].extend(row.runs)
+        return found
+
+    def pairs(self, variant: int) -> list[tuple[ComparedRun, ComparedRun]]:
+        """Runs of a variant and those of `against` with the same seed and order.
+
+        A run that learns nothing stands for every seed, one that learns all tasks at once for every order.
+        """
+        sides = [{_place(run): run for run in reversed(self.variants[side][1])} for side in (variant, self.against)]
+        return [
+            (one, other)
+            for place, one in reversed(sides[0].items())
+            for opposite, other in reversed(sides[1].items())
+            if all(a == b or a is None or b is None for a, b in zip(place, opposite, strict=True))
+        ]
+
+
+def compare(
+    given: Sequence[tuple[str, StreamResults]], protocol: str | None = None, against: str | None = None
+) -> Comparison:
+    """Runs side by side.
+
+    Args:
+        given: what each run is called, and its results.
+        protocol (*optional*): by which to compare. Default: the headline's, if that is the same in all.
+        against (*optional*): the run, as it is called, against whose row the others are held. Default: the first.
+
+    Raises:
+        ConfigurationError: they can't be compared; the message names runs, tasks or protocols.
+    """
+    runs = [ComparedRun(name, results) for name, results in _distinct(given)]
+    for run in runs:
+        if not run.results.zero_shot or not run.known:
+            raise ConfigurationError(f"{run.name}: nothing to compare yet, no task is finished")
+    check_splits(runs)
+    protocols = choose_protocol(runs, protocol)
+    tasks, apart = shared_tasks(runs)
+    usable, refusal = [], None
+    for name in protocols:
+        for run in runs:
+            run.protocol, run.tasks = name, [task.name for task in run.known if task.name in tasks]
+        try:
+            check_competition(runs)
+            usable.append(name)
+        except ConfigurationError as error:
+            refusal = refusal or error
+    if protocols[0] not in usable:
+        hint = f"; --protocol {usable[0]} compares them" if usable else ""
+        raise ConfigurationError(f"{refusal}{hint}")
+    for run in runs:
+        run.protocol = protocols[0]
+    orders = list(dict.fromkeys(order for run in runs if (order := run.order) is not None))
+    rows = _rows(runs, orders)
+    chosen = next((row.variant for row in rows for run in row.runs if run.name == against), None)
+    if against is not None and chosen is None:
+        raise ConfigurationError(f"--against {against!r} is none of the runs: {', '.join(run.name for run in runs)}")
+    return Comparison(usable[0], usable, tasks, orders, rows, chosen or 0, notes(runs, tasks, apart, orders))
+
+
+def order_suffix(order: int | None) -> str:
+    """What a label says of the order."""
+    return "" if order is None else f", order {order}"
+
+
+def protocol_sentence(protocol: str) -> str:
+    """What accuracy means."""
+    return f"Accuracy in percent, {PROTOCOLS[protocol].sentence}."
+
+
+def _place(run: ComparedRun) -> tuple[str | None, tuple[str, ...] | None]:
+    return (None if run.stays else run.seed, run.order)
+
+
+def _distinct(given: Iterable[tuple[str, StreamResults]]) -> list[tuple[str, StreamResults]]:
+    """Without runs that are there twice, and with names of their own."""
+    kept: list[tuple[str, StreamResults]] = []
+    for name, results in given:
+        if (name, results) in kept:
+            continue
+        number = 1
+        while any(taken == (name if number == 1 else f"{name} ({number})") for taken, _ in kept):
+            number += 1
+        kept.append((name if number == 1 else f"{name} ({number})", results))
+    return kept
+
+
+def _rows(runs: list[ComparedRun], orders: list[tuple[str, ...]]) -> list[Row]:
+    variants: dict[str, list[ComparedRun]] = {}
+    for run in runs:
+        variants.setdefault(json.dumps([run.results.method, run.traits], sort_keys=True), []).append(run)
+    several, rows = len(orders) > 1, []
+    for variant, (label, own) in enumerate(zip(_labels([*variants.values()]), variants.values(), strict=True)):
+        for order in dict.fromkeys(run.order for run in own):
+            number = orders.index(order) + 1 if several and order is not None else None
+            alike = [run for run in own if run.order == order]
+            rows.append(Row(label + order_suffix(number), variant, number, alike))
+    return rows
+
+
+def _labels(variants: list[list[ComparedRun]]) -> list[str]:
+    """The method, and as few settings as tell apart those of one method."""
+    labels: list[str] = []
+    for runs in variants:
+        method = runs[0].results.method
+        alike = [own[0] for own in variants if own[0].results.method == method]
+        told: list[str] = []
+        names = list(dict.fromkeys(name for run in alike for name in run.traits))
+
+        def apart(told: list[str], alike: list[ComparedRun] = alike) -> int:
+            return len({tuple(run.trait(name) for name in told) for run in alike})
+
+        while apart(told) < len(alike) and (left := [name for name in names if name not in told]):
+            told.append(max(left, key=lambda name: apart([*told, name])))
+        said = [(name, runs[0].trait(name)) for name in told]
+        parts = [f"{name.removesuffix('_name_or_path')} {_short(value)}" for name, value in said if value]
+        label = ", ".join([method.rpartition(":")[2], *parts])
+        labels.append(label if label not in labels else f"{label} ({labels.count(label) + 1})")
+    return labels
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= 40 else f"{value[:37]}..."

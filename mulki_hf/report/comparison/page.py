@@ -1,0 +1,78 @@
+"""`comparison.html`: a comparison as one page that needs nothing but a browser."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from ..tables import percent
+from . import tables
+from .charts import panels, scatter, shape
+from .compared import Comparison, protocol_sentence
+from .pictures import DARK_PALETTE, MAKER, PALETTE
+from .runs import ComparedRun
+from .spread import LESS_IS_BETTER
+
+
+HERE = Path(__file__).parent
+
+
+def page_html(comparison: Comparison) -> str:
+    """The page; nothing in a name, setting or command is markup."""
+    files = jinja2.FileSystemLoader(HERE)
+    environment = jinja2.Environment(
+        loader=files, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
+    return environment.get_template("page.html.jinja").render(
+        maker=MAKER,
+        comparison=comparison,
+        sentence=protocol_sentence(comparison.protocol),
+        colours=[*zip(PALETTE, DARK_PALETTE, strict=True)],
+        shapes=[shape(place, (8, 8), 5) for place in range(len(comparison.rows))],
+        less=[name.capitalize() for name in LESS_IS_BETTER],
+        summary=tables.summary(comparison),
+        differences=tables.differences(comparison),
+        difference_words=tables.difference_words(comparison),
+        unpaired=tables.unpaired(comparison),
+        last=tables.last(comparison),
+        panels=panels(comparison),
+        scatter=scatter(comparison),
+        matrices=[matrices(run) for run in comparison.runs],
+        row_of=[row.label for row in comparison.rows for _ in row.runs],
+        settings=tables.settings(comparison),
+        runs=tables.runs(comparison),
+    )
+
+
+@dataclass
+class Cell:
+    """Of a heat table: its words, its share of 1 for the colour, and whether the task has just been learned."""
+
+    text: str
+    share: float | None
+    learned: bool
+
+
+def matrices(run: ComparedRun) -> dict[str, list[tuple[str, list[Cell]]]]:
+    """By protocol the whole accuracy matrix of a run, a name and cells a row."""
+    results, found = run.results, {}
+    for protocol in results.protocols:
+        own = results.of(protocol)
+        rows = [("zero-shot", own.zero_shot, None)]
+        rows += [
+            (name, row, None if results.stages is not None else position)
+            for position, (name, row) in enumerate(zip(results.stage_names, own.accuracy, strict=False))
+        ]
+        found[protocol] = [
+            (
+                name,
+                [
+                    Cell(percent(value), None if value is None else round(value / 100, 3), column == learned)
+                    for column, value in enumerate(row)
+                ],
+            )
+            for name, row, learned in rows
+        ]
+    return found

@@ -1,0 +1,160 @@
+"""A run as a comparison sees it: the tasks that count, their cells and metrics, and what tells it from others."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ...evaluation.protocols import PROTOCOLS
+from ...metrics import continual_metrics
+from ...results import StreamResults, TaskRecord
+
+
+SEEDS = ("seed", "data_seed")
+"""Settings in which the runs of one row may differ."""
+
+
+@dataclass
+class ComparedRun:
+    """One run.
+
+    Attributes:
+        name: what it is called in tables.
+        results: its own.
+        protocol: by which it is compared.
+        tasks: the names of those that are compared, in the order in which it learned them.
+    """
+
+    name: str
+    results: StreamResults
+    protocol: str = ""
+    tasks: list[str] = field(default_factory=list)
+
+    @property
+    def stays(self) -> bool:
+        """It learns nothing, and stands for every seed."""
+        return self.results.stages == []
+
+    @property
+    def at_once(self) -> bool:
+        """It learns all tasks at once, and stands for every order."""
+        return bool(self.results.stages)
+
+    @property
+    def known(self) -> list[TaskRecord]:
+        """The tasks that it has something to say of: those it has learned so far."""
+        return self.results.tasks if self.stays else self.results.tasks[: self.results.tasks_learned]
+
+    @property
+    def seed(self) -> str:
+        """`3`, and where the data have one of their own `3, data 5`."""
+        own, data = (self.results.config.get(name) for name in SEEDS)
+        return f"{'-' if own is None else own}{'' if data is None else f', data {data}'}"
+
+    @property
+    def order(self) -> tuple[str, ...] | None:
+        """The compared tasks in their order, where it matters."""
+        return None if self.at_once else tuple(self.tasks)
+
+    # What was measured on the compared tasks
+
+    @property
+    def stages(self) -> list[int]:
+        """The rows of the results that count, by position: after each compared task, or after all at once."""
+        return [] if self.stays else [0] if self.at_once else self._columns
+
+    @cached_property
+    def zero_shot(self) -> list[float | None]:
+        """Accuracies before any training, by compared task in its own order."""
+        return [self.results.of(self.protocol).zero_shot[column] for column in self._columns]
+
+    @cached_property
+    def accuracy(self) -> list[list[float | None]]:
+        """A row for each of `stages`, a column for each compared task in its own order."""
+        own = self.results.of(self.protocol)
+        return [[own.accuracy[stage][column] for column in self._columns] for stage in self.stages]
+
+    @cached_property
+    def metrics(self) -> dict[str, float | None]:
+        """As if the stream were of the compared tasks alone."""
+        own = self.results.of(self.protocol)
+        if not self.stays:
+            return continual_metrics(self.accuracy, self.zero_shot)
+        if own.metrics and len(self.tasks) == len(self.results.tasks):
+            return own.metrics
+        # Its accuracies are those before training wherever no more classes compete as tasks go by.
+        if any(self.rivals(task, 0) != self.rivals(task, len(self.results.tasks)) for task in self.tasks):
+            return {}
+        return continual_metrics([self.zero_shot] * len(self.tasks), self.zero_shot)
+
+    @cached_property
+    def curves(self) -> dict[str, dict[int, float | None]]:
+        """Of each compared task the accuracy by the number of compared tasks learned; 0: before any training."""
+        steps = [len(self.tasks)] if self.at_once else range(1, len(self.accuracy) + 1)
+        rows = {0: self.zero_shot} | dict(zip(steps, self.accuracy, strict=True))
+        return {task: {step: row[column] for step, row in rows.items()} for column, task in enumerate(self.tasks)}
+
+    @property
+    def last(self) -> dict[str, float | None]:
+        """Of each compared task the accuracy in the end; of a model that stays unknown where it depends on the end."""
+        if self.stays:
+            total = len(self.results.tasks)
+            known = [self.rivals(task, 0) == self.rivals(task, total) for task in self.tasks]
+            return {
+                task: value if same else None
+                for task, value, same in zip(self.tasks, self.zero_shot, known, strict=True)
+            }
+        return dict(zip(self.tasks, self.accuracy[-1], strict=True))
+
+    # What decides whether it can be compared
+
+    def rivals(self, task: str, learned: int) -> frozenset[tuple[str, ...]]:
+        """The tasks, with their classes, that compete for images of `task` once so many are learned."""
+        tasks = self.results.tasks
+        mask = PROTOCOLS[self.protocol].mask(np.arange(len(tasks)), self.results.names.index(task), learned)
+        return frozenset((tasks[i].name, *tasks[i].class_names) for i in np.flatnonzero(mask))
+
+    def competition(self) -> dict[tuple[frozenset[str], str], frozenset[tuple[str, ...]]]:
+        """Of each cell, called by the compared tasks learned before it and by its task: who competes."""
+        learned = {0: frozenset[str]()}
+        for number, stage in enumerate(self.stages, start=1):
+            learned[len(self.results.tasks) if self.at_once else stage + 1] = frozenset(
+                self.tasks if self.at_once else self.tasks[:number]
+            )
+        return {(known, task): self.rivals(task, count) for count, known in learned.items() for task in self.tasks}
+
+    @cached_property
+    def traits(self) -> dict[str, str]:
+        """What the result depends on and is not the default, in words by name; without seed and order of the tasks."""
+        results = self.results
+        traits = {"model_name_or_path": results.base.name + (f"@{rev}" if (rev := results.base.revision) else "")}
+        traits |= {name: written(value) for name, value in results.about.settings.items() if name not in SEEDS}
+        if (reference := results.reference) is not None:
+            traits["reference_dataset"] = f"{reference.dataset} ({reference.images} images, {reference.texts} texts)"
+        records = {task.name: task for task in self.known}
+        last = len(self.known) if self.stays or self.at_once else self._columns[-1] + 1
+        if others := [task.name for task in self.known[:last] if task.name not in self.tasks and not self.stays]:
+            traits["other tasks"] = ", ".join(others)
+        for name in sorted(self.tasks):
+            traits[f"{name}: templates"] = "; ".join(records[name].templates)
+            traits[f"{name}: training images"] = str(records[name].training_images)
+        return traits
+
+    def trait(self, name: str) -> str | None:
+        """One of the traits, also where it is the default."""
+        value = self.results.config.get(name)
+        return self.traits.get(name, None if value is None else written(value))
+
+    @property
+    def _columns(self) -> list[int]:
+        names = self.results.names
+        return [names.index(task) for task in self.tasks]
+
+
+def written(value: Any) -> str:
+    """A setting on one line."""
+    if isinstance(value, str):
+        return value
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
