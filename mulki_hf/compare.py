@@ -5,16 +5,18 @@ in the seed alone are one row: mean ± standard deviation. The differences to th
 """
 
 import argparse
+import os
+import re
 import sys
 from pathlib import Path
 
 from .errors import ConfigurationError, TrainingError
+from .hub.shareable import shareable
 from .report.comparison.compared import Comparison, compare
 from .report.comparison.files import check_free, write
 from .report.comparison.tables import terminal_text
 from .results import StreamResults
 from .runs.disk import disk_faults
-from .runs.sources import find_run
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -58,13 +60,28 @@ def main(argv: list[str] | None = None) -> None:
 
 def compared(args: argparse.Namespace) -> Comparison:
     """The runs that `args` name, side by side."""
-    given = []
+    from .runs.sources import find_run  # here, because it takes seconds that --help need not wait for
+
+    names = called([*args.runs, *filter(None, [args.against])])
+    given = {}
     for source in args.runs:
-        results = find_run(source, args.hub_token, "RUN").results
+        if names[source] not in given:
+            given[names[source]] = find_run(source, args.hub_token, "RUN").results
+    for results in given.values():
         if not results.about.towers:
             described(results)
-        given.append((source, results))
-    return compare(given, args.protocol, args.against)
+    return compare(given, args.protocol, names.get(args.against))
+
+
+def called(sources: list[str]) -> dict[str, str]:
+    """What each is called in tables, without this machine's folders; one that is given twice has one name."""
+    names: dict[str, str] = {}
+    for source in dict.fromkeys(map(os.path.normpath, sources)):
+        place = os.path.dirname(source) if os.path.basename(source) == StreamResults.FILE else source
+        name = shareable(place or source)
+        same = sum(re.fullmatch(rf"{re.escape(name)}( \(\d+\))?", other) is not None for other in names.values())
+        names[source] = f"{name} ({same + 1})" if same else name
+    return {source: names[os.path.normpath(source)] for source in sources}
 
 
 def described(results: StreamResults) -> None:

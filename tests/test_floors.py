@@ -17,7 +17,7 @@ FLOORS = [
     {"config", "features", "evaluation", "report"},
     {"trainer", "runs", "help"},
     {"stream", "publish", "__init__"},
-    {"train", "push"},
+    {"train", "push", "compare"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS, start=1) for room in rooms}
 

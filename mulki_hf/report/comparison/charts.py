@@ -30,6 +30,12 @@ class Frame:
         inner = self.width - self.left - self.right, self.height - self.top - self.bottom
         return round(self.left + across * inner[0], 1), round(self.top + (1 - up) * inner[1], 1)
 
+    def around(self, step: int) -> tuple[float, float]:
+        """Left edge and width of the strip around a whole number."""
+        edges = self.left, self.width - self.right
+        left, right = (min(max(self.at(step + half, 0)[0], edges[0]), edges[1]) for half in (-0.5, 0.5))
+        return left, round(right - left, 1)
+
     @property
     def ticks(self) -> tuple[list[float], list[float]]:
         """Values with a line of the grid, across and up."""
@@ -95,18 +101,16 @@ def _panel(comparison: Comparison, task: str, y: tuple[float, float]) -> Panel:
     levels = {round(spread.mean, 1) for curve in curves if (spread := Spread.of(curve.get(0, []))) is not None}
     learned = None
     if len(comparison.orders) == 1:
-        start = comparison.orders[0].index(task) + 0.5
-        learned = frame.at(start, 0)[0], round(frame.at(start + 1, 0)[0] - frame.at(start, 0)[0], 1)
+        learned = frame.around(comparison.orders[0].index(task) + 1)
     steps = []
     for step in range(count + 1):
-        left, right = (min(max(frame.at(step + half, 0)[0], frame.left), frame.width) for half in (-0.5, 0.5))
         said = [(-1, f"{task}, {_after(step)}")]
         said += [
             (place, f"{row.label}: {spread_text(curve[step])}")
             for place, (row, curve) in enumerate(zip(comparison.rows, curves, strict=True))
             if step in curve
         ]
-        steps.append((left, round(right - left, 1), said))
+        steps.append((*frame.around(step), said))
     return Panel(task, frame, marks, [frame.at(0, level)[1] for level in sorted(levels)], learned, steps)
 
 
@@ -139,7 +143,7 @@ class Scatter:
 def scatter(comparison: Comparison) -> Scatter:
     """A small point a run, a large one for the mean; a row with one of the two metrics is a line."""
     values = {name: [value for row in comparison.rows for value in row.values(name)] for name in ("transfer", "last")}
-    frame = Frame(640, 380, _range(values["transfer"], 1), _range(values["last"], 1), bottom=40, left=52)
+    frame = Frame(520, 330, _range(values["transfer"], 1), _range(values["last"], 1), bottom=40, left=52)
     return Scatter(frame, [_point(frame, place, row) for place, row in enumerate(comparison.rows)])
 
 

@@ -1,7 +1,7 @@
 """Runs side by side: what they share, which are seeds of one row, and how rows differ, pair by pair."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -92,20 +92,18 @@ class Comparison:
         ]
 
 
-def compare(
-    given: Sequence[tuple[str, StreamResults]], protocol: str | None = None, against: str | None = None
-) -> Comparison:
+def compare(given: Mapping[str, StreamResults], protocol: str | None = None, against: str | None = None) -> Comparison:
     """Runs side by side.
 
     Args:
-        given: what each run is called, and its results.
+        given: the runs' results, by what they are called.
         protocol (*optional*): by which to compare. Default: the headline's, if that is the same in all.
         against (*optional*): the run, as it is called, against whose row the others are held. Default: the first.
 
     Raises:
         ConfigurationError: they can't be compared; the message names runs, tasks or protocols.
     """
-    runs = [ComparedRun(name, results) for name, results in _distinct(given)]
+    runs = [ComparedRun(name, results) for name, results in given.items()]
     for run in runs:
         if not run.results.zero_shot or not run.known:
             raise ConfigurationError(f"{run.name}: nothing to compare yet, no task is finished")
@@ -146,19 +144,6 @@ def protocol_sentence(protocol: str) -> str:
 
 def _place(run: ComparedRun) -> tuple[str | None, tuple[str, ...] | None]:
     return (None if run.stays else run.seed, run.order)
-
-
-def _distinct(given: Iterable[tuple[str, StreamResults]]) -> list[tuple[str, StreamResults]]:
-    """Without runs that are there twice, and with names of their own."""
-    kept: list[tuple[str, StreamResults]] = []
-    for name, results in given:
-        if (name, results) in kept:
-            continue
-        number = 1
-        while any(taken == (name if number == 1 else f"{name} ({number})") for taken, _ in kept):
-            number += 1
-        kept.append((name if number == 1 else f"{name} ({number})", results))
-    return kept
 
 
 def _rows(runs: list[ComparedRun], orders: list[tuple[str, ...]]) -> list[Row]:

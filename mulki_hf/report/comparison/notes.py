@@ -35,7 +35,7 @@ def _other_tasks(runs: list[ComparedRun], tasks: list[str], apart: list[str]) ->
     for run in runs:
         done, total = run.results.finished, len(run.results.learned)
         if done < total:
-            yield f"{run.name} is not finished: {done} of {total} tasks are learned, and only those are compared."
+            yield f"{run.name} has learned {done} of its {total} tasks: only those are compared."
     left = {run.name: [name for name in run.results.names if name not in tasks] for run in runs}
     if any(left.values()):
         count = f"the {len(tasks)} tasks that all have" if len(tasks) > 1 else "the one task that all have"

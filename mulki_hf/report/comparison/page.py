@@ -25,6 +25,7 @@ def page_html(comparison: Comparison) -> str:
         loader=files, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
+    runs = tables.runs(comparison)
     return environment.get_template("page.html.jinja").render(
         maker=MAKER,
         comparison=comparison,
@@ -42,7 +43,8 @@ def page_html(comparison: Comparison) -> str:
         matrices=[matrices(run) for run in comparison.runs],
         row_of=[row.label for row in comparison.rows for _ in row.runs],
         settings=tables.settings(comparison),
-        runs=tables.runs(comparison),
+        runs=[row[:-1] for row in runs],
+        commands=[row[-1] for row in runs[1:]],
     )
 
 
@@ -57,22 +59,17 @@ class Cell:
 
 def matrices(run: ComparedRun) -> dict[str, list[tuple[str, list[Cell]]]]:
     """By protocol the whole accuracy matrix of a run, a name and cells a row."""
-    results, found = run.results, {}
-    for protocol in results.protocols:
-        own = results.of(protocol)
-        rows = [("zero-shot", own.zero_shot, None)]
-        rows += [
-            (name, row, None if results.stages is not None else position)
-            for position, (name, row) in enumerate(zip(results.stage_names, own.accuracy, strict=False))
-        ]
-        found[protocol] = [
-            (
-                name,
-                [
-                    Cell(percent(value), None if value is None else round(value / 100, 3), column == learned)
-                    for column, value in enumerate(row)
-                ],
-            )
-            for name, row, learned in rows
-        ]
-    return found
+    return {protocol: _heat(run, protocol) for protocol in run.results.protocols}
+
+
+def _heat(run: ComparedRun, protocol: str) -> list[tuple[str, list[Cell]]]:
+    results, own = run.results, run.results.of(protocol)
+    rows = [[_cell(value) for value in row] for row in (own.zero_shot, *own.accuracy)]
+    if results.stages is None:
+        for position, row in enumerate(rows[1:]):
+            row[position].learned = True
+    return [*zip(["zero-shot", *results.stage_names], rows, strict=False)]
+
+
+def _cell(value: float | None) -> Cell:
+    return Cell(percent(value), None if value is None else round(value / 100, 3), False)

@@ -1,6 +1,7 @@
 """A comparison's two pictures as files: each task's accuracy over the stream, and Transfer against Last."""
 
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from .compared import Comparison, Row
@@ -30,7 +31,7 @@ def draw_curves(comparison: Comparison, path: Path) -> None:
     for number, (task, axes) in enumerate(zip(comparison.tasks, panels, strict=False)):
         if len(comparison.orders) == 1:
             learned = comparison.orders[0].index(task)
-            axes.axvspan(learned + 0.5, learned + 1.5, color="0.93")
+            axes.axvspan(learned + 0.5, learned + 1.5, color="0.93", zorder=-1)
         for row, style in zip(comparison.rows, _styles(comparison), strict=True):
             _draw_curve(axes, row, task, style)
         axes.set_title(task, parse_math=False)
@@ -42,8 +43,9 @@ def draw_curves(comparison: Comparison, path: Path) -> None:
         axes.set_visible(False)
     for axes in panels[::PANELS]:
         axes.set_ylabel("accuracy in %")
+    for axes in panels[max(0, count - PANELS) : count]:
+        axes.set_xlabel("tasks learned")
     figure.suptitle(f"{comparison.protocol}: each task's accuracy over the stream")
-    figure.supxlabel("tasks learned")
     _save(figure, panels[0], path)
 
 
@@ -58,7 +60,7 @@ def _draw_curve(axes: "Axes", row: Row, task: str, style: dict) -> None:
     axes.plot([*known], means, linestyle=line, linewidth=1.5, markersize=4.5, **style)
     if line != "none":
         around = [spread.deviation or 0.0 for spread in known.values()]
-        low, high = ([mean + sign * one for mean, one in zip(means, around, strict=True)] for sign in (-1, 1))
+        low, high = ([middle + sign * one for middle, one in zip(means, around, strict=True)] for sign in (-1, 1))
         axes.fill_between([*known], low, high, color=style["color"], alpha=0.18, linewidth=0)
 
 
@@ -72,9 +74,9 @@ def draw_transfer_last(comparison: Comparison, path: Path) -> None:
         if row.runs[0].stays or not whole:
             _draw_level(axes, row, style)
             continue
-        axes.scatter(*zip(*whole, strict=True), s=22, color=style["color"], marker=style["marker"], alpha=0.5)
-        middle = [[sum(values) / len(values)] for values in zip(*whole, strict=True)]
-        axes.scatter(*middle, s=95, edgecolor="white", linewidth=0.8, zorder=3, **style)
+        across, up = zip(*whole, strict=True)
+        axes.scatter(across, up, s=22, color=style["color"], marker=style["marker"], alpha=0.5)
+        axes.scatter([mean(across)], [mean(up)], s=95, edgecolor="white", linewidth=0.8, zorder=3, **style)
     axes.set_xlabel("Transfer in %")
     axes.set_ylabel("Last in %")
     axes.set_title(f"{comparison.protocol}: Transfer against Last, a point a run, large the mean")

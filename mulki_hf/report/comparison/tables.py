@@ -18,7 +18,8 @@ Table = list[list[str]]
 """Rows of cells, the header first."""
 
 CSV_COLUMNS = (
-    "run", "row", "method", "order", "seed", "base_model", "protocol", "measure", "tasks_learned", "after", "task", "value",
+    "run", "row", "method", "order", "seed", "base_model", "protocol",
+    "measure", "tasks_learned", "after", "task", "value",
 )  # fmt: skip
 
 MARK = "<!-- made by mulki-hf compare -->"
@@ -170,8 +171,8 @@ def _markdown(table: Table) -> str:
 def csv_text(comparison: Comparison) -> str:
     """`comparison.csv`: a line for each run and metric, and for each cell of its matrix, by every protocol they share.
 
-    `measure` is the metric or `accuracy`; an accuracy has the number of compared tasks learned (0: before any training),
-    the last of them and the task that it is of. What is not defined is empty.
+    `measure` is the metric or `accuracy`; an accuracy has the number of compared tasks learned (0: before any
+    training), the last of them and the task that it is of. What is not defined is empty.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
