@@ -75,13 +75,16 @@ def compared(args: argparse.Namespace) -> Comparison:
 
 def called(sources: list[str]) -> dict[str, str]:
     """What each is called in tables, without this machine's folders; one that is given twice has one name."""
+    places = {source: os.path.normpath(source) for source in sources}
+    for source, place in places.items():
+        if os.path.basename(place) == StreamResults.FILE:
+            places[source] = os.path.dirname(place) or place
     names: dict[str, str] = {}
-    for source in dict.fromkeys(map(os.path.normpath, sources)):
-        place = os.path.dirname(source) if os.path.basename(source) == StreamResults.FILE else source
-        name = shareable(place or source)
+    for place in dict.fromkeys(places.values()):
+        name = shareable(place)
         same = sum(re.fullmatch(rf"{re.escape(name)}( \(\d+\))?", other) is not None for other in names.values())
-        names[source] = f"{name} ({same + 1})" if same else name
-    return {source: names[os.path.normpath(source)] for source in sources}
+        names[place] = f"{name} ({same + 1})" if same else name
+    return {source: names[place] for source, place in places.items()}
 
 
 def described(results: StreamResults) -> None:

@@ -15,12 +15,14 @@ from picture import draw
 from records import Record, Records
 
 from mulki_hf.errors import ConfigurationError
-from mulki_hf.report.comparison.spread import SPREAD, difference_text, spread_text
 from mulki_hf.report.comparison.spread import TABLE_METRICS as METRICS
+from mulki_hf.report.comparison.spread import difference_text, spread_text
 from mulki_hf.report.tables import average, markdown_table, percent
 
 
 HEADLINE = METRICS[:3]
+SPREAD = """Mean ± standard deviation of the differences, paired by seed and order; in brackets the pairs in which the
+first is ahead. ≈: the difference is within its spread."""
 STANDS_FOR = {"zero_shot": lambda run: run.order, "joint": lambda run: run.seed}
 """Methods whose runs stand for every seed or every order, and what still tells them apart."""
 

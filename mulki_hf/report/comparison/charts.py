@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ..tables import percent
 from .compared import Comparison, Row
-from .pictures import MARKERS
+from .looks import Look, looks
 from .spread import Spread, spread_text
 
 
@@ -48,6 +48,7 @@ class Mark:
 
     Attributes:
         row: its position in the comparison.
+        look: of the row.
         line: points of the way of its mean, as SVG has them; empty: there is none.
         band: corners of the spread around it.
         dots: shapes as the `d` of a path, the large ones last.
@@ -56,6 +57,7 @@ class Mark:
     """
 
     row: int
+    look: Look
     line: str = ""
     band: str = ""
     dots: list[str] = field(default_factory=list)
@@ -97,7 +99,8 @@ def _panel(comparison: Comparison, task: str, y: tuple[float, float]) -> Panel:
     count = len(comparison.tasks)
     frame = Frame(300, 180, (-0.3, count + 0.3), y)
     curves = [row.curve(task) for row in comparison.rows]
-    marks = [_way(frame, place, row, task) for place, row in enumerate(comparison.rows)]
+    rows = enumerate(zip(comparison.rows, looks(comparison), strict=True))
+    marks = [_way(frame, Mark(place, look), row, task) for place, (row, look) in rows]
     levels = {round(spread.mean, 1) for curve in curves if (spread := Spread.of(curve.get(0, []))) is not None}
     learned = None
     if len(comparison.orders) == 1:
@@ -118,10 +121,10 @@ def _after(step: int) -> str:
     return ("before any training", "after 1 task")[step] if step < 2 else f"after {step} tasks"
 
 
-def _way(frame: Frame, place: int, row: Row, task: str) -> Mark:
+def _way(frame: Frame, mark: Mark, row: Row, task: str) -> Mark:
     spreads = {step: Spread.of(values) for step, values in row.curve(task).items()}
     known = {step: spread for step, spread in spreads.items() if spread is not None}
-    mark = Mark(place, dots=[shape(place, frame.at(step, spread.mean), 3.4) for step, spread in known.items()])
+    mark.dots = [shape(mark.look.marker, frame.at(step, spread.mean), 3.4) for step, spread in known.items()]
     if len(known) > 1 and not row.runs[0].at_once:
         mark.line = _points(frame.at(step, spread.mean) for step, spread in known.items())
         edges = [(step, spread.mean, spread.deviation or 0.0) for step, spread in known.items()]
@@ -142,14 +145,15 @@ class Scatter:
 
 def scatter(comparison: Comparison) -> Scatter:
     """A small point a run, a large one for the mean; a row with one of the two metrics is a line."""
-    values = {name: [value for row in comparison.rows for value in row.values(name)] for name in ("transfer", "last")}
-    frame = Frame(520, 330, _range(values["transfer"], 1), _range(values["last"], 1), bottom=40, left=52)
-    return Scatter(frame, [_point(frame, place, row) for place, row in enumerate(comparison.rows)])
+    across = [value for row in comparison.rows for value in row.values("transfer")]
+    up = [value for row in comparison.rows if not row.runs[0].stays for value in row.values("last")]
+    frame = Frame(520, 330, _range(across, 1), _range(up, 1), bottom=40, left=52)
+    rows = enumerate(zip(comparison.rows, looks(comparison), strict=True))
+    return Scatter(frame, [_point(frame, Mark(place, look), row) for place, (row, look) in rows])
 
 
-def _point(frame: Frame, place: int, row: Row) -> Mark:
+def _point(frame: Frame, mark: Mark, row: Row) -> Mark:
     transfer, last = (Spread.of(row.values(name)) for name in ("transfer", "last"))
-    mark = Mark(place)
     if transfer is not None and (row.runs[0].stays or last is None):
         x, bottom = frame.at(transfer.mean, frame.y[0])
         mark.level = (x, frame.top, x, bottom)
@@ -162,16 +166,16 @@ def _point(frame: Frame, place: int, row: Row) -> Mark:
         for run in row.runs:
             own = run.metrics.get("transfer"), run.metrics.get("last")
             if own[0] is not None and own[1] is not None:
-                mark.dots.append(shape(place, frame.at(own[0], own[1]), 4))
+                mark.dots.append(shape(mark.look.marker, frame.at(own[0], own[1]), 4))
                 mark.tips.append(f"{run.name}: Transfer {percent(own[0])}, Last {percent(own[1])}")
         words = [f"{name.capitalize()} {spread_text(row.values(name))}" for name in ("transfer", "last")]
-        mark.dots.append(shape(place, frame.at(transfer.mean, last.mean), 8))
+        mark.dots.append(shape(mark.look.marker, frame.at(transfer.mean, last.mean), 8))
         mark.tips.append(f"{row.label}, mean: {', '.join(words)}")
     return mark
 
 
-def shape(place: int, at: tuple[float, float], size: float) -> str:
-    """The marker of a row as the `d` of a path, as matplotlib calls it."""
+def shape(marker: str, at: tuple[float, float], size: float) -> str:
+    """A marker, called as matplotlib calls it, as the `d` of a path."""
     x, y = at
     corners = {
         "s": [(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)],
@@ -181,7 +185,7 @@ def shape(place: int, at: tuple[float, float], size: float) -> str:
         "P": _plus(0.4, 1.1),
         "X": [_turned(corner) for corner in _plus(0.4, 1.2)],
         "*": [_on_circle(turn / 10, 1.4 if turn % 2 == 0 else 0.6) for turn in range(10)],
-    }.get(MARKERS[place % len(MARKERS)])
+    }.get(marker)
     if corners is None:
         return f"M{x - size:g} {y:g}a{size:g} {size:g} 0 1 0 {2 * size:g} 0a{size:g} {size:g} 0 1 0 {-2 * size:g} 0Z"
     return "M" + "L".join(f"{x + dx * size:.1f} {y + dy * size:.1f}" for dx, dy in corners) + "Z"

@@ -5,14 +5,21 @@ const off = new Set();
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 all("button:disabled").forEach((button) => { button.disabled = false; });
 
-for (const button of all("[data-toggle]")) {
+const toggles = all("[data-toggle]");
+
+function show(button, shown) {
+  const row = button.dataset.toggle;
+  shown ? off.delete(row) : off.add(row);
+  button.setAttribute("aria-pressed", String(shown));
+  all(`[data-row="${row}"]`).forEach((part) => part.classList.toggle("off", !shown));
+  hideTip();
+}
+
+for (const button of toggles) button.addEventListener("click", () => show(button, off.has(button.dataset.toggle)));
+for (const button of all("[data-all]")) {
   button.addEventListener("click", () => {
-    const row = button.dataset.toggle;
-    const hidden = !off.has(row);
-    hidden ? off.add(row) : off.delete(row);
-    button.setAttribute("aria-pressed", String(!hidden));
-    all(`[data-row="${row}"]`).forEach((part) => part.classList.toggle("off", hidden));
-    hideTip();
+    const shown = off.size > 0;
+    toggles.forEach((toggle) => show(toggle, shown));
   });
 }
 

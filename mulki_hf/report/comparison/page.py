@@ -10,7 +10,8 @@ from ..tables import percent
 from . import tables
 from .charts import panels, scatter, shape
 from .compared import Comparison, protocol_sentence
-from .pictures import DARK_PALETTE, MAKER, PALETTE
+from .looks import DARK_PALETTE, DASHES, PALETTE, looks
+from .pictures import MAKER
 from .runs import ComparedRun
 from .spread import LESS_IS_BETTER
 
@@ -31,7 +32,9 @@ def page_html(comparison: Comparison) -> str:
         comparison=comparison,
         sentence=protocol_sentence(comparison.protocol),
         colours=[*zip(PALETTE, DARK_PALETTE, strict=True)],
-        shapes=[shape(place, (8, 8), 5) for place in range(len(comparison.rows))],
+        dashes=[" ".join(f"{length:g}" for length in dash) for dash in DASHES],
+        looks=looks(comparison),
+        shapes=[shape(look.marker, (8, 8), 5) for look in looks(comparison)],
         less=[name.capitalize() for name in LESS_IS_BETTER],
         summary=tables.summary(comparison),
         differences=tables.differences(comparison),

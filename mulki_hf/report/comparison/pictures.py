@@ -2,9 +2,10 @@
 
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .compared import Comparison, Row
+from .looks import DASHES, PALETTE, looks
 from .spread import Spread
 
 
@@ -13,11 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAKER = "mulki-hf compare"
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9", "#7a5195", "#5f6b76")
-"""Okabe and Ito's colours, which colour-blind people can tell apart, the yellow darker; then two more."""
-DARK_PALETTE = ("#4da6e8", "#ff8f4d", "#2fc79b", "#e2a3c7", "#e0b13c", "#8fd3ff", "#b58fd6", "#aab4c0")
-"""The same on a dark ground."""
-MARKERS = "osD^vPX*"
 PANELS = 5
 """In one row of the first picture."""
 
@@ -26,7 +22,7 @@ def draw_curves(comparison: Comparison, path: Path) -> None:
     """A panel for each task: mean over the runs of a row, a band of one standard deviation, zero-shot levels dashed."""
     count = len(comparison.tasks)
     lines, width = -(-count // PANELS), max(6.0, 2.6 * min(count, PANELS) + 0.4)
-    figure = _figure(width, 2.5 * lines + 0.5 + 0.25 * -(-len(comparison.rows) // 2))
+    figure = _figure(width, 2.5 * lines + 0.7 + 0.2 * -(-len(comparison.rows) // 2))
     panels = figure.subplots(lines, min(count, PANELS), sharex=True, sharey=True, squeeze=False).ravel()
     for number, (task, axes) in enumerate(zip(comparison.tasks, panels, strict=False)):
         if len(comparison.orders) == 1:
@@ -49,15 +45,16 @@ def draw_curves(comparison: Comparison, path: Path) -> None:
     _save(figure, panels[0], path)
 
 
-def _draw_curve(axes: "Axes", row: Row, task: str, style: dict) -> None:
+def _draw_curve(axes: "Axes", row: Row, task: str, style: dict[str, Any]) -> None:
     points = {step: Spread.of(values) for step, values in row.curve(task).items()}
     known = {step: spread for step, spread in points.items() if spread is not None}
     if 0 in known:
         axes.axhline(known[0].mean, color="0.55", linestyle="--", linewidth=0.9, zorder=0)
     means = [spread.mean for spread in known.values()]
     # What learns all at once has no way there.
-    line = "none" if row.runs[0].at_once else "-"
-    axes.plot([*known], means, linestyle=line, linewidth=1.5, markersize=4.5, **style)
+    line = "none" if row.runs[0].at_once else style["line"]
+    look = {name: style[name] for name in ("color", "marker", "label")}
+    axes.plot([*known], means, linestyle=line, linewidth=1.5, markersize=4.5, **look)
     if line != "none":
         around = [spread.deviation or 0.0 for spread in known.values()]
         low, high = ([middle + sign * one for middle, one in zip(means, around, strict=True)] for sign in (-1, 1))
@@ -66,7 +63,7 @@ def _draw_curve(axes: "Axes", row: Row, task: str, style: dict) -> None:
 
 def draw_transfer_last(comparison: Comparison, path: Path) -> None:
     """A small point a run, a large one for the mean of its row; what has only one of the two metrics is a line."""
-    figure = _figure(7.0, 4.4)
+    figure = _figure(7.0, 3.9 + 0.2 * -(-len(comparison.rows) // 2))
     axes = figure.subplots()
     for row, style in zip(comparison.rows, _styles(comparison), strict=True):
         points = [(run.metrics.get("transfer"), run.metrics.get("last")) for run in row.runs]
@@ -75,8 +72,10 @@ def draw_transfer_last(comparison: Comparison, path: Path) -> None:
             _draw_level(axes, row, style)
             continue
         across, up = zip(*whole, strict=True)
-        axes.scatter(across, up, s=22, color=style["color"], marker=style["marker"], alpha=0.5)
-        axes.scatter([mean(across)], [mean(up)], s=95, edgecolor="white", linewidth=0.8, zorder=3, **style)
+        look = {name: style[name] for name in ("color", "marker")}
+        axes.scatter(across, up, s=22, alpha=0.5, **look)
+        middle = {"s": 95, "edgecolor": "white", "linewidth": 0.8, "zorder": 3, "label": style["label"]}
+        axes.scatter([mean(across)], [mean(up)], **look, **middle)
     axes.set_xlabel("Transfer in %")
     axes.set_ylabel("Last in %")
     axes.set_title(f"{comparison.protocol}: Transfer against Last, a point a run, large the mean")
@@ -85,7 +84,7 @@ def draw_transfer_last(comparison: Comparison, path: Path) -> None:
     _save(figure, axes, path)
 
 
-def _draw_level(axes: "Axes", row: Row, style: dict) -> None:
+def _draw_level(axes: "Axes", row: Row, style: dict[str, Any]) -> None:
     transfer, last = (Spread.of(row.values(name)) for name in ("transfer", "last"))
     line = {"color": style["color"], "label": style["label"], "linewidth": 1.2, "zorder": 0}
     if row.runs[0].stays and transfer is not None:
@@ -94,14 +93,17 @@ def _draw_level(axes: "Axes", row: Row, style: dict) -> None:
         axes.axhline(last.mean, linestyle=":", **line)
 
 
-def _styles(comparison: Comparison) -> list[dict]:
+def _styles(comparison: Comparison) -> list[dict[str, Any]]:
+    """Colour, marker, line and label of each row."""
     return [
         {
-            "color": PALETTE[place % len(PALETTE)],
-            "marker": MARKERS[place % len(MARKERS)],
+            "color": PALETTE[look.colour],
+            "marker": look.marker,
+            "line": (0, DASHES[look.dash]) if look.dash else "-",
+            # Nothing in a name is mathematics.
             "label": row.label.replace("$", r"\$"),
         }
-        for place, row in enumerate(comparison.rows)
+        for look, row in zip(looks(comparison), comparison.rows, strict=True)
     ]
 
 

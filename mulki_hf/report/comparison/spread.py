@@ -12,9 +12,6 @@ TABLE_METRICS = ("transfer", "avg", "last", "forgetting", "degradation")
 """Those that a table shows."""
 LESS_IS_BETTER = {"forgetting", "degradation", "snd_forgetting", "snd_degradation"}
 
-SPREAD = """Mean ± standard deviation of the differences, paired by seed and order; in brackets the pairs in which the
-first is ahead. ≈: the difference is within its spread."""
-
 
 @dataclass
 class Spread:

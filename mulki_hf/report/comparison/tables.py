@@ -10,7 +10,7 @@ from ..markdown import text
 from ..tables import markdown_table, matrix_table
 from .compared import Comparison, Row, protocol_sentence
 from .runs import ComparedRun
-from .spread import SPREAD, TABLE_METRICS, difference_text, spread_text
+from .spread import TABLE_METRICS, difference_text, spread_text
 from .versions import short_version, versions_of
 
 
@@ -132,7 +132,12 @@ def terminal_text(comparison: Comparison) -> str:
 
 def difference_words(comparison: Comparison) -> str:
     """What the table of differences says."""
-    return " ".join(SPREAD.split())
+    label = comparison.variants[comparison.against][0]
+    return (
+        f"Each row minus {label}: mean ± standard deviation of the differences, paired "
+        "by seed and order; in brackets the pairs in which the row is ahead (of forgetting and degradation, less is). "
+        "≈: the difference is within its spread."
+    )
 
 
 def markdown_text(comparison: Comparison, pictures: list[str]) -> str:
