@@ -180,13 +180,16 @@ class TestBrowser:
 
     def test_the_legend_switches_a_row_off_and_on(self, browser, page):
         shown = browser.open(page)
-        button, drawn = shown.locator(".legend button").nth(1), shown.locator(".panels g[data-row='1']").first
+        button, drawn = shown.locator("[data-toggle='1']"), shown.locator(".panels g[data-row='1']").first
         assert drawn.is_visible()
         button.click()
         assert not drawn.is_visible() and button.get_attribute("aria-pressed") == "false"
         assert shown.locator(".panels g[data-row='0']").first.is_visible()
         button.press("Space")
         assert drawn.is_visible() and button.get_attribute("aria-pressed") == "true"
+        for visible in (False, True):
+            shown.locator("[data-all]").click()
+            assert drawn.is_visible() == visible
 
     def test_values_are_read_by_pointer_and_by_keys(self, browser, page):
         shown = browser.open(page)
@@ -195,7 +198,7 @@ class TestBrowser:
         chart.hover(position={"x": 5, "y": 5})
         chart.locator(".hit").nth(1).hover()
         assert "finetune" in tip.inner_text() and "75.0 ± 1.0" in tip.inner_text()
-        shown.locator(".legend button").nth(1).click()
+        shown.locator("[data-toggle='1']").click()
         chart.focus()
         for _ in range(2):
             chart.press("ArrowRight")

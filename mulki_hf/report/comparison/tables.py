@@ -147,7 +147,7 @@ def markdown_text(comparison: Comparison, pictures: list[str]) -> str:
         parts.append("\n".join(f"> **Note:** {text(note)}\n>" for note in comparison.notes).removesuffix("\n>"))
     parts += [_markdown(summary(comparison)), "Mean ± standard deviation over the runs of a row."]
     if table := differences(comparison):
-        parts += ["## Differences", difference_words(comparison), _markdown(table)]
+        parts += ["## Differences", text(difference_words(comparison)), _markdown(table)]
         parts += [text(sentence) for sentence in unpaired(comparison)]
     parts += ["## Accuracy on each task in the end", _markdown(last(comparison))]
     parts += [f"![{alt}]({name})" for alt, name in zip(PICTURE_WORDS, pictures, strict=True)]
