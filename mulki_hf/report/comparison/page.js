@@ -84,10 +84,12 @@ function showTip(hit, x, y) {
 
 for (const chart of all(".chart")) {
   all("title", chart).forEach((title) => title.remove());
-  chart.addEventListener("pointermove", (event) => {
+  const point = (event) => {
     const hit = event.target.closest(".hit");
     hit ? showTip(hit, event.clientX, event.clientY) : hideTip();
-  });
+  };
+  chart.addEventListener("pointermove", point);
+  chart.addEventListener("pointerdown", point);
   chart.addEventListener("pointerleave", hideTip);
   chart.addEventListener("blur", hideTip);
   chart.addEventListener("keydown", (event) => {
