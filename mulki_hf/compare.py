@@ -46,14 +46,13 @@ def main(argv: list[str] | None = None) -> None:
     """The command: status 0, or 1 with one line on stderr and nothing written."""
     args = make_parser().parse_args(argv)
     try:
-        if args.output_dir is not None and not args.overwrite:
-            check_free(args.output_dir)
-        comparison = compared(args)
-        print(terminal_text(comparison))
-        if args.output_dir is not None:
-            with disk_faults(args.output_dir, then="then give the same command again"):
-                page = write(comparison, args.output_dir)
-            print(f"\nOpen {page} in a browser")
+        with disk_faults(args.output_dir or ".", then="then give the same command again"):
+            if args.output_dir is not None:
+                check_free(args.output_dir, args.overwrite)
+            comparison = compared(args)
+            print(terminal_text(comparison))
+            if args.output_dir is not None:
+                print(f"\nOpen {write(comparison, args.output_dir)} in a browser")
     except (ConfigurationError, TrainingError) as error:
         sys.exit(f"error: {error}")
 

@@ -72,6 +72,12 @@ class TestRows:
         assert table["text_learning_rate"] == ["0.0001", "0.0005", "0.0005", "-", "-"]
         assert table["learning_rate"][-1] == "1e-05"
 
+    def test_labels_that_are_cut_off_differ_all_the_same(self):
+        tuners = [{"peft_type": "OFT", "target_modules": "a" * 40, "r": r} for r in (1, 2, 3)]
+        runs = {f"{n}": seeded(rows(), settings={"peft_config": tuner}) for n, tuner in enumerate(tuners)}
+        labels = [row.label for row in compare(runs).rows]
+        assert len({*labels}) == 3 and max(map(len, labels)) < 70 and labels[2] == f"{labels[0]} (3)"
+
     @pytest.mark.parametrize("where", ["model", "templates", "training images", "reference"])
     def test_what_the_settings_do_not_say_makes_rows_too(self, where):
         one, other = seeded(rows()), seeded(rows(), 1)

@@ -108,6 +108,12 @@ class TestCharts:
         zero, all_at_once = chart.marks[2].level, chart.marks[3].level
         assert zero[0] == zero[2] and all_at_once[1] == all_at_once[3]
 
+    def test_of_many_tasks_not_every_number_is_written(self):
+        names = "abcdefghijklmnopqrstuvwxyz"
+        matrix = [[50.0] * 26] * 27
+        panel = panels(compare({"one": seeded(matrix, 0, names), "two": seeded(matrix, 1, names)}))[0]
+        assert panel.across == [*range(0, 27, 3)] and len(panel.steps) == 27
+
     def test_of_one_task_there_is_no_transfer(self):
         comparison = compare({"one": seeded(rows(width=1), names="a"), "two": seeded(rows(2, 1), 1, "a")})
         assert [len(mark.dots) for mark in scatter(comparison).marks] == [0]
@@ -129,6 +135,11 @@ class TestFiles:
         (tmp_path / name).write_text("mine")
         with pytest.raises(ConfigurationError, match=f"{name} was not written by a comparison.*--overwrite"):
             check_free(tmp_path)
+        check_free(tmp_path, overwrite=True)
+        (tmp_path / name).unlink()
+        (tmp_path / name).mkdir()
+        with pytest.raises(ConfigurationError, match=f"{name} is a folder"):
+            check_free(tmp_path, overwrite=True)
 
 
 class TestBrowser:

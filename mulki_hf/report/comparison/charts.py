@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ..tables import percent
 from .compared import Comparison, Row
-from .looks import Look, looks
+from .looks import MOST_TICKS, Look, looks
 from .spread import Spread, spread_text
 
 
@@ -70,6 +70,7 @@ class Panel:
     """Each row's accuracy on one task over the stream.
 
     Attributes:
+        across: numbers of tasks learned that the axis names.
         zero_shot: heights of the levels before any training.
         learned: left edge and width of where the task is learned, if that is the same in all rows.
         steps: by number of tasks learned the left edge, width and what is said there: of a row, or -1, and in words.
@@ -77,6 +78,7 @@ class Panel:
 
     task: str
     frame: Frame
+    across: list[int]
     marks: list[Mark]
     zero_shot: list[float]
     learned: tuple[float, float] | None
@@ -114,7 +116,8 @@ def _panel(comparison: Comparison, task: str, y: tuple[float, float]) -> Panel:
             if step in curve
         ]
         steps.append((*frame.around(step), said))
-    return Panel(task, frame, marks, [frame.at(0, level)[1] for level in sorted(levels)], learned, steps)
+    across = [*range(0, count + 1, -(-count // MOST_TICKS))]
+    return Panel(task, frame, across, marks, [frame.at(0, level)[1] for level in sorted(levels)], learned, steps)
 
 
 def _after(step: int) -> str:

@@ -165,19 +165,26 @@ def _labels(variants: list[list[ComparedRun]]) -> list[str]:
     for runs in variants:
         method = runs[0].results.method
         alike = [own[0] for own in variants if own[0].results.method == method]
-        told: list[str] = []
-        names = list(dict.fromkeys(name for run in alike for name in run.traits))
-
-        def apart(told: list[str], alike: list[ComparedRun] = alike) -> int:
-            return len({tuple(run.trait(name) for name in told) for run in alike})
-
-        while apart(told) < len(alike) and (left := [name for name in names if name not in told]):
-            told.append(max(left, key=lambda name: apart([*told, name])))
-        said = [(name, runs[0].trait(name)) for name in told]
+        said = [(name, runs[0].trait(name)) for name in _telling(alike)]
         parts = [f"{name.removesuffix('_name_or_path')} {_short(value)}" for name, value in said if value]
-        label = ", ".join([method.rpartition(":")[2], *parts])
-        labels.append(label if label not in labels else f"{label} ({labels.count(label) + 1})")
-    return labels
+        labels.append(", ".join([method.rpartition(":")[2], *parts]))
+    # What was cut off may have been what tells them apart.
+    counts = [labels[: place + 1].count(label) for place, label in enumerate(labels)]
+    return [label if count == 1 else f"{label} ({count})" for label, count in zip(labels, counts, strict=True)]
+
+
+def _telling(runs: list[ComparedRun]) -> list[str]:
+    """Traits by which no two of `runs` are equal, the most telling first."""
+    names = list(dict.fromkeys(name for run in runs for name in run.traits))
+    told: list[str] = []
+
+    def kinds(name: str) -> int:
+        return len({tuple(run.trait(own) for own in [*told, name]) for run in runs})
+
+    while len(runs) > 1 and names and (not told or kinds(told[-1]) < len(runs)):
+        told.append(max(names, key=kinds))
+        names.remove(told[-1])
+    return told
 
 
 def _short(value: str) -> str:

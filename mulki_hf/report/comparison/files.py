@@ -20,21 +20,22 @@ MARKS = {
 """By file what stands at its start if a comparison has written it."""
 
 
-def check_free(folder: Path) -> None:
-    """Raise `ConfigurationError` if a comparison's file would replace one that is none."""
+def check_free(folder: Path, overwrite: bool = False) -> None:
+    """Raise `ConfigurationError` if a comparison's file would replace one that is none, which `overwrite` allows."""
     if folder.exists() and not folder.is_dir():
         raise ConfigurationError(f"--output_dir {shown(str(folder))} is a file, not a folder")
-    for name, mark in MARKS.items():
-        path = folder / name
-        if not path.exists():
-            continue
+    for path in filter(Path.exists, (folder / name for name in MARKS)):
         if path.is_dir():
             raise ConfigurationError(f"{path} is a folder: choose another --output_dir")
-        with path.open("rb") as file:
-            if mark not in file.read(2048):
-                raise ConfigurationError(
-                    f"{path} was not written by a comparison: choose another --output_dir, or give --overwrite"
-                )
+        if not overwrite and MARKS[path.name] not in _start(path):
+            raise ConfigurationError(
+                f"{path} was not written by a comparison: choose another --output_dir, or give --overwrite"
+            )
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(2048)
 
 
 def write(comparison: Comparison, folder: Path) -> Path:

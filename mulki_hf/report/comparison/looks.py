@@ -12,6 +12,8 @@ DARK_PALETTE = ("#4da6e8", "#ff8f4d", "#2fc79b", "#e2a3c7", "#e0b13c", "#8fd3ff"
 MARKERS = "osD^vPX*"
 DASHES = ((), (5.0, 2.0), (1.5, 1.5))
 """Lengths of line and gap, by the order of the tasks."""
+MOST_TICKS = 12
+"""On the axis of tasks learned."""
 
 
 @dataclass

@@ -5,7 +5,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from .compared import Comparison, Row
-from .looks import DASHES, PALETTE, looks
+from .looks import DASHES, MOST_TICKS, PALETTE, looks
 from .spread import Spread
 
 
@@ -31,7 +31,7 @@ def draw_curves(comparison: Comparison, path: Path) -> None:
         for row, style in zip(comparison.rows, _styles(comparison), strict=True):
             _draw_curve(axes, row, task, style)
         axes.set_title(task, parse_math=False)
-        axes.set_xticks(range(count + 1))
+        axes.set_xticks(range(0, count + 1, -(-count // MOST_TICKS)))
         axes.grid(axis="y", color="0.92")
         axes.set_axisbelow(True)
         axes.tick_params(labelbottom=number + PANELS >= count)

@@ -191,7 +191,8 @@ def csv_text(comparison: Comparison) -> str:
 
 def _csv_rows(row: Row, run: ComparedRun) -> Iterator[list]:
     results = run.results
-    head = [run.name, row.label, results.method, row.order or 1, run.seed, results.base.name, run.protocol]
+    order = "" if run.at_once else row.order or 1
+    head = [run.name, row.label, results.method, order, run.seed, results.base.name, run.protocol]
     for name in METRICS:
         yield [*head, name, "", "", "", _number(run.metrics.get(name))]
     stages = ["", *(results.stage_names[stage] for stage in run.stages)]
