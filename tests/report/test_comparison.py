@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 from support.compared import ZERO, joint, rows, three, zero_shot
-from support.results import seeded
+from support.results import empty_results, seeded
 
 from mulki_hf.errors import ConfigurationError
 from mulki_hf.metrics import METRICS, continual_metrics
@@ -162,6 +162,38 @@ class TestMethodsThatAreNoStreams:
         comparison = compare(runs)
         assert summary(comparison)[2][2:] == ["-"] * 5
         assert column(last(comparison), "b")["zero_shot"] == "-"
+
+
+class TestEvaluationsOfWhatLearnedElsewhere:
+    """Of models that did not learn the tasks there is what they are in the end."""
+
+    def elsewhere(self, row: list[float], name: str = "clip", stages=None, **fields):
+        results = seeded([row], names="abc", **fields)
+        results.base.name, results.elsewhere, results.stages = name, True, []
+        if stages:
+            results.stages = empty_results(*stages).tasks
+            for number in range(len(stages)):
+                results.accuracy.append([value + number for value in row])
+        return results
+
+    def test_models_as_they_are_side_by_side(self):
+        runs = {"one": self.elsewhere(ZERO), "other": self.elsewhere([60.0, 50.0, 40.0], "tuned")}
+        comparison = compare(runs)
+        assert [row.label for row in comparison.rows] == ["clip", "tuned"]
+        assert summary(comparison)[2][2:] == ["-", "-", "50.0", "-", "-"]
+        assert column(differences(comparison), "Last") == {"tuned": "+10.0 (1/1)"}
+        assert last(comparison)[1:] == [["clip", "50.0", "40.0", "30.0"], ["tuned", "60.0", "50.0", "40.0"]]
+        assert comparison.notes == [
+            "Evaluated on tasks that they did not learn: one, other. Of those only Last is defined."
+        ]
+        assert len(csv_text(comparison).splitlines()) == 1 + 2 * (8 + 3)
+
+    def test_another_streams_models_beside_a_stream(self):
+        runs = {"stream": seeded(rows()), "run": self.elsewhere(ZERO, "tiny", stages=("x", "y"), method="snd")}
+        comparison = compare(runs)
+        assert column(summary(comparison), "Last") == {"mulki": "68.0", "snd": "41.0"}
+        assert comparison.rows[1].curve("a") == {0: [50.0], 3: [51.0]}
+        assert markdown_text(comparison, ["x.png", "y.png"]) and csv_text(comparison)
 
 
 class TestOtherTasks:

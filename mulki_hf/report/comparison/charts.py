@@ -128,7 +128,7 @@ def _way(frame: Frame, mark: Mark, row: Row, task: str) -> Mark:
     spreads = {step: Spread.of(values) for step, values in row.curve(task).items()}
     known = {step: spread for step, spread in spreads.items() if spread is not None}
     mark.dots = [shape(mark.look.marker, frame.at(step, spread.mean), 3.4) for step, spread in known.items()]
-    if len(known) > 1 and not row.runs[0].at_once:
+    if len(known) > 1 and not row.runs[0].end_alone:
         mark.line = _points(frame.at(step, spread.mean) for step, spread in known.items())
         edges = [(step, spread.mean, spread.deviation or 0.0) for step, spread in known.items()]
         if any(around for *_, around in edges):

@@ -143,13 +143,13 @@ def protocol_sentence(protocol: str) -> str:
 
 
 def _place(run: ComparedRun) -> tuple[str | None, tuple[str, ...] | None]:
-    return (None if run.stays else run.seed, run.order)
+    return (None if run.stays or run.as_it_is else run.seed, run.order)
 
 
 def _rows(runs: list[ComparedRun], orders: list[tuple[str, ...]]) -> list[Row]:
     variants: dict[str, list[ComparedRun]] = {}
     for run in runs:
-        variants.setdefault(json.dumps([run.results.method, run.traits], sort_keys=True), []).append(run)
+        variants.setdefault(json.dumps([run.kind, run.traits], sort_keys=True), []).append(run)
     several, rows = len(orders) > 1, []
     for variant, (label, own) in enumerate(zip(_labels([*variants.values()]), variants.values(), strict=True)):
         for order in dict.fromkeys(run.order for run in own):
@@ -163,11 +163,11 @@ def _labels(variants: list[list[ComparedRun]]) -> list[str]:
     """The method, and as few settings as tell apart those of one method."""
     labels: list[str] = []
     for runs in variants:
-        method = runs[0].results.method
-        alike = [own[0] for own in variants if own[0].results.method == method]
+        kind = runs[0].kind
+        alike = [own[0] for own in variants if own[0].kind == kind]
         said = [(name, runs[0].trait(name)) for name in _telling(alike)]
         parts = [f"{name.removesuffix('_name_or_path')} {_short(value)}" for name, value in said if value]
-        labels.append(", ".join([method.rpartition(":")[2], *parts]))
+        labels.append(", ".join([kind.rpartition(":")[2], *parts]))
     # What was cut off may have been what tells them apart.
     counts = [labels[: place + 1].count(label) for place, label in enumerate(labels)]
     return [label if count == 1 else f"{label} ({count})" for label, count in zip(labels, counts, strict=True)]

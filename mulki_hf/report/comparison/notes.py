@@ -58,14 +58,14 @@ def _orders(orders: Sequence[tuple[str, ...]]) -> Iterator[str]:
 
 def _bases(runs: list[ComparedRun]) -> Iterator[str]:
     bases: dict[str, list[ComparedRun]] = {}
-    for run in runs:
+    for run in (run for run in runs if not run.as_it_is):
         bases.setdefault(run.traits["model_name_or_path"], []).append(run)
     if len(bases) > 1:
         yield f"The runs start from different models: {_counted({name: len(own) for name, own in bases.items()})}."
     for name, own in bases.items():
         apart = 0.0
         for task in own[0].tasks:
-            levels = [level for run in own if (level := run.curves[task][0]) is not None]
+            levels = [level for run in own if (level := run.curves[task].get(0)) is not None]
             apart = max([apart, *(max(levels) - min(levels) for _ in levels[:1])])
         if apart > ZERO_SHOT_TOLERANCE:
             yield (
@@ -76,7 +76,7 @@ def _bases(runs: list[ComparedRun]) -> Iterator[str]:
 
 def _cells(runs: list[ComparedRun]) -> Iterator[str]:
     for run in runs:
-        used = cells_used(run.accuracy, run.zero_shot) if run.accuracy else {}
+        used = cells_used(run.accuracy, run.zero_shot) if run.accuracy and not run.elsewhere else {}
         partial = [f"{name} of {have} of {wanted}" for name, (have, wanted) in used.items() if have < wanted]
         if partial:
             yield f"In {run.name} not every cell was measured; metrics are of those that were: {', '.join(partial)}."
@@ -85,7 +85,7 @@ def _cells(runs: list[ComparedRun]) -> Iterator[str]:
 def _twice(runs: list[ComparedRun]) -> Iterator[str]:
     alike: dict[tuple, list[ComparedRun]] = {}
     for run in runs:
-        alike.setdefault((run.results.method, *run.traits.items(), run.seed, run.order), []).append(run)
+        alike.setdefault((run.kind, *run.traits.items(), run.seed, run.order), []).append(run)
     for own in alike.values():
         if len(own) > 1:
             same = all(run.accuracy == own[0].accuracy for run in own)
@@ -111,6 +111,9 @@ def _standing(runs: list[ComparedRun]) -> Iterator[str]:
             f"{methods} learns all tasks at once: one row of the matrix, in which Transfer, Forgetting and Degradation "
             "are not defined."
         )
+
+    if others := [run.name for run in runs if run.elsewhere]:
+        yield f"Evaluated on tasks that they did not learn: {', '.join(others)}. Of those only Last is defined."
 
 
 def _counted(numbers: Mapping[str, int]) -> str:

@@ -71,7 +71,7 @@ def _heat(run: ComparedRun, protocol: str) -> list[tuple[str, list[Cell]]]:
     if results.stages is None:
         for position, row in enumerate(rows[1:]):
             row[position].learned = True
-    return [*zip(["zero-shot", *results.stage_names], rows, strict=False)]
+    return [*zip([run.kind if run.as_it_is else "zero-shot", *results.stage_names], rows, strict=False)]
 
 
 def _cell(value: float | None) -> Cell:

@@ -51,8 +51,8 @@ def _draw_curve(axes: "Axes", row: Row, task: str, style: dict[str, Any]) -> Non
     if 0 in known:
         axes.axhline(known[0].mean, color="0.55", linestyle="--", linewidth=0.9, zorder=0)
     means = [spread.mean for spread in known.values()]
-    # What learns all at once has no way there.
-    line = "none" if row.runs[0].at_once else style["line"]
+    # Nothing is known of the way there.
+    line = "none" if row.runs[0].end_alone else style["line"]
     look = {name: style[name] for name in ("color", "marker", "label")}
     axes.plot([*known], means, linestyle=line, linewidth=1.5, markersize=4.5, **look)
     if line != "none":

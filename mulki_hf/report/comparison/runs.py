@@ -10,6 +10,7 @@ import numpy as np
 from ...evaluation.protocols import PROTOCOLS
 from ...metrics import continual_metrics
 from ...results import StreamResults, TaskRecord
+from ..tables import average
 
 
 SEEDS = ("seed", "data_seed")
@@ -33,19 +34,41 @@ class ComparedRun:
     tasks: list[str] = field(default_factory=list)
 
     @property
+    def elsewhere(self) -> bool:
+        """It was evaluated on tasks that it did not learn: what counts is its last model, as it is."""
+        return bool(getattr(self.results, "elsewhere", False))
+
+    @property
+    def as_it_is(self) -> bool:
+        """It is of one model, without a stream; its only row stands where others have zero-shot."""
+        return self.elsewhere and not self.results.stages
+
+    @property
     def stays(self) -> bool:
         """It learns nothing, and stands for every seed."""
-        return self.results.stages == []
+        return self.results.stages == [] and not self.elsewhere
 
     @property
     def at_once(self) -> bool:
         """It learns all tasks at once, and stands for every order."""
-        return bool(self.results.stages)
+        return bool(self.results.stages) and not self.elsewhere
+
+    @property
+    def end_alone(self) -> bool:
+        """Nothing is known between before any training and the end."""
+        return self.at_once or self.elsewhere
+
+    @property
+    def kind(self) -> str:
+        """The method or, of a model as it is, its name."""
+        return self.results.base.name if self.as_it_is else self.results.method
 
     @property
     def known(self) -> list[TaskRecord]:
-        """The tasks that it has something to say of: those it has learned so far."""
-        return self.results.tasks if self.stays else self.results.tasks[: self.results.tasks_learned]
+        """The tasks that it has something to say of: those it has learned so far, or was evaluated on without."""
+        if self.stays or self.as_it_is or (self.elsewhere and self.results.accuracy):
+            return self.results.tasks
+        return self.results.tasks[: self.results.tasks_learned]
 
     @property
     def seed(self) -> str:
@@ -56,56 +79,59 @@ class ComparedRun:
     @property
     def order(self) -> tuple[str, ...] | None:
         """The compared tasks in their order, where it matters."""
-        return None if self.at_once else tuple(self.tasks)
+        return None if self.end_alone else tuple(self.tasks)
 
     # What was measured on the compared tasks
 
     @property
     def stages(self) -> list[int]:
-        """The rows of the results that count, by position: after each compared task, or after all at once."""
-        return [] if self.stays else [0] if self.at_once else self._columns
+        """The rows of the results that count, by position: after each compared task, or the last alone."""
+        if self.end_alone:
+            return [*range(self.results.finished)][-1:]
+        return [] if self.stays else self._columns
 
     @cached_property
     def zero_shot(self) -> list[float | None]:
         """Accuracies before any training, by compared task in its own order."""
-        return [self.results.of(self.protocol).zero_shot[column] for column in self._columns]
+        row = self.results.of(self.protocol).zero_shot
+        return [None if self.as_it_is else row[column] for column in self._columns]
 
     @cached_property
     def accuracy(self) -> list[list[float | None]]:
-        """A row for each of `stages`, a column for each compared task in its own order."""
+        """A row for each of `stages` or, of a model as it is, one; a column for each compared task in its own order."""
         own = self.results.of(self.protocol)
-        return [[own.accuracy[stage][column] for column in self._columns] for stage in self.stages]
+        rows = [own.zero_shot] if self.as_it_is else [own.accuracy[stage] for stage in self.stages]
+        return [[row[column] for column in self._columns] for row in rows]
 
     @cached_property
     def metrics(self) -> dict[str, float | None]:
         """As if the stream were of the compared tasks alone."""
         own = self.results.of(self.protocol)
+        if self.elsewhere:
+            return {"last": average(self.accuracy[-1])}
         if not self.stays:
             return continual_metrics(self.accuracy, self.zero_shot)
         if own.metrics and len(self.tasks) == len(self.results.tasks):
             return own.metrics
         # Its accuracies are those before training wherever no more classes compete as tasks go by.
-        if any(self.rivals(task, 0) != self.rivals(task, len(self.results.tasks)) for task in self.tasks):
+        if not all(map(self._same_rivals, self.tasks)):
             return {}
         return continual_metrics([self.zero_shot] * len(self.tasks), self.zero_shot)
 
     @cached_property
     def curves(self) -> dict[str, dict[int, float | None]]:
         """Of each compared task the accuracy by the number of compared tasks learned; 0: before any training."""
-        steps = [len(self.tasks)] if self.at_once else range(1, len(self.accuracy) + 1)
-        rows = {0: self.zero_shot} | dict(zip(steps, self.accuracy, strict=True))
+        steps = [len(self.tasks)] if self.end_alone else range(1, len(self.accuracy) + 1)
+        rows = {} if self.as_it_is else {0: self.zero_shot}
+        rows |= dict(zip(steps, self.accuracy, strict=True))
         return {task: {step: row[column] for step, row in rows.items()} for column, task in enumerate(self.tasks)}
 
     @property
     def last(self) -> dict[str, float | None]:
         """Of each compared task the accuracy in the end; of a model that stays unknown where it depends on the end."""
         if self.stays:
-            total = len(self.results.tasks)
-            known = [self.rivals(task, 0) == self.rivals(task, total) for task in self.tasks]
-            return {
-                task: value if same else None
-                for task, value, same in zip(self.tasks, self.zero_shot, known, strict=True)
-            }
+            levels = zip(self.tasks, self.zero_shot, strict=True)
+            return {task: value if self._same_rivals(task) else None for task, value in levels}
         return dict(zip(self.tasks, self.accuracy[-1], strict=True))
 
     # What decides whether it can be compared
@@ -118,12 +144,15 @@ class ComparedRun:
 
     def competition(self) -> dict[tuple[frozenset[str], str], frozenset[tuple[str, ...]]]:
         """Of each cell, called by the compared tasks learned before it and by its task: who competes."""
-        learned = {0: frozenset[str]()}
-        for number, stage in enumerate(self.stages, start=1):
-            learned[len(self.results.tasks) if self.at_once else stage + 1] = frozenset(
-                self.tasks if self.at_once else self.tasks[:number]
-            )
-        return {(known, task): self.rivals(task, count) for count, known in learned.items() for task in self.tasks}
+        whole, nothing = frozenset(self.tasks), frozenset[str]()
+        if self.elsewhere:
+            learned = {whole: 0}
+        elif self.at_once:
+            learned = {nothing: 0, whole: len(self.results.tasks)}
+        else:
+            stages = enumerate(self.stages, start=1)
+            learned = {nothing: 0} | {frozenset(self.tasks[:number]): stage + 1 for number, stage in stages}
+        return {(known, task): self.rivals(task, count) for known, count in learned.items() for task in self.tasks}
 
     @cached_property
     def traits(self) -> dict[str, str]:
@@ -134,8 +163,11 @@ class ComparedRun:
         if (reference := results.reference) is not None:
             traits["reference_dataset"] = f"{reference.dataset} ({reference.images} images, {reference.texts} texts)"
         records = {task.name: task for task in self.known}
-        last = len(self.known) if self.stays or self.at_once else self._columns[-1] + 1
-        if others := [task.name for task in self.known[:last] if task.name not in self.tasks and not self.stays]:
+        # What it learned before the last compared task, and beside it.
+        learned = (
+            [] if self.stays or self.elsewhere else self.known if self.at_once else self.known[: self.stages[-1] + 1]
+        )
+        if others := [task.name for task in learned if task.name not in self.tasks]:
             traits["other tasks"] = ", ".join(others)
         for name in sorted(self.tasks):
             traits[f"{name}: templates"] = "; ".join(records[name].templates)
@@ -146,6 +178,9 @@ class ComparedRun:
         """One of the traits, also where it is the default."""
         value = self.results.config.get(name)
         return self.traits.get(name, None if value is None else written(value))
+
+    def _same_rivals(self, task: str) -> bool:
+        return self.rivals(task, 0) == self.rivals(task, len(self.results.tasks))
 
     @property
     def _columns(self) -> list[int]:

@@ -71,7 +71,8 @@ def zero_shot_levels(comparison: Comparison) -> dict[str, dict[str, float | None
     """By `zero-shot`, or the model where there are several, its accuracy on each task before any training."""
     bases: dict[str, ComparedRun] = {}
     for run in comparison.runs:
-        bases.setdefault(run.traits["model_name_or_path"], run)
+        if not run.as_it_is:
+            bases.setdefault(run.traits["model_name_or_path"], run)
     one = len(bases) == 1
     return {
         "zero-shot" if one else f"zero-shot {name}": {task: run.curves[task][0] for task in comparison.tasks}
@@ -83,7 +84,7 @@ def settings(comparison: Comparison) -> Table:
     """What is not the same in all rows; a line a setting, a column a variant."""
     runs = [own[0] for _, own in comparison.variants.values()]
     table = [["setting", *(label for label, _ in comparison.variants.values())]]
-    table.append(["method", *(run.results.method for run in runs)])
+    table.append(["method", *(run.kind for run in runs)])
     for name in dict.fromkeys(name for run in runs for name in run.traits):
         values = [run.trait(name) for run in runs]
         if len(set(values)) > 1:
@@ -103,7 +104,9 @@ def runs(comparison: Comparison) -> Table:
 def _origin(run: ComparedRun) -> list[str]:
     results, versions = run.results, versions_of(run.results)
     made = results.provenance
-    learned = "none" if run.stays else f"{results.tasks_learned} of {len(results.tasks)}"
+    learned = (
+        "none" if run.stays else "elsewhere" if run.elsewhere else f"{results.tasks_learned} of {len(results.tasks)}"
+    )
     commit = short_version(versions.get("git_commit")) if versions.get("git_commit") else "-"
     return [
         learned,
@@ -191,7 +194,7 @@ def csv_text(comparison: Comparison) -> str:
 
 def _csv_rows(row: Row, run: ComparedRun) -> Iterator[list]:
     results = run.results
-    order = "" if run.at_once else row.order or 1
+    order = "" if run.end_alone else row.order or 1
     head = [run.name, row.label, results.method, order, run.seed, results.base.name, run.protocol]
     for name in METRICS:
         yield [*head, name, "", "", "", _number(run.metrics.get(name))]
