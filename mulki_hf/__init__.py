@@ -14,7 +14,7 @@ _HOMES = {
     "StreamConfig": "config",
     "StreamEvaluator": "evaluation.evaluator",
     "StreamResults": "results",
-    "Task": "data.tasks",
+    "Task": "data.task",
     "TaskConfig": "config",
     "continual_metrics": "metrics",
     "load_stream": "data.tasks",
@@ -35,7 +35,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from .config import MulKIConfig, StreamConfig, TaskConfig
-    from .data.tasks import Task, load_stream
+    from .data.task import Task
+    from .data.tasks import load_stream
     from .errors import ConfigurationError
     from .evaluation.evaluator import StreamEvaluator
     from .metrics import continual_metrics

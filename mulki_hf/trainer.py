@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
@@ -27,7 +27,7 @@ from .data.epochs import EpochCallback
 from .data.images import image_transform
 from .data.reference import collate
 from .data.tables import ArrayCache
-from .data.tasks import Task, check_evaluation
+from .data.task import Task, check_dataset, check_evaluation
 from .errors import ConfigurationError
 from .features.prompt_banks import prompt_banks
 from .features.task_features import TaskFeatures
@@ -232,6 +232,8 @@ class MulKITrainer(Trainer):
         """Rows that no transform has been given yet, with that of the model's processor; of a dict, each."""
         if isinstance(rows, dict):
             return {name: self._transformed(part) for name, part in rows.items()}
+        if isinstance(rows, IterableDataset):
+            check_dataset(rows, "the data to evaluate on or to predict")
         if isinstance(rows, Dataset) and "image" in rows.column_names and rows.format["type"] != "custom":
             return rows.with_transform(image_transform(self.processing_class.image_processor))
         return rows

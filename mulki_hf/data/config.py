@@ -10,10 +10,15 @@ from ..fields import check_keys, conformed
 from ..hub.shareable import PATH
 from ..strict_yaml import parse_yaml
 from .names import check_task_name, check_templates
+from .sampling import EVALUATION, TRAINING, Limit
+from .task import STREAMED
 
 
 _FILES = str | list[str] | dict[str, str | list[str]] | None
 """What `load_dataset` takes as `data_files`."""
+
+LIMITS = ("shots", "max_train_samples", "max_eval_samples")
+"""Fields that ask for a part of a task's images."""
 
 
 @dataclass
@@ -58,6 +63,22 @@ class TaskConfig:
     class_order_seed: int | None = field(
         default=None, metadata={"help": "Shuffle the classes before splitting them. Default: their own order."}
     )
+    shots: int | None = field(
+        default=None,
+        metadata={
+            "help": "Train on that many images of each class, of one with fewer on all. Default: on every image."
+        },
+    )
+    max_train_samples: int | None = field(
+        default=None,
+        metadata={"help": "Train on at most that many images, each class keeping its share. Excludes shots."},
+    )
+    max_eval_samples: int | None = field(
+        default=None, metadata={"help": "Evaluate on at most that many images, each class keeping its share."}
+    )
+    sample_seed: int = field(
+        default=0, metadata={"help": "Which images shots, max_train_samples and max_eval_samples draw."}
+    )
 
     def __post_init__(self):
         check_task_name(self.name)
@@ -73,6 +94,17 @@ class TaskConfig:
             )
         if self.class_order_seed is not None and self.class_order_seed < 0:
             raise ConfigurationError(f"{where}: class_order_seed must be >= 0, got {self.class_order_seed}")
+        for name in LIMITS:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigurationError(f"{where}: {name} must be >= 1, got {value}; leave it out to use every image")
+        if self.shots is not None and self.max_train_samples is not None:
+            raise ConfigurationError(
+                f"{where}: shots and max_train_samples exclude each other, got {self.shots} and "
+                f"{self.max_train_samples}"
+            )
+        if not 0 <= self.sample_seed < 2**32:
+            raise ConfigurationError(f"{where}: sample_seed must be in [0, 2**32), got {self.sample_seed}")
         if self.templates is not None:
             check_templates(self.templates, where)
 
@@ -84,11 +116,26 @@ class TaskConfig:
             raise ConfigurationError(f"{where}: must be a mapping with at least name and dataset, got {shown(spec)}")
         if spec.get("name"):
             where += f" ({shown(spec['name'])})"
+        if "streaming" in spec:
+            raise ConfigurationError(
+                f"{where}: streaming can't be given: {STREAMED}. Leave it out; for a part of the data give "
+                "max_train_samples and max_eval_samples, or slices of splits, `train[:10%]`"
+            )
         check_keys(spec, {f.name for f in dataclasses.fields(cls)}, where)
         for key in ("name", "dataset"):
             if key not in spec:
                 raise ConfigurationError(f"{where}: {key} is missing")
         return cls(**spec)
+
+    @property
+    def training_limit(self) -> Limit:
+        """Of each of the tasks that the entry stands for."""
+        return Limit(TRAINING, self.sample_seed, self.shots, self.max_train_samples)
+
+    @property
+    def evaluation_limit(self) -> Limit:
+        """Likewise."""
+        return Limit(EVALUATION, self.sample_seed, images=self.max_eval_samples)
 
 
 class TaskSpec(dict):

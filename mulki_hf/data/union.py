@@ -7,7 +7,7 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 
 from .labels import labels_of, with_labels
-from .tasks import Task
+from .task import Task
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from transformers import CLIPProcessor
 from ..config import MulKIConfig, StreamConfig
 from ..config.recipes import LED_BY_EVALUATION
 from ..data.prompts import tokenize, tokenize_prompts
-from ..data.tasks import Task
+from ..data.task import Task
 from ..errors import ConfigurationError
 
 
