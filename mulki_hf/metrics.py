@@ -6,15 +6,19 @@ from typing import Any
 import numpy as np
 
 
+METRICS = ("transfer", "avg", "last", "bwt", "forgetting", "degradation", "snd_forgetting", "snd_degradation")
+"""The keys of [`continual_metrics`], in order."""
+
+
 def continual_metrics(
-    accuracy: Sequence[Sequence[float]], zero_shot: Sequence[float] | None = None
+    accuracy: Sequence[Sequence[float | None]], zero_shot: Sequence[float | None] | None = None
 ) -> dict[str, float | None]:
     """Transfer, Avg, Last, BWT, Forgetting and Degradation of one stream, in percent, and Select-and-Distill's own.
 
     Args:
         accuracy (`(T, T)` or `(1, T)`): `accuracy[i][j]` is the accuracy in percent on task `j` after learning task
             `i`, for every `j`: tasks not yet learned included. A single row is that of a model that learned all tasks
-            at once.
+            at once. `None`: not measured; every metric is of the cells that are known, see [`cells_used`].
         zero_shot (`(T,)`, *optional*): accuracy in percent on each task before any training.
 
     Returns:
@@ -28,7 +32,7 @@ def continual_metrics(
         - `snd_degradation`: mean over `j >= 2` of `max_{i<j} (Z[j] - A[i, j])`. Neither is cut off at 0.
 
         A metric that is not defined is `None`, never NaN: all but `avg` and `last` for a single task or a single row,
-        `degradation` and `snd_degradation` without `zero_shot`.
+        `degradation` and `snd_degradation` without `zero_shot`, any of which no cell is known.
 
     Raises:
         ValueError: `accuracy` has another shape, `zero_shot` another length, or a value is NaN or outside 0..100.
@@ -36,38 +40,79 @@ def continual_metrics(
     References: Transfer, Avg and Last as in ZSCL (arXiv 2303.06628); `snd_forgetting` and `snd_degradation` as the
     text of Select-and-Distill (arXiv 2403.09296) has them, whose average accuracy is `last`.
     """
+    matrix, level = _checked(accuracy, zero_shot)
+    tasks = matrix.shape[1]
+    values: dict[str, list[float]] = {name: [] for name in METRICS}
+    values |= {"avg": matrix.ravel().tolist(), "last": matrix[-1].tolist()}
+    for j in range(tasks if len(matrix) > 1 else 0):
+        before, own, last = _known(matrix[:j, j]), matrix[j, j], matrix[-1, j]
+        if len(before):
+            lost = level[j] - before
+            values["transfer"].append(before.mean())
+            values["degradation"].append(max(0.0, lost.mean()) if _known(lost).size else np.nan)
+            values["snd_degradation"].append(lost.max())
+        if j < tasks - 1:
+            column, since = _known(matrix[:, j]), _known(matrix[j + 1 :, j])
+            values["bwt"].append(last - own)
+            values["forgetting"].append(column.max() - last if column.size else np.nan)
+            values["snd_forgetting"].append(own - since.min() if since.size else np.nan)
+    known = {name: _known(np.array(own)) for name, own in values.items()}
+    return {name: float(own.mean()) if own.size else None for name, own in known.items()}
+
+
+def cells_used(
+    accuracy: Sequence[Sequence[float | None]], zero_shot: Sequence[float | None] | None = None
+) -> dict[str, tuple[int, int]]:
+    """How many cells of the matrix each of [`continual_metrics`] is made of, and of how many it would be.
+
+    Arguments and errors are those of [`continual_metrics`]; metrics of which no cell matters are left out.
+    """
+    matrix, level = _checked(accuracy, zero_shot)
+    rows, tasks = matrix.shape
+    cells = {"avg": np.ones_like(matrix, dtype=bool), "last": np.arange(rows)[:, None] == np.full(tasks, rows - 1)}
+    if rows > 1:
+        row, column = np.indices(matrix.shape)
+        left = column < tasks - 1
+        before = row < column
+        cells |= {"transfer": before, "bwt": left & ((row == column) | (row == rows - 1)), "forgetting": left}
+        cells["snd_forgetting"] = left & (row >= column)
+        if zero_shot is not None:
+            cells |= {"degradation": before, "snd_degradation": before}
+    known = ~np.isnan(matrix)
+    with_level = known & ~np.isnan(level)
+    counts = {}
+    for name in METRICS:
+        if name in cells and cells[name].any():
+            have = with_level if name.endswith("degradation") else known
+            counts[name] = (int((cells[name] & have).sum()), int(cells[name].sum()))
+    return counts
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    return values[~np.isnan(values)]
+
+
+def _checked(accuracy: Any, zero_shot: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Matrix and zero-shot row, NaN where nothing was measured."""
     matrix = _percentages("accuracy", accuracy)
     if matrix.ndim != 2 or matrix.size == 0 or len(matrix) not in (1, matrix.shape[1]):
         raise ValueError(f"accuracy must be a T x T matrix, or one row of T, got shape {matrix.shape}")
     tasks = matrix.shape[1]
-    level = None if zero_shot is None else _percentages("zero_shot", zero_shot)
-    if level is not None and level.shape != (tasks,):
+    level = np.full(tasks, np.nan) if zero_shot is None else _percentages("zero_shot", zero_shot)
+    if level.shape != (tasks,):
         raise ValueError(f"zero_shot must hold one value for each of the {tasks} tasks, got shape {level.shape}")
-
-    metrics = {"transfer": None, "avg": matrix.mean(), "last": matrix[-1].mean()}
-    metrics |= dict.fromkeys(("bwt", "forgetting", "degradation", "snd_forgetting", "snd_degradation"))
-    if len(matrix) > 1:
-        learned, final = np.diag(matrix)[:-1], matrix[-1, :-1]
-        before = [matrix[:j, j] for j in range(1, tasks)]
-        since = np.array([matrix[j + 1 :, j].min() for j in range(tasks - 1)])
-        metrics["transfer"] = np.mean([column.mean() for column in before])
-        metrics["bwt"] = (final - learned).mean()
-        metrics["forgetting"] = (matrix[:, :-1].max(axis=0) - final).mean()
-        metrics["snd_forgetting"] = (learned - since).mean()
-        if level is not None:
-            lost = [own - column for own, column in zip(level[1:], before, strict=True)]
-            metrics["degradation"] = np.mean([max(0.0, loss.mean()) for loss in lost])
-            metrics["snd_degradation"] = np.mean([loss.max() for loss in lost])
-    return {name: None if value is None else float(value) for name, value in metrics.items()}
+    return matrix, level
 
 
-def _percentages(name: str, values) -> np.ndarray:
+def _percentages(name: str, values: Any) -> np.ndarray:
     try:
         array = np.array(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be rows of numbers of equal length: {error}") from error
-    if np.isnan(array).any():
-        raise ValueError(f"{name} holds NaN at {np.argwhere(np.isnan(array))[0].tolist()}")
+    given = np.array(values, dtype=object).reshape(array.shape) != None  # noqa: E711  # of each element
+    odd = np.isnan(array) & given
+    if odd.any():
+        raise ValueError(f"{name} holds NaN at {np.argwhere(odd)[0].tolist()}")
     outside = (array < 0) | (array > 100)
     if outside.any():
         where = tuple(np.argwhere(outside)[0].tolist())

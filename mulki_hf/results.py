@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,8 +118,8 @@ class MethodRecord:
 class ProtocolResults:
     """Accuracies in percent by one protocol; fields as in [`StreamResults`]."""
 
-    zero_shot: list[float] = field(default_factory=list)
-    accuracy: list[list[float]] = field(default_factory=list)
+    zero_shot: list[float | None] = field(default_factory=list)
+    accuracy: list[list[float | None]] = field(default_factory=list)
     metrics: dict[str, float | None] = field(default_factory=dict)
 
 
@@ -133,7 +134,8 @@ class StreamResults:
         base: the model before any training.
         reference: the reference images, if the method takes any.
         zero_shot (`T`, or empty before it was measured): accuracy of the model before any training.
-        accuracy (`t x T`): a row for each finished task, a column for each task.
+        accuracy (`t x T`): a row for each finished task, a column for each task. In both `None` is a cell that was not
+            measured: of a task that came to the stream after the row was.
         metrics: see [`mulki_hf.metrics.continual_metrics`]; empty until every task is finished, and without some keys
             in files of older versions.
         config: the resolved configuration.
@@ -151,8 +153,8 @@ class StreamResults:
     tasks: list[TaskRecord]
     base: BaseModel
     reference: ReferenceRecord | None = None
-    zero_shot: list[float] = field(default_factory=list)
-    accuracy: list[list[float]] = field(default_factory=list)
+    zero_shot: list[float | None] = field(default_factory=list)
+    accuracy: list[list[float | None]] = field(default_factory=list)
     metrics: dict[str, float | None] = field(default_factory=dict)
     config: dict = field(default_factory=dict)
     provenance: dict[str, str | None] = field(default_factory=dict)
@@ -198,12 +200,45 @@ class StreamResults:
         """Zero-shot row, matrix and metrics by `protocol`, which are its own for the headline's."""
         return self if protocol == self.protocol else self.others[protocol]
 
-    def measured(self, rows: dict[str, list[float]]) -> None:
+    def measured(self, rows: Mapping[str, Sequence[float | None]]) -> None:
         """Add the accuracies of the model before any training, by protocol."""
         for protocol, row in rows.items():
             if protocol != self.protocol:
                 self.others[protocol] = ProtocolResults()
-            self.of(protocol).zero_shot = row
+            self.of(protocol).zero_shot = [*row]
+
+    def unmeasured(self, row: int | None) -> list[int]:
+        """Tasks of which a cell is empty by any protocol, in the row of a stage or, for None, of zero-shot."""
+        rows = [own.zero_shot if row is None else own.accuracy[row] for own in map(self.of, self.protocols)]
+        return [column for column in range(len(self.tasks)) if any(cells[column] is None for cells in rows if cells)]
+
+    def fill(self, row: int | None, cells: Mapping[str, Sequence[float | None]]) -> None:
+        """Put what was measured later into the empty cells of a row, by protocol; arguments as of [`unmeasured`].
+
+        With the last of them the metrics are of the whole matrix.
+        """
+        for protocol, values in cells.items():
+            own = self.of(protocol)
+            into = own.zero_shot if row is None else own.accuracy[row]
+            for column, value in enumerate(values):
+                into[column] = value if into[column] is None else into[column]
+            self._take_metrics(own)
+
+    def append(self, tasks: Sequence[TaskRecord], stale: Collection[str] = ()) -> None:
+        """Make the stream longer by `tasks`, whose cells in the rows that there are are empty.
+
+        Args:
+            tasks: not yet learned.
+            stale: protocols by which no cell means what it meant, since the new classes compete for every image; all
+                of their cells are emptied.
+        """
+        self.tasks = [*self.tasks, *tasks]
+        for protocol in self.protocols:
+            own, count = self.of(protocol), len(self.tasks)
+            empty: list[float | None] = [None] * count
+            own.metrics = {}
+            for row in (own.zero_shot, *own.accuracy) if own.zero_shot else ():
+                row[:] = empty if protocol in stale else [*row, *empty[len(row) :]]
 
     def stayed(self, rows: dict[str, list[list[float]]]) -> None:
         """The metrics of a model that is never trained, from its accuracies after each task, by protocol.
@@ -215,7 +250,7 @@ class StreamResults:
 
     def add(
         self,
-        rows: dict[str, list[float]],
+        rows: Mapping[str, Sequence[float | None]],
         seconds: float | None = None,
         facts: dict[str, Any] | None = None,
         note: str = "",
@@ -234,9 +269,12 @@ class StreamResults:
         task.provenance = self.provenance | {"versions": versions}
         for protocol, row in rows.items():
             own = self.of(protocol)
-            own.accuracy.append(row)
-            if len(own.accuracy) == len(self.learned):
-                own.metrics = continual_metrics(own.accuracy, own.zero_shot or None)
+            own.accuracy.append([*row])
+            self._take_metrics(own)
+
+    def _take_metrics(self, own: "StreamResults | ProtocolResults") -> None:
+        if self.learned and len(own.accuracy) == len(self.learned):
+            own.metrics = continual_metrics(own.accuracy, own.zero_shot or None)
 
     def save(self, output_dir: str | Path) -> None:
         """Write `results.json`; an interruption leaves the old file or the new one, never half of one."""
@@ -257,7 +295,11 @@ class StreamResults:
         Raises:
             ConfigurationError: the file is missing or is no such file.
         """
-        path = Path(output_dir) / cls.FILE
+        return cls.read(Path(output_dir) / cls.FILE)
+
+    @classmethod
+    def read(cls, path: Path) -> "StreamResults":
+        """The same from a file of any name."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
@@ -309,7 +351,7 @@ def _check_rows(own: StreamResults | ProtocolResults, tasks: int, stages: int, k
         if len(row) != tasks:
             raise ValueError(f"{name} must hold a number for each of the {tasks} tasks, got {len(row)}")
         for value in row:
-            if not 0 <= value <= 100:
+            if value is not None and not 0 <= value <= 100:
                 raise ValueError(f"{name} must hold percentages in [0, 100], got {value}")
 
 

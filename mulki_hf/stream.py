@@ -35,7 +35,7 @@ from .hub.fetch import fetch_checkpoint
 from .models.loading import load_model, load_processor, save_model
 from .objectives import check_reference, objective_of
 from .report.checkpoint import describe_checkpoint, draw, picture_names
-from .report.tables import progress_line, results_table
+from .report.tables import average, percent, progress_line, results_table
 from .results import StreamResults
 from .runs.checkpoints import check_finished, last_checkpoint
 from .runs.checks import check_selection, check_task, check_texts
@@ -192,7 +192,7 @@ class Stream:
         self._original = None
         self.accelerator.print(
             f"{self.config.method} on {self.accelerator.num_processes} process(es), {self.accelerator.device.type}; "
-            f"zero-shot {sum(self.results.zero_shot) / len(self.tasks):.1f} % on average over {len(self.tasks)} tasks"
+            f"zero-shot {percent(average(self.results.zero_shot))} % on average over {len(self.tasks)} tasks"
         )
 
     def remaining(self) -> range:

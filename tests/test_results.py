@@ -53,7 +53,7 @@ class TestFile:
         [
             ("accuracy", "high", "accuracy must be a list, got 'high'"),
             ("accuracy", [["1", 2]], r"accuracy\[0\]\[0\] must be a number, got '1'"),
-            ("accuracy", [[None, 2]], r"accuracy\[0\]\[0\] must be a number, got nothing"),
+            ("accuracy", [[True, 2]], r"accuracy\[0\]\[0\] must be a number, got True"),
             ("accuracy", [[float("nan"), 2]], r"accuracy\[0\]\[0\] must be a finite number, got nan"),
             ("accuracy", [[float("inf"), 2]], r"accuracy\[0\]\[0\] must be a finite number, got inf"),
             ("accuracy", [[True, 2]], r"accuracy\[0\]\[0\] must be a number, got True"),

@@ -1,6 +1,6 @@
 """Accuracy on every task of the stream."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from accelerate import Accelerator
@@ -91,24 +91,44 @@ class StreamEvaluator:
         """Accuracy in percent on every task, by several protocols in one pass; raises as [`rows`] does."""
         return {name: row for name, (row,) in self.rows(model, [learned], description, protocols).items()}
 
-    @torch.no_grad()
     def rows(
         self, model: CLIPModel, learned: Sequence[int], description: str, protocols: Sequence[str]
     ) -> dict[str, list[list[float]]]:
-        """Accuracy in percent on every task, by several protocols and as after several numbers of tasks, in one pass.
+        """[`cells`] on every task."""
+        return self.cells(model, learned, description, protocols)
+
+    @torch.no_grad()
+    def cells(
+        self,
+        model: CLIPModel,
+        learned: Sequence[int],
+        description: str,
+        protocols: Sequence[str],
+        only: Collection[int] | None = None,
+    ) -> dict[str, list[list[float | None]]]:
+        """Accuracy in percent on tasks, by several protocols and as after several numbers of tasks, in one pass.
+
+        Args:
+            model, description: as of a call.
+            learned: how many tasks count as learned; a row for each.
+            protocols: by name.
+            only (*optional*): positions of the tasks to evaluate on. Default: all.
 
         Returns:
-            By protocol: a row for each of `learned`, a column for each task.
+            By protocol: a row for each of `learned`, a column for each task, None where it was not asked for.
 
         Raises:
             TrainingError: on every rank: scores are not finite.
         """
         asked = [(name, count) for name in protocols for count in learned]
         classifier = self._classifier(model.to(self.accelerator.device).eval())
-        total = sum(len(loader) for loader in self.loaders)
-        accuracies: dict[str, list[list[float]]] = {name: [[] for _ in learned] for name in protocols}
+        positions = range(len(self.tasks)) if only is None else sorted(only)
+        total = sum(len(self.loaders[position]) for position in positions)
+        accuracies: dict[str, list[list[float | None]]] = {
+            name: [[None] * len(self.tasks) for _ in learned] for name in protocols
+        }
         with tqdm(total=total, desc=description, leave=False) as progress:
-            for position in range(len(self.tasks)):
+            for position in positions:
                 masks = [PROTOCOLS[name].mask(self.owner, position, count) for name, count in asked]
                 own_names = self.names[self.owner == position]
                 correct = torch.zeros(len(asked), dtype=torch.long, device=self.accelerator.device)
@@ -129,7 +149,7 @@ class StreamEvaluator:
                     )
                 for number, right in enumerate(correct.tolist()):
                     name, row = protocols[number // len(learned)], number % len(learned)
-                    accuracies[name][row].append(100.0 * right / count)
+                    accuracies[name][row][position] = 100.0 * right / count
         return accuracies
 
     def _classifier(self, model: CLIPModel) -> Classifier:

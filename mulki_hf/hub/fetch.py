@@ -12,25 +12,29 @@ from ..errors import ConfigurationError
 from .faults import explain, hide_signatures
 
 
-def pinned(source: str, token: str | None = None) -> str:
+RESUME = "resume_from_hub"
+"""Who mostly asks, for messages."""
+
+
+def pinned(source: str, token: str | None = None, asked_by: str = RESUME) -> str:
     """`org/mulki-task3[@REVISION]` with the commit that it stands for now, so that all is read from the same."""
     repo_id, _, revision = source.partition("@")
-    commit = _tried(source, lambda: HfApi(token=token).model_info(repo_id, revision=revision or None).sha)
+    commit = _tried(asked_by, source, lambda: HfApi(token=token).model_info(repo_id, revision=revision or None).sha)
     return f"{repo_id}@{commit}"
 
 
-def fetch_file(source: str, name: str, token: str | None = None) -> Path:
+def fetch_file(source: str, name: str, token: str | None = None, asked_by: str = RESUME) -> Path:
     """`results.json` or `recipe.yaml` of the checkpoint `org/mulki-task3[@REVISION]`, from the Hub or its cache.
 
     Raises:
         ConfigurationError: there is no such repository, or it holds no checkpoint of a stream.
     """
-    return Path(_tried(source, lambda: hf_hub_download(**_repository(source), filename=name, token=token)))
+    return Path(_tried(asked_by, source, lambda: hf_hub_download(**_repository(source), filename=name, token=token)))
 
 
-def fetch_checkpoint(source: str, token: str | None = None) -> Path:
+def fetch_checkpoint(source: str, token: str | None = None, asked_by: str = RESUME) -> Path:
     """The checkpoint `org/mulki-task3[@REVISION]` as a folder in the cache."""
-    return Path(_tried(source, lambda: snapshot_download(**_repository(source), token=token)))
+    return Path(_tried(asked_by, source, lambda: snapshot_download(**_repository(source), token=token)))
 
 
 def _repository(source: str) -> dict[str, str | None]:
@@ -38,7 +42,7 @@ def _repository(source: str) -> dict[str, str | None]:
     return {"repo_id": repo_id, "revision": revision or None}
 
 
-def _tried(source: str, call: Callable[[], str]) -> str:
+def _tried(asked_by: str, source: str, call: Callable[[], str]) -> str:
     hide_signatures()
     try:
         return call()
@@ -48,7 +52,7 @@ def _tried(source: str, call: Callable[[], str]) -> str:
             reason = "it holds no checkpoint of a stream, as `mulki_hf.train --push_to_hub` makes them"
         else:
             reason = explain(error, "it can't be read")
-        raise ConfigurationError(f"resume_from_hub {source!r}: {reason}") from error
+        raise ConfigurationError(f"{asked_by} {source!r}: {reason}") from error
 
 
 def licence_of(card: type[ModelCard] | type[DatasetCard], where: str | Path, token: str | None = None) -> str | None:

@@ -47,6 +47,24 @@ class Push:
     error: str | None = None
 
 
+PUSHES = "pushes.json"
+
+
+def recorded_pushes(output_dir: Path) -> list[Push]:
+    """The pushes that a run's folder has on record.
+
+    Raises:
+        ConfigurationError: the record can't be read.
+    """
+    path = output_dir / PUSHES
+    try:
+        return [Push(**push) for push in json.loads(path.read_text(encoding="utf-8"))]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigurationError(f"can't read the record of pushes {path}: {error}") from error
+
+
 class Outbox:
     """The pushes of one run: sent one after another in the background, recorded on disk until they have arrived.
 
@@ -62,7 +80,7 @@ class Outbox:
         timeout (`float`): seconds without an answer after which a request has failed.
     """
 
-    FILE = "pushes.json"
+    FILE = PUSHES
 
     def __init__(self, output_dir: str | Path, token: str | None = None, retries: int = 6, timeout: float = 60.0):
         self.output_dir = Path(output_dir)
@@ -83,15 +101,8 @@ class Outbox:
         Raises:
             ConfigurationError: the record can't be read.
         """
-        path = self.output_dir / self.FILE
-        try:
-            recorded = [Push(**push) for push in json.loads(path.read_text(encoding="utf-8"))]
-        except FileNotFoundError:
-            recorded = []
-        except (OSError, ValueError, TypeError) as error:
-            raise ConfigurationError(f"can't read the record of pushes {path}: {error}") from error
         # A record of a planned one is of a run that ended between the push and the results: it is made again.
-        self.pushes = [push for push in recorded if push.folder not in self.planned]
+        self.pushes = [push for push in recorded_pushes(self.output_dir) if push.folder not in self.planned]
 
     @property
     def pending(self) -> list[Push]:

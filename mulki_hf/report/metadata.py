@@ -63,6 +63,7 @@ def eval_results(results: StreamResults, protocol: str) -> list[EvalResult]:
     kind, so_far = "zero-shot-image-classification", metrics_so_far(results, protocol)
     sample = "evaluation_images"
     by = "" if protocol == results.protocol else f" ({protocol})"
+    last = results.of(protocol).accuracy[-1]
     entries = [
         EvalResult(
             task_type=kind,
@@ -73,7 +74,8 @@ def eval_results(results: StreamResults, protocol: str) -> list[EvalResult]:
             metric_name=f"Accuracy ({protocol})",
             metric_value=round(value / 100, 4),
         )
-        for position, (task, value) in enumerate(zip(results.tasks, results.of(protocol).accuracy[-1], strict=True))
+        for position, (task, value) in enumerate(zip(results.tasks, last, strict=True))
+        if value is not None
     ]
     count = results.tasks_learned
     tasks = "1 task" if count == 1 else f"{count} tasks"

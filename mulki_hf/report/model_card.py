@@ -14,7 +14,7 @@ from ..results import ArtefactRecord, BaseModel, StreamResults
 from .markdown import code, hypothesis, literal, text
 from .metadata import card_data, metrics_so_far, on_hub
 from .samples import images_text, samples_text
-from .tables import duration, markdown_table, matrix_table, metrics_table, percent, signed
+from .tables import cells_note, duration, markdown_table, matrix_table, metrics_table, percent, signed
 
 
 CLIP_BIBTEX = """@inproceedings{radford2021clip,
@@ -76,6 +76,7 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None, a
             changes_text=changes_text(results),
             changes_table=changes_table(results),
             stream_metrics=metrics_table(so_far) if number > 1 else None,
+            cells_note=cells_note(results, number),
             settings_table=settings_table(results.about.settings),
             runs=runs(results),
             wall_time=wall_time(results),
@@ -225,7 +226,9 @@ def changes_text(results: StreamResults) -> str:
 
 
 def _before_and_now(results: StreamResults) -> list[tuple[str, float, float]]:
-    return list(zip(map(text, results.names), results.zero_shot, results.accuracy[-1], strict=True))
+    # Both rows are whole in what a finished task leaves.
+    rows = results.zero_shot, results.accuracy[-1]
+    return list(zip(map(text, results.names), *rows, strict=True))  # type: ignore[arg-type]
 
 
 def _about(one: str, many: str, changes: list[tuple[str, float]]) -> str:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -15,7 +16,7 @@ def plot_accuracy_matrix(results: StreamResults, path: str | Path, protocol: str
     """
     protocol = protocol or results.protocol
     own = results.of(protocol)
-    rows = [own.zero_shot, *own.accuracy]
+    rows = np.array([own.zero_shot, *own.accuracy], dtype=float)
     names = ["zero-shot", *(f"after {name}" for name in results.stage_names[: results.finished])]
     figure = Figure(figsize=(2.2 + 0.9 * len(results.tasks), 1.6 + 0.55 * len(rows)), layout="constrained")
     axes = figure.subplots()
@@ -25,7 +26,9 @@ def plot_accuracy_matrix(results: StreamResults, path: str | Path, protocol: str
     axes.set_title(f"{results.method}, {protocol}: accuracy in %")
     for i, row in enumerate(rows):
         for j, value in enumerate(row):
-            axes.text(j, i, f"{value:.1f}", ha="center", va="center", color="white" if value < 60 else "black")
+            # A cell that was not measured is NaN, and left white.
+            colour = "0.4" if np.isnan(value) else "white" if value < 60 else "black"
+            axes.text(j, i, "-" if np.isnan(value) else f"{value:.1f}", ha="center", va="center", color=colour)
             if i == (1 if results.stages else j + 1):
                 corner = (j - 0.48, i - 0.46)
                 axes.add_patch(Rectangle(corner, 0.96, 0.92, fill=False, edgecolor="white", linewidth=1.8))
@@ -49,8 +52,10 @@ def plot_curves(results: StreamResults, path: str | Path, protocol: str | None =
         if results.learned:
             learned = 0 if results.stages else j
             axes.axvspan(learned + 0.5, learned + 1.5, color="0.92")
-        axes.axhline(own.zero_shot[j], color="0.5", linestyle="--", linewidth=1, label="zero-shot")
-        axes.plot(steps, [own.zero_shot[j], *(row[j] for row in own.accuracy)], marker="o", label="accuracy")
+        values = np.array([own.zero_shot[j], *(row[j] for row in own.accuracy)], dtype=float)
+        axes.axhline(values[0], color="0.5", linestyle="--", linewidth=1, label="zero-shot")
+        known = ~np.isnan(values)
+        axes.plot(np.array(steps)[known], values[known], marker="o", label="accuracy")
         axes.set_title(name, parse_math=False)
         axes.set_ylim(-2, 102)
         axes.set_xticks(range(len(results.learned) + 1))

@@ -1,5 +1,8 @@
 """Results as Markdown tables, and numbers as people write them."""
 
+from collections.abc import Iterable
+
+from ..metrics import cells_used
 from ..results import ProtocolResults, StreamResults
 from .markdown import text
 from .samples import samples_text
@@ -15,7 +18,22 @@ def results_table(results: StreamResults) -> str:
         tables.append(samples)
     if results.metrics:
         tables.append(metrics_table({protocol: results.of(protocol).metrics for protocol in results.protocols}))
+        tables += filter(None, [cells_note(results)])
     return "\n\n".join(tables)
+
+
+def cells_note(results: StreamResults, tasks: int | None = None) -> str:
+    """What the metrics of the first `tasks` (default: all) could use, where cells were not measured; else empty."""
+    lines = []
+    for protocol in results.protocols:
+        own = results.of(protocol)
+        accuracy = [row[:tasks] for row in own.accuracy]
+        used = cells_used(accuracy, own.zero_shot[:tasks] or None) if accuracy else {}
+        partial = [f"{name} of {have} of {wanted}" for name, (have, wanted) in used.items() if have < wanted]
+        if partial:
+            by = f" ({protocol})" if results.others else ""
+            lines.append(f"Not every cell was measured{by}; metrics are of those that were: {', '.join(partial)}.")
+    return "\n".join(lines)
 
 
 def matrix_table(results: StreamResults, protocol: str | None = None) -> str:
@@ -69,8 +87,8 @@ def signed(value: float) -> str:
 def progress_line(results: StreamResults, position: int) -> str:
     """One line about the task just finished, and below it one by each protocol but the headline's."""
     if results.stages is not None:
-        means = sum(results.accuracy[position]) / len(results.tasks)
-        return f"{results.stage_names[position]}: {means:.1f} % on average over {len(results.tasks)} tasks"
+        mean = percent(average(results.accuracy[position]))
+        return f"{results.stage_names[position]}: {mean} % on average over {len(results.tasks)} tasks"
     lines = [f"task {position + 1}/{len(results.tasks)} {results.names[position]}: "]
     lines += [f"  {protocol}: " for protocol in results.others]
     owns = [results.of(protocol) for protocol in results.protocols]
@@ -79,11 +97,16 @@ def progress_line(results: StreamResults, position: int) -> str:
 
 def _standing(own: StreamResults | ProtocolResults, position: int) -> str:
     row, zero_shot = own.accuracy[position], own.zero_shot
-    line = f"{row[position]:.1f} % (zero-shot {zero_shot[position]:.1f} %)"
+    line = f"{percent(row[position])} % (zero-shot {percent(zero_shot[position])} %)"
     if position:
-        line += f"; earlier tasks {sum(row[:position]) / position:.1f} %"
-    rest = len(row) - position - 1
-    if rest:
-        ahead = sum(row[position + 1 :]) / rest
-        line += f"; not yet learned {ahead:.1f} % (zero-shot {sum(zero_shot[position + 1 :]) / rest:.1f} %)"
+        line += f"; earlier tasks {percent(average(row[:position]))} %"
+    if ahead := row[position + 1 :]:
+        before = average(zero_shot[position + 1 :])
+        line += f"; not yet learned {percent(average(ahead))} % (zero-shot {percent(before)} %)"
     return line
+
+
+def average(values: Iterable[float | None]) -> float | None:
+    """Mean of the values that are known; None if there is none."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
