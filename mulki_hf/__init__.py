@@ -11,6 +11,8 @@ _HOMES = {
     "ConfigurationError": "errors",
     "MulKIConfig": "config",
     "MulKITrainer": "trainer",
+    "Report": "report.notebook",
+    "Stream": "stream",
     "StreamConfig": "config",
     "StreamEvaluator": "evaluation.evaluator",
     "StreamResults": "results",
@@ -18,12 +20,15 @@ _HOMES = {
     "TaskConfig": "config",
     "continual_metrics": "metrics",
     "load_stream": "data.tasks",
+    "run": "train",
 }
 
 __all__ = [
     "ConfigurationError",
     "MulKIConfig",
     "MulKITrainer",
+    "Report",
+    "Stream",
     "StreamConfig",
     "StreamEvaluator",
     "StreamResults",
@@ -31,6 +36,7 @@ __all__ = [
     "TaskConfig",
     "continual_metrics",
     "load_stream",
+    "run",
 ]
 
 if TYPE_CHECKING:
@@ -40,7 +46,10 @@ if TYPE_CHECKING:
     from .errors import ConfigurationError
     from .evaluation.evaluator import StreamEvaluator
     from .metrics import continual_metrics
+    from .report.notebook import Report
     from .results import StreamResults
+    from .stream import Stream
+    from .train import run
     from .trainer import MulKITrainer
 
 

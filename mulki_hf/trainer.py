@@ -39,8 +39,17 @@ from .objectives.batch import IMAGE_PARTS
 from .objectives.losses import class_logits, task_loss
 from .report.model_card import card_of_task
 from .results import StreamResults
+from .runs.callbacks import stopped_early
 from .runs.checkpoints import chosen_checkpoint
 from .runs.one_task import describe_task
+
+
+NOT_GIVEN = {
+    "train_dataset": "the task brings it",
+    "compute_loss_func": "the method is the loss",
+    "model_init": "the teachers are made of the model that is given; make a trainer for each model",
+}
+"""Arguments of `Trainer` that contradict task or method, and why."""
 
 
 class MulKITrainer(Trainer):
@@ -63,7 +72,7 @@ class MulKITrainer(Trainer):
         previous_model ([`CLIPModel`] or a function that loads it, *optional*): teacher P, the student after the
             previous task. Default: teacher O.
         eval_dataset ([`datasets.Dataset`] or dict of them, *optional*): as `Trainer` takes it; columns `image` and
-            `label`. Default: the task's evaluation data.
+            `label`. Default: the task's validation data or, where it has none, its evaluation data.
         reference_dataset ([`datasets.Dataset`], *optional*): column `image`; for methods that need it, refused by
             the others.
         reference_texts (sequence of `str`, *optional*): likewise, texts that belong to no image.
@@ -119,15 +128,16 @@ class MulKITrainer(Trainer):
         student = self.adaptation.student
         self.processing_class = processing_class
         check_evaluation(task, eval_dataset)
-        for name, why in {"train_dataset": "the task brings it", "compute_loss_func": "the method is the loss"}.items():
+        for name, why in NOT_GIVEN.items():
             if kwargs.get(name) is not None:
                 raise ConfigurationError(f"{name} can't be given: {why}")
+        own = task.evaluation if task.validation is None else task.validation
         super().__init__(
             model=student,
             args=args,
             # `train` puts the samples with all that belongs to them in its place.
             train_dataset=self._transformed(task.train),
-            eval_dataset=self._transformed(task.evaluation if eval_dataset is None else eval_dataset),
+            eval_dataset=self._transformed(own if eval_dataset is None else eval_dataset),
             processing_class=processing_class,
             compute_metrics=compute_metrics,
             **kwargs
@@ -304,7 +314,8 @@ class MulKITrainer(Trainer):
         self._parts.clear()
         self.connections.begin(resumed=checkpoint is not None)
         state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME)) if checkpoint else None
-        if state is not None and state.global_step >= self._steps():
+        early = state is not None and self.args.restore_callback_states_from_checkpoint and stopped_early(state)
+        if state is not None and (early or state.global_step >= self._steps()):
             # Trainer looks at its limit only after a step, and would take one too many.
             self.state = state
             self._load_from_checkpoint(checkpoint)
@@ -320,6 +331,18 @@ class MulKITrainer(Trainer):
         self.make_connections()
         self.watch.check_features(both_towers(self.model), self.state.global_step)
         return output
+
+    def hyperparameter_search(self, *args: Any, **kwargs: Any) -> Any:
+        """Refused: `Trainer`'s makes a new model for each trial, which would have the teachers of the first.
+
+        Raises:
+            ConfigurationError: always; the message says what to do.
+        """
+        raise ConfigurationError(
+            "hyperparameter_search can't be used: each trial needs teachers and tables of its own, so make a trainer "
+            "for each, in the function that optuna's study.optimize is given, which returns trainer.evaluate()"
+            "['eval_accuracy']"
+        )
 
     def _steps(self) -> int:
         """Optimizer steps of the whole task."""

@@ -11,11 +11,14 @@ from ..hub.shareable import PATH
 from ..strict_yaml import parse_yaml
 from .names import check_task_name, check_templates
 from .sampling import EVALUATION, TRAINING, Limit
-from .task import STREAMED
+from .task import STREAMED, Task
 
 
 _FILES = str | list[str] | dict[str, str | list[str]] | None
 """What `load_dataset` takes as `data_files`."""
+
+IN_MEMORY = "in memory"
+"""What results and recipes say in place of a `dataset` where a [`Task`] was given."""
 
 LIMITS = ("shots", "max_train_samples", "max_eval_samples")
 """Fields that ask for a part of a task's images."""
@@ -88,6 +91,11 @@ class TaskConfig:
         vars(self).update(conformed(vars(self), types, where, strings=True))
         if not self.dataset:
             raise ConfigurationError(f"{where}: dataset must be a string, got {self.dataset!r}")
+        if self.dataset == IN_MEMORY:
+            raise ConfigurationError(
+                f"{where}: dataset {IN_MEMORY!r} stands for data that a run was given in Python, as a Task; give that "
+                "again, in Python, or name a dataset that can be loaded"
+            )
         if self.class_incremental < 1:
             raise ConfigurationError(
                 f"{where}: class_incremental must be an integer >= 1, got {self.class_incremental!r}"
@@ -113,7 +121,9 @@ class TaskConfig:
         """From the YAML mapping at `position` (1-based) of `tasks`, refusing keys that no field has."""
         where = f"tasks, entry {position}"
         if not isinstance(spec, dict):
-            raise ConfigurationError(f"{where}: must be a mapping with at least name and dataset, got {shown(spec)}")
+            raise ConfigurationError(
+                f"{where}: must be a mapping with at least name and dataset or, in Python, a Task, got {shown(spec)}"
+            )
         if spec.get("name"):
             where += f" ({shown(spec['name'])})"
         if "streaming" in spec:
@@ -163,7 +173,7 @@ class DataArguments:
         ConfigurationError: a field is missing or out of range.
     """
 
-    tasks: list[TaskSpec] = field(
+    tasks: list[TaskSpec] = field(  # in Python `Task`s too
         default_factory=list,
         metadata={"help": "The tasks in order, each a mapping of TaskConfig's fields; best written in the YAML."},
     )
@@ -232,6 +242,14 @@ class DataArguments:
         # Plain ones: neither `dataclasses.asdict` nor YAML copies a class of their own.
         self.tasks = [dict(task) if isinstance(task, TaskSpec) else task for task in self.tasks]  # type: ignore[misc]
 
-    def task_configs(self) -> list[TaskConfig]:
-        """The entries of `tasks`, checked one by one."""
-        return [TaskConfig.from_dict(spec, position) for position, spec in enumerate(self.tasks, start=1)]
+    def task_configs(self) -> list[TaskConfig | Task]:
+        """The entries of `tasks`, checked one by one; a [`Task`] was checked as it was made."""
+        return [
+            spec if isinstance(spec, Task) else TaskConfig.from_dict(spec, position)
+            for position, spec in enumerate(self.tasks, start=1)
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as results record them; of a [`Task`] the name."""
+        plain: Any = [{"name": one.name, "dataset": IN_MEMORY} if isinstance(one, Task) else one for one in self.tasks]
+        return dataclasses.asdict(dataclasses.replace(self, tasks=plain))

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel, Dataset, Image
 
 from ..errors import ConfigurationError, shown
 from .captions import read_texts, texts_of
 from .checked import content_fingerprint
 from .config import LIMITS, DataArguments, TaskConfig
-from .labels import LEFT_OUT, of_classes, read_labels, with_labels
+from .labels import LEFT_OUT, labels_of, of_classes, read_labels, with_labels
 from .names import check_class_names
 from .rows import Split, check_column, load_split, with_images
 from .task import Task
@@ -24,14 +24,20 @@ RECORDED = {"train": "training_images", "evaluation": "evaluation_images"}
 """What a [`TaskRecord`] calls how many images a split has."""
 
 
-def load_stream(config: DataArguments) -> list[Task]:
+def load_stream(config: DataArguments, validation: bool = False) -> list[Task]:
     """Load and check every task of the stream, in order.
+
+    Args:
+        config: with the tasks.
+        validation: also the validation data of those that have some, for evaluations during training.
 
     Raises:
         ConfigurationError: anything that would stop training later: a dataset, split, column, label, class name,
             template or image that is missing or unusable. The message names task, dataset and row or field.
     """
-    tasks = [task for task_config in config.task_configs() for task in load_task(task_config, config)]
+    tasks = []
+    for entry in config.task_configs():
+        tasks += [checked_task(entry, config)] if isinstance(entry, Task) else load_task(entry, config, validation)
     names = [task.name for task in tasks]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -52,7 +58,31 @@ def load_stream(config: DataArguments) -> list[Task]:
     return tasks
 
 
-def load_task(task: TaskConfig, config: DataArguments) -> list[Task]:
+def checked_task(task: Task, config: DataArguments) -> Task:
+    """A task that was given in Python, its images checked as those of any other."""
+    where = f"task {task.name!r}"
+    if config.evaluate_on == "validation":
+        if task.validation is None:
+            raise ConfigurationError(f"{where}: evaluate_on is validation but the task has no validation data")
+        task = replace(task, evaluation=task.validation, validation=None)
+    own, contents = {}, []
+    for name, rows in task.splits.items():
+        if not getattr(rows.features["image"], "decode", False):
+            rows = rows.cast_column("image", Image())
+        split = with_images(rows, "image", f"{where}, {name} data", config)
+        used = np.flatnonzero(split.used)
+        own[name] = rows if len(used) == len(rows) else rows.select(used)
+        contents.append((split.digests[used], labels_of(rows)[used]))
+    return replace(task, fingerprint=_fingerprint(contents), **own)
+
+
+def _fingerprint(splits: list[tuple[np.ndarray, np.ndarray]]) -> str:
+    """Of digests and labels: of training and evaluation data and, behind a dash, of validation data."""
+    validation = [content_fingerprint(splits[2:])[:16]] if splits[2:] else []
+    return "-".join([content_fingerprint(splits[:2]), *validation])
+
+
+def load_task(task: TaskConfig, config: DataArguments, validation: bool = False) -> list[Task]:
     """The task that `task` describes or, with `class_incremental: N`, the N tasks."""
     where = f"task {task.name!r}, dataset {task.dataset!r}"
     splits = {"train": task.train_split, "evaluation": task.eval_split}
@@ -60,6 +90,8 @@ def load_task(task: TaskConfig, config: DataArguments) -> list[Task]:
         if task.validation_split is None:
             raise ConfigurationError(f"{where}: evaluate_on is validation but the task has no validation_split")
         splits["evaluation"] = task.validation_split
+    elif validation and task.validation_split is not None:
+        splits["validation"] = task.validation_split
     loaded = {name: _rows(task, split, where) for name, split in splits.items()}
     class_names = _class_names(task, loaded["train"])
     known = {name: rows.features[task.label_column] for name, rows in loaded.items()}
@@ -144,7 +176,6 @@ def _of_classes(
 ) -> Task:
     """The task of some classes, the `number`th of its entry."""
     own = {part: (kept.split, of_classes(kept.labels, classes)) for part, kept in parts.items()}
-    measured = [own["train"], own["evaluation"]]
     asked = {field: value for field in LIMITS if (value := getattr(task, field)) is not None}
     found = {RECORDED[part]: kept.found[number] for part, kept in parts.items() if kept.found and part in RECORDED}
     return Task(
@@ -152,8 +183,8 @@ def _of_classes(
         [class_names[label] for label in classes],
         task.templates or config.templates,
         dataset=task.dataset,
-        fingerprint=content_fingerprint(
-            (split.digests[labels != LEFT_OUT], labels[labels != LEFT_OUT]) for split, labels in measured
+        fingerprint=_fingerprint(
+            [(split.digests[labels != LEFT_OUT], labels[labels != LEFT_OUT]) for split, labels in own.values()]
         ),
         limits=asked | {"sample_seed": task.sample_seed} | found if asked else {},
         **{part: with_labels(split.images, labels) for part, (split, labels) in own.items()},
