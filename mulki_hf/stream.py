@@ -15,6 +15,7 @@ import datasets
 import numpy as np
 import transformers
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import TorchDynamoPlugin
 from huggingface_hub import get_token
 from transformers import CLIPModel, CLIPProcessor, IntervalStrategy
@@ -123,6 +124,8 @@ class Stream:
             )
         check_callbacks(callbacks, config)
         check_selection(stream, config, callbacks)
+        # Of a run before in the same notebook, whose precision accelerate would hold on to.
+        AcceleratorState._reset_state()
         # Trainer's own takes over what the first one was made with.
         compiling = TorchDynamoPlugin(backend=config.torch_compile_backend, mode=config.torch_compile_mode)
         accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=config.use_cpu, dynamo_plugin=compiling)
