@@ -204,7 +204,7 @@ class StreamResults:
         """Add the accuracies of the model before any training, by protocol."""
         for protocol, row in rows.items():
             if protocol != self.protocol:
-                self.others[protocol] = ProtocolResults()
+                self.others.setdefault(protocol, ProtocolResults())
             self.of(protocol).zero_shot = [*row]
 
     def unmeasured(self, row: int | None) -> list[int]:
@@ -240,7 +240,7 @@ class StreamResults:
             for row in (own.zero_shot, *own.accuracy) if own.zero_shot else ():
                 row[:] = empty if protocol in stale else [*row, *empty[len(row) :]]
 
-    def stayed(self, rows: dict[str, list[list[float]]]) -> None:
+    def stayed(self, rows: Mapping[str, Sequence[Sequence[float | None]]]) -> None:
         """The metrics of a model that is never trained, from its accuracies after each task, by protocol.
 
         They are those before any training, but that more classes compete as tasks go by (`cil`).

@@ -69,13 +69,15 @@ def run(
 
     life = Stream.open(stream, config, argv, callbacks)  # everything is checked, nothing is written
     publisher = Publisher.open(life)  # asks the Hub; idle without push_to_hub, and on other ranks
-    # On the way out the publisher waits, says what arrived and what is pending; then the folder is free for other runs.
-    with life.begin(), publisher:
-        publisher.send_earlier()
-        life.measure()
-        for position in life.remaining():
-            publisher.send(life.learn(position))
-        life.close()
+    with life.begin():
+        with publisher:  # on the way out it waits, and says what arrived and what is pending
+            publisher.send_earlier()
+            life.measure()
+            for position in life.remaining():
+                publisher.send(life.learn(position))
+                life.tidy(publisher.pending)
+            life.close()
+        life.tidy(publisher.pending)
     life.accelerator.end_training()
     publisher.raise_for_pending()
     return life.results

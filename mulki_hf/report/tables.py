@@ -29,7 +29,7 @@ def cells_note(results: StreamResults, tasks: int | None = None) -> str:
         own = results.of(protocol)
         accuracy = [row[:tasks] for row in own.accuracy]
         used = cells_used(accuracy, own.zero_shot[:tasks] or None) if accuracy else {}
-        partial = [f"{name} of {have} of {wanted}" for name, (have, wanted) in used.items() if have < wanted]
+        partial = [f"{name} {have} of {wanted}" for name, (have, wanted) in used.items() if have < wanted]
         if partial:
             by = f" ({protocol})" if results.others else ""
             lines.append(f"Not every cell was measured{by}; metrics are of those that were: {', '.join(partial)}.")
