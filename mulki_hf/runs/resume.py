@@ -1,5 +1,6 @@
 """May a run go on, and from what? Every reason for `--resume` to refuse is here."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
