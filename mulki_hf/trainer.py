@@ -20,7 +20,7 @@ from transformers.trainer_utils import EvalPrediction, TrainOutput
 from .adaptation import Adaptation, adapt
 from .adaptation.adapters import both_towers
 from .adaptation.connections import Connections
-from .adaptation.towers import set_text_rate, trains
+from .adaptation.towers import check_optimizer, set_text_rate, trains
 from .config import MulKIConfig
 from .data.captions import checked_texts
 from .data.epochs import EpochCallback
@@ -143,6 +143,7 @@ class MulKITrainer(Trainer):
             **kwargs
             | {"data_collator": partial(collate, own_collator=kwargs.get("data_collator") or default_data_collator)},
         )
+        check_optimizer(self.optimizer, student)
         if "inputs" in args.include_for_metrics:
             student.main_input_name = "pixel_values"  # CLIP names its texts, which no batch holds
         # CLIPModel.forward has no `labels`; Trainer concludes that evaluation has no loss.
