@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import IterableDataset
+from peft import LoraConfig, get_peft_model
 from support.tiny import COLOURS, rows, tiny_model, tiny_task
 from support.training import trainer_of
 from transformers import CLIPModel, CLIPProcessor, EarlyStoppingCallback, TrainerCallback, default_data_collator
@@ -153,18 +154,19 @@ class TestOptimizer:
             torch.testing.assert_close(moves[1][name], 2 * move, rtol=1e-3, atol=1e-6)
         assert max(move.abs().max() for move in moves[0].values()) > 1e-5
 
-    def test_that_would_train_nothing(self, make):
-        """Of a model before it was given adapters."""
+    def test_made_before_the_model_got_adapters(self, make):
         model = tiny_model()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        with pytest.raises(
-            ConfigurationError, match="optimizers: the optimizer holds none of the .* trained parameters"
-        ):
-            make({"optimizers": (optimizer, None)}, model=model, lora_r=2)
+        adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"]))
+        with pytest.raises(ConfigurationError, match="optimizers: the optimizer holds none of the .* that are trained"):
+            make({"optimizers": (optimizer, None)}, model=adapted)
 
-    @pytest.mark.parametrize("settings", [{}, {"lora_r": 2}], ids=["full", "LoRA"])
-    def test_a_class_and_its_arguments(self, make, settings):
-        trainer = make({"optimizer_cls_and_kwargs": (torch.optim.SGD, {"lr": 0.01, "momentum": 0.5})}, **settings)
+    @pytest.mark.parametrize("adapters", [False, True])
+    def test_a_class_and_its_arguments(self, make, adapters):
+        model = tiny_model()
+        model = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"])) if adapters else model
+        given = {"optimizer_cls_and_kwargs": (torch.optim.SGD, {"lr": 0.01, "momentum": 0.5})}
+        trainer = make(given, model=model)
         trainer.train()
         (group, *_) = trainer.optimizer.param_groups
         assert isinstance(trainer.optimizer.optimizer, torch.optim.SGD) and group["momentum"] == 0.5

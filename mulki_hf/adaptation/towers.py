@@ -63,8 +63,8 @@ def check_optimizer(optimizer: Optimizer | None, model: nn.Module) -> None:
     trained = {id(p) for p in model.parameters() if p.requires_grad}
     if optimizer is not None and not any(id(p) in trained for group in optimizer.param_groups for p in group["params"]):
         raise ConfigurationError(
-            f"optimizers: the optimizer holds none of the {len(trained)} trained parameters; make it of those of the "
-            "model with its adapters or, where the trainer adds these, give optimizer_cls_and_kwargs"
+            f"optimizers: the optimizer holds none of the {len(trained)} parameters that are trained; make it of those "
+            "of the model as it is handed to the trainer, with its adapters"
         )
 
 

@@ -49,7 +49,11 @@ class TaskConfig:
     train_split: str = field(default="train", metadata={"help": "Split to train on; slices work: `train[:90%]`."})
     eval_split: str = field(default="test", metadata={"help": "Split of the accuracy matrix."})
     validation_split: str | None = field(
-        default=None, metadata={"help": "Split that takes eval_split's place with `--evaluate_on validation`."}
+        default=None,
+        metadata={
+            "help": "Split of evaluations during training (`eval_strategy`), which may choose the best checkpoint; takes "
+            "eval_split's place with `--evaluate_on validation`."
+        },
     )
     image_column: str = field(default="image", metadata={"help": "Column with images (or paths of images)."})
     label_column: str = field(default="label", metadata={"help": "Column with class numbers or class names."})
