@@ -30,6 +30,8 @@ class TaskRecord:
         note: the same in a sentence, for the card.
         steps: optimizer steps that learning took; unknown before, and in files of older versions.
         fingerprint: of images and labels, whatever their format and place; unknown in files of older versions.
+        limits: what was asked of a sample, by the field of [`TaskConfig`] (`shots`, `max_eval_samples`, ...), and of
+            how many images it was drawn, as `training_images` and `evaluation_images`; empty if all were used.
     """
 
     name: str
@@ -44,6 +46,7 @@ class TaskRecord:
     note: str = ""
     steps: int | None = None
     fingerprint: str | None = None
+    limits: dict[str, int] = field(default_factory=dict)
     provenance: dict[str, str | None] = field(default_factory=dict)
 
 

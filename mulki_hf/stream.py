@@ -15,9 +15,10 @@ import datasets
 import numpy as np
 import transformers
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import TorchDynamoPlugin
 from huggingface_hub import get_token
-from transformers import CLIPModel, CLIPProcessor
+from transformers import CLIPModel, CLIPProcessor, IntervalStrategy
 
 from .adaptation import Adaptation, adaptation_of
 from .config import MulKIConfig, StreamConfig
@@ -37,6 +38,7 @@ from .objectives import check_reference, objective_of
 from .report.checkpoint import describe_checkpoint, draw, picture_names
 from .report.tables import average, percent, progress_line, results_table
 from .results import StreamResults
+from .runs.callbacks import callbacks_of_task, check_callbacks, stops_early
 from .runs.checkpoints import check_finished, last_checkpoint
 from .runs.checks import check_selection, check_task, check_texts
 from .runs.folder import RunFolder, standing
@@ -63,6 +65,7 @@ class Stream:
         earlier ([`Earlier`]): what it goes on from.
         results ([`StreamResults`]): the earlier ones, or empty.
         original ([`CLIPModel`]): the model that it starts from; let go when it was measured.
+        callbacks: of every task's trainer, see [`callbacks_of_task`].
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Stream:
         earlier: Earlier,
         results: StreamResults,
         original: CLIPModel,
+        callbacks: Sequence[Any] = (),
     ):
         self.stream, self.config = stream, config
         self.accelerator, self.processor = accelerator, processor
@@ -83,6 +87,7 @@ class Stream:
         self.curriculum: Sequence[Task] = [union(tasks)] if objective_of(config).learns == "all" else tasks
         self.earlier, self.results = earlier, results
         self.folder = RunFolder(config.output_dir, accelerator)
+        self.callbacks = callbacks
         # Where the models of finished tasks are; of what is taken up from the Hub, earlier ones stay there.
         place = {"repository": earlier.source} if earlier.source else {"folder": self.folder.path}
         self.run = Run(earlier.source or str(self.folder.path), results, token=config.hub_token, **place)
@@ -90,12 +95,19 @@ class Stream:
         self._evaluator: StreamEvaluator | None = None
 
     @classmethod
-    def open(cls, stream: StreamConfig, config: MulKIConfig, argv: list[str] | None = None) -> "Stream":
+    def open(
+        cls,
+        stream: StreamConfig,
+        config: MulKIConfig,
+        argv: list[str] | None = None,
+        callbacks: Sequence[Any] = (),
+    ) -> "Stream":
         """Load and check everything; writes nothing.
 
         Args:
             stream, config: the settings.
             argv (*optional*): options of the command, for the model cards.
+            callbacks: of every task's trainer, see [`callbacks_of_task`].
 
         Raises:
             ConfigurationError: something the user gave can't be used.
@@ -114,7 +126,10 @@ class Stream:
             raise ConfigurationError(
                 "resume_from_checkpoint: a stream goes on with --resume, which finds the checkpoint"
             )
-        check_selection(stream, config)
+        check_callbacks(callbacks, config)
+        check_selection(stream, config, callbacks)
+        # Of a run before in the same notebook, whose precision accelerate would hold on to.
+        AcceleratorState._reset_state()
         # Trainer's own takes over what the first one was made with.
         compiling = TorchDynamoPlugin(backend=config.torch_compile_backend, mode=config.torch_compile_mode)
         accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=config.use_cpu, dynamo_plugin=compiling)
@@ -124,7 +139,10 @@ class Stream:
         find = partial(find_earlier, Path(config.output_dir), stream, config.hub_token)
         earlier = on_main_process(accelerator, find, share=True) or Earlier()
         processor = load_processor(stream.model_name_or_path, stream.model_revision)
-        tasks, reference = main_process_first(accelerator, lambda: (load_stream(stream), load_reference(stream)))
+        validation = config.eval_strategy != IntervalStrategy.NO
+        tasks, reference = main_process_first(
+            accelerator, lambda: (load_stream(stream, validation), load_reference(stream))
+        )
         for task in tasks:
             check_task(task, processor, config)
         check_texts(reference.texts if reference else (), texts_given, processor)
@@ -139,7 +157,7 @@ class Stream:
             )
         adaptation_of(config).check(original, config, objective)
         accelerator.wait_for_everyone()
-        life = cls(stream, config, accelerator, processor, tasks, reference, earlier, results, original)
+        life = cls(stream, config, accelerator, processor, tasks, reference, earlier, results, original, callbacks)
         if stream.fill_rows:
             life.on_main(lambda: check_rows(life.run))
         # What comes from the Hub takes the place of the last finished task.
@@ -236,6 +254,7 @@ class Stream:
             earlier_tasks=self.tasks[:position],
             random_resized_crop=self.stream.random_resized_crop,
             cache_dir=self.folder.cache,
+            callbacks=callbacks_of_task(self.callbacks),
         )
         count_on(trainer, sum(stage.steps or 0 for stage in self.results.learned[:position]))
         trainer.train(resume_from_checkpoint=self.checkpoint(position))
@@ -320,6 +339,8 @@ class Stream:
             arguments.max_steps *= len(self.tasks)
         # Trainer writes into it what a second one refuses to find there.
         arguments.accelerator_config = copy.deepcopy(self.config.accelerator_config)
+        # How long it has been no better counts on after an interruption.
+        arguments.restore_callback_states_from_checkpoint |= stops_early(self.callbacks)
         # Orders, pairings and crops of its own: tasks of a size would see the same ones.
         seeds = np.random.SeedSequence((data_seed(self.config), position))
         arguments.data_seed = int(seeds.generate_state(1)[0])

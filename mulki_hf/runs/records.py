@@ -93,6 +93,7 @@ def task_record(task: Task) -> TaskRecord:
         len(task.evaluation),
         task.train.info.license or None,
         fingerprint=task.fingerprint,
+        limits=task.limits,
     )
 
 
