@@ -252,6 +252,22 @@ class TestOtherTasks:
         one.tasks[1].fingerprint, other.tasks[1].fingerprint, other.tasks[1].training_images = "f00", "f01", 4
         assert compare({"one": one, "other": other}).tasks == ["a", "b", "c"]
 
+    def test_few_shots_are_rows_of_the_same_tasks_whichever_images_were_drawn(self):
+        runs = {"whole": seeded(rows())} | {f"few-{seed}": seeded(rows(-5), seed) for seed in range(2)}
+        for number, results in enumerate(runs.values()):
+            for task in results.tasks:
+                task.fingerprint = f"f{number}"
+                if number:
+                    task.training_images, task.limits = 4, {"shots": 2, "sample_seed": number, "training_images": 10}
+        comparison = compare(runs)
+        assert comparison.tasks == ["a", "b", "c"] and comparison.notes == []
+        assert [row.label for row in comparison.rows] == ["mulki", "mulki, shots 2"]
+        # Where evaluation images were drawn too, nothing says that they are the same ones.
+        for task in runs["few-1"].tasks:
+            task.limits["max_eval_samples"] = 5
+        with pytest.raises(ConfigurationError, match="other images or labels"):
+            compare(runs)
+
     def test_other_orders_are_rows_of_their_own_whose_pairs_stay_apart(self):
         runs = {
             "abc": seeded(rows()),

@@ -176,6 +176,7 @@ def _labels(variants: list[list[ComparedRun]]) -> list[str]:
 def _telling(runs: list[ComparedRun]) -> list[str]:
     """Traits by which no two of `runs` are equal, the most telling first."""
     names = list(dict.fromkeys(name for run in runs for name in run.traits))
+    names.sort(key=lambda name: ": " in name)  # what is of one task says least
     told: list[str] = []
 
     def kinds(name: str) -> int:

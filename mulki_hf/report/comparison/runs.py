@@ -17,6 +17,10 @@ SEEDS = ("seed", "data_seed")
 """Settings in which the runs of one row may differ."""
 
 
+DRAWN = ("shots", "max_train_samples")
+"""Limits of tasks by which a part of their training images is drawn."""
+
+
 @dataclass
 class ComparedRun:
     """One run.
@@ -169,6 +173,9 @@ class ComparedRun:
         )
         if others := [task.name for task in learned if task.name not in self.tasks]:
             traits["other tasks"] = ", ".join(others)
+        for name in DRAWN:
+            if asked := {records[task].limits.get(name) for task in self.tasks} - {None}:
+                traits[name] = ", ".join(map(str, sorted(filter(None, asked))))
         for name in sorted(self.tasks):
             traits[f"{name}: templates"] = "; ".join(records[name].templates)
             traits[f"{name}: training images"] = str(records[name].training_images)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from ...errors import ConfigurationError
 from ...evaluation.protocols import PROTOCOLS
 from ...results import TaskRecord
-from .runs import ComparedRun
+from .runs import DRAWN, ComparedRun
 
 
 def check_splits(runs: list[ComparedRun]) -> None:
@@ -72,9 +72,13 @@ def unlike(one: TaskRecord, other: TaskRecord) -> str | None:
         return f"{counts[0]} and {counts[1]} classes" if counts[0] != counts[1] else "other class names"
     if one.evaluation_images != other.evaluation_images:
         return f"{one.evaluation_images} and {other.evaluation_images} evaluation images"
-    # Of fewer training images the fingerprint is another, too; the evaluation's are not known alone.
-    known = None not in (one.fingerprint, other.fingerprint) and one.training_images == other.training_images
-    return "other images or labels" if known and one.fingerprint != other.fingerprint else None
+    # A fingerprint is of both splits: of other training images, fewer or drawn, it says nothing of the evaluation's.
+    drawn = any({*DRAWN} & {*task.limits} for task in (one, other)) and not any(
+        "max_eval_samples" in task.limits for task in (one, other)
+    )
+    alike = one.training_images == other.training_images and not drawn
+    known = None not in (one.fingerprint, other.fingerprint)
+    return "other images or labels" if known and alike and one.fingerprint != other.fingerprint else None
 
 
 def check_competition(runs: list[ComparedRun]) -> None:
