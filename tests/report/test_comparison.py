@@ -262,11 +262,24 @@ class TestOtherTasks:
         comparison = compare(runs)
         assert comparison.tasks == ["a", "b", "c"] and comparison.notes == []
         assert [row.label for row in comparison.rows] == ["mulki", "mulki, shots 2"]
-        # Where evaluation images were drawn too, nothing says that they are the same ones.
-        for task in runs["few-1"].tasks:
-            task.limits["max_eval_samples"] = 5
-        with pytest.raises(ConfigurationError, match="other images or labels"):
-            compare(runs)
+        # Of the evaluation images they have to be the same ones.
+        for seeds in ((0, 1), (1, 1)):
+            for seed, name in zip(seeds, ("few-0", "few-1"), strict=True):
+                for task in runs[name].tasks:
+                    task.limits |= {"max_eval_samples": 5, "sample_seed": seed}
+            if seeds == (0, 1):
+                with pytest.raises(ConfigurationError, match="'a' is not .* few-0: other evaluation images were drawn"):
+                    compare({name: runs[name] for name in ("few-1", "few-0")})
+        assert compare({name: runs[name] for name in ("few-1", "few-0")}).tasks == ["a", "b", "c"]
+
+    def test_every_run_is_held_against_every_other(self):
+        runs = {name: seeded(rows(), seed) for seed, name in enumerate(("few", "one", "two"))}
+        for number, results in enumerate(runs.values()):
+            results.tasks[1].fingerprint = f"f{number}"
+        runs["few"].tasks[1].training_images = 4
+        comparison = compare(runs)
+        assert comparison.tasks == ["a", "c"]
+        assert "Task 'b' is not the same in one and two: other images or labels." in comparison.notes
 
     def test_other_orders_are_rows_of_their_own_whose_pairs_stay_apart(self):
         runs = {

@@ -1,6 +1,7 @@
 """What runs have in common: splits, protocols, tasks; refused where there is nothing that compares."""
 
 from collections.abc import Iterable
+from itertools import combinations
 
 from ...errors import ConfigurationError
 from ...evaluation.protocols import PROTOCOLS
@@ -45,19 +46,19 @@ def shared_tasks(runs: list[ComparedRun]) -> tuple[list[str], list[str]]:
     Raises:
         ConfigurationError: there is none.
     """
-    first, *others = runs
     shared, apart = [], []
-    for task in first.known:
-        reasons = []
-        for run in others:
-            own = next((known for known in run.known if known.name == task.name), None)
-            if own is not None and (reason := unlike(task, own)):
-                reasons.append(f"{task.name!r} is not the same in {first.name} and {run.name}: {reason}")
-            elif own is None:
-                reasons.append("")
-        if not reasons:
-            shared.append(task.name)
-        apart += [*filter(None, reasons)][:1]
+    for name in (task.name for task in runs[0].known):
+        found = [(run.name, task) for run in runs for task in run.known if task.name == name]
+        pairs = (
+            f"{name!r} is not the same in {one} and {other}: {reason}"
+            for (one, first), (other, second) in combinations(found, 2)
+            if (reason := unlike(first, second))
+        )
+        reason = next(pairs, None)
+        if reason:
+            apart.append(reason)
+        elif len(found) == len(runs):
+            shared.append(name)
     if not shared:
         learned = "; ".join(f"{run.name}: {', '.join(task.name for task in run.known)}" for run in runs)
         said = f". {'; '.join(apart)}" if apart else ""
@@ -72,13 +73,21 @@ def unlike(one: TaskRecord, other: TaskRecord) -> str | None:
         return f"{counts[0]} and {counts[1]} classes" if counts[0] != counts[1] else "other class names"
     if one.evaluation_images != other.evaluation_images:
         return f"{one.evaluation_images} and {other.evaluation_images} evaluation images"
-    # A fingerprint is of both splits: of other training images, fewer or drawn, it says nothing of the evaluation's.
-    drawn = any({*DRAWN} & {*task.limits} for task in (one, other)) and not any(
-        "max_eval_samples" in task.limits for task in (one, other)
-    )
-    alike = one.training_images == other.training_images and not drawn
-    known = None not in (one.fingerprint, other.fingerprint)
-    return "other images or labels" if known and alike and one.fingerprint != other.fingerprint else None
+    if None not in (one.fingerprint, other.fingerprint) and one.fingerprint != other.fingerprint:
+        draws = [
+            (task.limits["max_eval_samples"], task.limits["sample_seed"]) for task in (one, other) if _sampled(task)
+        ]
+        if _sampled(one) != _sampled(other) or len(set(draws)) > 1:
+            return "other evaluation images were drawn"
+        # The fingerprint is of both splits: of other training images, fewer or drawn, it says nothing of the other.
+        drawn = any(name in task.limits for name in DRAWN for task in (one, other))
+        if one.training_images == other.training_images and not drawn:
+            return "other images or labels"
+    return None
+
+
+def _sampled(task: TaskRecord) -> bool:
+    return "max_eval_samples" in task.limits
 
 
 def check_competition(runs: list[ComparedRun]) -> None:
