@@ -75,7 +75,7 @@ def unlike(one: TaskRecord, other: TaskRecord) -> str | None:
         return f"{one.evaluation_images} and {other.evaluation_images} evaluation images"
     if None not in (one.fingerprint, other.fingerprint) and one.fingerprint != other.fingerprint:
         draws = [
-            (task.limits["max_eval_samples"], task.limits["sample_seed"]) for task in (one, other) if _sampled(task)
+            (task.limits["max_eval_samples"], task.limits.get("sample_seed")) for task in (one, other) if _sampled(task)
         ]
         if _sampled(one) != _sampled(other) or len(set(draws)) > 1:
             return "other evaluation images were drawn"
