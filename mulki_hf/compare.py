@@ -73,17 +73,20 @@ def compared(args: argparse.Namespace) -> Comparison:
 
 
 def called(sources: list[str]) -> dict[str, str]:
-    """What each is called in tables, without this machine's folders; one that is given twice has one name."""
-    places = {source: os.path.normpath(source) for source in sources}
-    for source, place in places.items():
-        if os.path.basename(place) == StreamResults.FILE:
-            places[source] = os.path.dirname(place) or place
+    """What each is called in tables, without this machine's folders; what is given twice has one name."""
     names: dict[str, str] = {}
-    for place in dict.fromkeys(places.values()):
-        name = shareable(place)
-        same = sum(re.fullmatch(rf"{re.escape(name)}( \(\d+\))?", other) is not None for other in names.values())
-        names[place] = f"{name} ({same + 1})" if same else name
-    return {source: names[place] for source, place in places.items()}
+    found = {}
+    for source in sources:
+        place = os.path.normpath(source)
+        if os.path.basename(place) == StreamResults.FILE:
+            place = os.path.dirname(place) or "."
+        key = os.path.realpath(place) if os.path.exists(place) else place
+        if key not in names:
+            name = shareable(os.path.abspath(place) if place == "." else place)
+            same = sum(re.fullmatch(rf"{re.escape(name)}( \(\d+\))?", other) is not None for other in names.values())
+            names[key] = f"{name} ({same + 1})" if same else name
+        found[source] = names[key]
+    return found
 
 
 def described(results: StreamResults) -> None:

@@ -43,7 +43,7 @@ def test_prints_rows_and_differences(folders, capsys):
 def test_writes_a_page_tables_and_pictures(folders, capsys):
     runs = [str(folders / "runs" / name) for name in ("mulki-0", "finetune-0", "finetune-1")]
     for _ in range(2):  # a comparison takes the place of an older one
-        main([*runs, "--against", runs[1] + "/", "--output_dir", "made/here"])
+        main([*runs, "--against", "runs/finetune-0/", "--output_dir", "made/here"])
     assert capsys.readouterr().out.endswith("Open made/here/comparison.html in a browser\n")
     assert {path.name for path in (folders / "made/here").iterdir()} == {*MARKS}
     for name in ("comparison.html", "comparison.md", "comparison.csv"):
@@ -52,9 +52,10 @@ def test_writes_a_page_tables_and_pictures(folders, capsys):
     assert "minus finetune" in (folders / "made/here/comparison.md").read_text(encoding="utf-8")
 
 
-def test_names_of_runs():
-    names = called(["runs/a", "runs/a/results.json", "/x/a", "/y/a/", "/y/a", "org/m-task2@main", "results.json"])
-    assert [*names.values()] == ["runs/a", "runs/a", "a", "a (2)", "a (2)", "org/m-task2@main", "results.json"]
+def test_names_of_runs(folders):
+    here = str(folders / "runs/mulki-0")
+    names = called(["runs/mulki-0", "runs/mulki-0/results.json", here, "/x/a", "/y/a/", "/y/a", "org/m-task2@main"])
+    assert [*names.values()] == ["runs/mulki-0"] * 3 + ["a", "a (2)", "a (2)", "org/m-task2@main"]
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,8 @@ class TestDifferences:
         assert column(differences(comparison), "pairs") == {"finetune": "0"}
         assert column(differences(comparison), "Avg") == {"finetune": "-"}
         assert unpaired(comparison) == [
-            "No pair of finetune and mulki: none of the seeds (1 and 0) is of both in one order of the tasks."
+            "finetune has no pair with mulki, whose seeds are 0 and its own 1: pairs are of equal seed and order of the "
+            "tasks."
         ]
         assert unpaired(comparison)[0] in terminal_text(comparison)
 

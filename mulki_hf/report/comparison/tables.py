@@ -49,8 +49,8 @@ def unpaired(comparison: Comparison) -> list[str]:
     """A sentence for each variant of which no run has a partner."""
     label, chosen = comparison.variants[comparison.against]
     return [
-        f"No pair of {other} and {label}: none of the seeds ({_seeds(runs)} and {_seeds(chosen)}) is of both in one "
-        "order of the tasks."
+        f"{other} has no pair with {label}, whose seeds are {_seeds(chosen)} and its own {_seeds(runs)}: pairs are of "
+        "equal seed and order of the tasks."
         for variant, (other, runs) in comparison.variants.items()
         if variant != comparison.against and not comparison.pairs(variant)
     ]
