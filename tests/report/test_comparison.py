@@ -120,8 +120,8 @@ class TestDifferences:
         assert column(differences(comparison), "pairs") == {"finetune": "0"}
         assert column(differences(comparison), "Avg") == {"finetune": "-"}
         assert unpaired(comparison) == [
-            "finetune has no pair with mulki, whose seeds are 0 and its own 1: pairs are of equal seed and order of the "
-            "tasks."
+            "finetune has no pair with mulki, whose seeds are 0 and its own 1: pairs are of equal seed and order of "
+            "the tasks."
         ]
         assert unpaired(comparison)[0] in terminal_text(comparison)
 
