@@ -66,7 +66,8 @@ def _bases(runs: list[ComparedRun]) -> Iterator[str]:
         apart = 0.0
         for task in own[0].tasks:
             levels = [level for run in own if (level := run.curves[task].get(0)) is not None]
-            apart = max([apart, *(max(levels) - min(levels) for _ in levels[:1])])
+            if levels:
+                apart = max(apart, max(levels) - min(levels))
         if apart > ZERO_SHOT_TOLERANCE:
             yield (
                 f"Runs that start from {name or 'a model without a name'} differ by up to {apart:.1f} points before "
