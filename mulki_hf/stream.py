@@ -2,7 +2,6 @@
 
 import copy
 import gc
-import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,9 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
-import transformers
 from accelerate import Accelerator
 from accelerate.utils import TorchDynamoPlugin
 from huggingface_hub import get_token
@@ -40,11 +37,13 @@ from .results import StreamResults
 from .runs.checkpoints import check_finished, last_checkpoint
 from .runs.checks import check_selection, check_task, check_texts
 from .runs.folder import RunFolder, standing
+from .runs.progress import Progress
 from .runs.provenance import library_versions, provenance
 from .runs.ranks import main_process_first, on_main_process
 from .runs.records import look_up_licences, shareable_results
 from .runs.resume import Earlier, find_earlier, start_results
-from .runs.trackers import check_trackers, count_on
+from .runs.terminal import passing_bars, quieten
+from .runs.trackers import Trackers, check_trackers
 from .trainer import MulKITrainer
 
 
@@ -82,6 +81,8 @@ class Stream:
         self.curriculum: Sequence[Task] = [union(tasks)] if objective_of(config).learns == "all" else tasks
         self.earlier, self.results = earlier, results
         self.folder = RunFolder(config.output_dir, accelerator)
+        self.trackers = Trackers(config.output_dir)
+        self.progress = Progress(config, accelerator, self.curriculum, tasks, results)
         self._original: CLIPModel | None = original
         self._evaluator: StreamEvaluator | None = None
 
@@ -120,7 +121,8 @@ class Stream:
         find = partial(find_earlier, Path(config.output_dir), stream, config.hub_token)
         earlier = on_main_process(accelerator, find, share=True) or Earlier()
         processor = load_processor(stream.model_name_or_path, stream.model_revision)
-        tasks, reference = main_process_first(accelerator, lambda: (load_stream(stream), load_reference(stream)))
+        with passing_bars():
+            tasks, reference = main_process_first(accelerator, lambda: (load_stream(stream), load_reference(stream)))
         for task in tasks:
             check_task(task, processor, config)
         check_texts(reference.texts if reference else (), texts_given, processor)
@@ -157,7 +159,8 @@ class Stream:
         """
         try:
             self.on_main(self._begin)
-            yield
+            with self.progress:
+                yield
         except BaseException as error:
             # Also of what a library's clean-up made of an interruption.
             with suppress(ConfigurationError):
@@ -214,7 +217,8 @@ class Stream:
             random_resized_crop=self.stream.random_resized_crop,
             cache_dir=self.folder.cache,
         )
-        count_on(trainer, sum(stage.steps or 0 for stage in self.results.learned[:position]))
+        self.trackers.follow(trainer, self.results, position)
+        self.progress.follow(trainer, position)
         trainer.train(resume_from_checkpoint=self.checkpoint(position))
         with self.folder.writing(self.results.stage_names, position) as folder:
             if self.accelerator.is_main_process:
@@ -228,6 +232,7 @@ class Stream:
             facts = adaptation.facts()
             note, steps = adaptation.note(self.config, facts), trainer.state.global_step
             self.results.add(rows, time.monotonic() - began, facts, note, steps)
+            self.trackers.report(self.results, model, self.processor)
             if self.accelerator.is_main_process:
                 save_model(folder, model, self.processor)
                 if prototypes is not None:
@@ -249,6 +254,7 @@ class Stream:
         """Clear up and print the results; the folder is held until the end of `begin`'s block."""
         if self.accelerator.is_main_process:
             self.folder.finish(self.results.stage_names)
+        self.progress.close()
         self.accelerator.print(
             f"\n{results_table(self.results)}\n\nResults, pictures and checkpoints: {self.folder.path}"
         )
@@ -314,16 +320,5 @@ class Stream:
                 if config.cache_images
                 else None,
             )
-        return self._evaluator.rows(model, learned, description, self.stream.protocols)
-
-
-# Before training
-
-
-def quieten(config: MulKIConfig, main_process: bool) -> None:
-    """No progress bars where nobody wants or sees them, no warnings twice."""
-    if config.disable_tqdm or not main_process:
-        datasets.disable_progress_bars()
-        transformers.logging.disable_progress_bar()
-    if not main_process:
-        logging.getLogger("mulki_hf").setLevel(logging.ERROR)
+        with self.progress.evaluating():
+            return self._evaluator.rows(model, learned, description, self.stream.protocols)
