@@ -232,7 +232,7 @@ class Stream:
             facts = adaptation.facts()
             note, steps = adaptation.note(self.config, facts), trainer.state.global_step
             self.results.add(rows, time.monotonic() - began, facts, note, steps)
-            self.trackers.report(self.results, model, self.processor)
+            self.trackers.report(trainer, self.results, model)
             if self.accelerator.is_main_process:
                 save_model(folder, model, self.processor)
                 if prototypes is not None:

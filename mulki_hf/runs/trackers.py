@@ -39,7 +39,6 @@ class Trackers:
         self.callbacks: dict[type, TrainerCallback] = {}
         # As their class has them; what the callbacks have instead is for the task.
         self._events: dict[type, tuple[Callable[..., Any], Callable[..., Any]]] = {}
-        self._standing: tuple[Any, ...] = ()
 
     def follow(self, trainer: Trainer, results: StreamResults, position: int) -> None:
         """Let them hear of a task: its steps count after those of the tasks before it."""
@@ -48,16 +47,15 @@ class Trackers:
         for place, callback in enumerate(trainer.callback_handler.callbacks):
             if isinstance(callback, kinds):
                 trainer.callback_handler.callbacks[place] = self._of_stream(callback, steps)
-        self._standing = (trainer.args, trainer.state, trainer.control)
         if position == 0:
-            self._log(row_logs(results, None), trainer.model)
+            self._log(trainer, row_logs(results, None), trainer.model)
 
-    def report(self, results: StreamResults, model: Any, processor: Any) -> None:
-        """Log the row of the task that was just learned, and the metrics so far; after the last one, end."""
-        self._log(row_logs(results, results.finished - 1), model)
+    def report(self, trainer: Trainer, results: StreamResults, model: Any) -> None:
+        """Log the row of the task that was just learned to `model`, and the metrics so far; after the last one, end."""
+        self._log(trainer, row_logs(results, results.finished - 1), model)
         if results.finished == len(results.learned):
             for _, end in self._events.values():
-                end(*self._standing, model=model, processing_class=processor)
+                end(*_standing(trainer), model=model, processing_class=trainer.processing_class)
 
     def _of_stream(self, callback: TrainerCallback, steps: int) -> TrainerCallback:
         """The tracker that was there before of the kind of `callback`, or that one."""
@@ -74,9 +72,9 @@ class Trackers:
         callback.on_log = partial(_later, self._events[kind][0], steps)  # type: ignore[method-assign]
         return callback
 
-    def _log(self, logs: dict[str, float], model: Any) -> None:
+    def _log(self, trainer: Trainer, logs: dict[str, float], model: Any) -> None:
         for callback in self.callbacks.values():
-            callback.on_log(*self._standing, logs=dict(logs), model=model)
+            callback.on_log(*_standing(trainer), logs=dict(logs), model=model)
 
 
 def row_logs(results: StreamResults, row: int | None) -> dict[str, float]:
@@ -92,6 +90,10 @@ def row_logs(results: StreamResults, row: int | None) -> dict[str, float]:
         if row is not None:
             logs |= {f"{prefix}/{name}": value for name, value in metrics_so_far(results, protocol).items()}
     return {name: value for name, value in logs.items() if value is not None}
+
+
+def _standing(trainer: Trainer) -> tuple[Any, Any, Any]:
+    return trainer.args, trainer.state, trainer.control
 
 
 def _unheard(args: Any, state: Any, control: Any, **_: Any) -> None:
