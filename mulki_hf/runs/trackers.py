@@ -62,14 +62,14 @@ class Trackers:
         kind = type(callback)
         if kind in self.callbacks:
             callback = self.callbacks[kind]
-            callback.on_train_begin = _unheard  # type: ignore[method-assign]
+            callback.on_train_begin = _unheard
         else:
             self.callbacks[kind] = callback
             self._events[kind] = (callback.on_log, callback.on_train_end)
-            callback.on_train_end = _unheard  # type: ignore[method-assign]
+            callback.on_train_end = _unheard
             if isinstance(callback, TensorBoardCallback):
                 callback.logging_dir = callback.logging_dir or str(self.folder / LOGS)
-        callback.on_log = partial(_later, self._events[kind][0], steps)  # type: ignore[method-assign]
+        callback.on_log = partial(_later, self._events[kind][0], steps)
         return callback
 
     def _log(self, trainer: Trainer, logs: dict[str, float], model: Any) -> None:
