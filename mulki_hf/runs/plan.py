@@ -66,6 +66,7 @@ class Plan:
         self.done = {part: work if part[1] < first else 0.0 for part, work in self.work.items()}
         self.paces = {STEPS: Pace(), EVALUATION: Pace()}
         self.stage = -1
+        self._ended = finished - 1
         self._others: dict[int, float] = {}
         self._marked = clock()
 
@@ -97,6 +98,7 @@ class Plan:
     def end(self) -> None:
         """Whatever was planned of the current stage is over."""
         self.mark()
+        self._ended = max(self._ended, self.stage)
         for part in self.work:
             if part[1] == self.stage:
                 self.done[part] = self.work[part]
@@ -119,11 +121,11 @@ class Plan:
         return seconds + self._others_left()
 
     def _others_left(self) -> float:
-        open_stages = [stage for stage in range(len(self.images)) if self.done[EVALUATION, stage] == 0]
         seen = {stage: seconds for stage, seconds in self._others.items() if stage >= 0}
         ended = {stage: seconds for stage, seconds in seen.items() if stage != self.stage} or seen
         each = sum(ended.values()) / max(sum(self.images[stage] for stage in ended), 1)
-        return sum(max(each * self.images[stage] - seen.get(stage, 0.0), 0.0) for stage in open_stages)
+        still = range(self._ended + 1, len(self.images))
+        return sum(max(each * self.images[stage] - seen.get(stage, 0.0), 0.0) for stage in still)
 
     def _passed(self) -> float:
         before, self._marked = self._marked, self.clock()

@@ -100,7 +100,7 @@ class Progress:
         self._what = self._what if what is None else what
         if self._view is not None:
             left, stage = self.plan.left(), self.plan.stage
-            texts = [] if left is None else [f"{duration(left)} left"]
+            texts = [] if left is None else [f"{duration(left)} left".rjust(len("10 min 10 s left"))]
             if stage >= 0:
                 texts.append(f"task {stage + 1}/{len(self.names)} {self.names[stage]}")
             self._view.show(self.plan.share, texts + self._what, now)
@@ -110,7 +110,7 @@ class Progress:
         if self._evaluating:
             self.plan.advance(EVALUATION, share)
         name = f"{self.names[self.plan.stage]}: " if self.plan.stage >= 0 else ""
-        self.show([f"{description.removeprefix(name)} {100 * share:.0f}%"])
+        self.show([description.removeprefix(name) + (f" {100 * share:.0f}%" if share else "")])
 
 
 class Part:

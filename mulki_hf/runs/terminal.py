@@ -99,6 +99,7 @@ class Bar:
         if not now and time.monotonic() < self._shown + 0.1:
             return
         text, room = "  ".join(texts), os.get_terminal_size(self._streams["stderr"].fileno()).columns - BESIDE
+        text = text if room > 50 else text.strip()
         self._bar.n = min(share, 1.0)
         self._bar.set_description_str(text if len(text) < room else f"{text[: room - 2]}…", refresh=False)
         self._bar.refresh()
@@ -156,7 +157,7 @@ class Lines:
         """Say `texts` if it is `now`, or has been quiet for long."""
         if now or time.monotonic() >= self._last + SECONDS:
             sys.stdout.flush()  # a file that takes both gets them in their order
-            print(f"{100 * share:.0f}%:", ", ".join(texts), file=sys.stderr, flush=True)
+            print(f"{100 * share:.0f}%:", ", ".join(text.strip() for text in texts), file=sys.stderr, flush=True)
             self._last = time.monotonic()
 
     def close(self) -> None:

@@ -72,6 +72,20 @@ def test_then_steps_evaluations_and_what_surrounds_them(clock):
     assert plan.left() == pytest.approx(began - 15.0)
 
 
+def test_what_comes_after_an_evaluation_is_not_forgotten(clock):
+    plan = plan_of(clock)
+    evaluate(plan, clock, each=0.01)
+    learn(plan, clock, 0, before=4.0, step=2.0, each=0.02, after=1.0)
+    plan.begin(1)
+    clock.now += 12.0
+    plan.set_steps(1, 30, done=30)
+    evaluate(plan, clock, each=0.02)
+    assert plan.left() == pytest.approx(3.0)
+    clock.now += 3.0
+    plan.end()
+    assert plan.left() == 0
+
+
 def test_what_is_left_falls_as_time_passes_and_ends_at_nothing(clock):
     plan = plan_of(clock)
     evaluate(plan, clock, each=0.01)
