@@ -5,11 +5,17 @@ from collections.abc import Iterable
 from ..metrics import cells_used
 from ..results import ProtocolResults, StreamResults
 from .markdown import text
+from .samples import samples_text
 
 
 def results_table(results: StreamResults) -> str:
-    """The headline's accuracy matrix and the metrics by every protocol, aligned for a terminal."""
+    """The headline's accuracy matrix and the metrics by every protocol, aligned for a terminal.
+
+    Where tasks were learned or measured on a sample of their images, a line below says so.
+    """
     tables = [matrix_table(results)]
+    if samples := samples_text(results):
+        tables.append(samples)
     if results.metrics:
         tables.append(metrics_table({protocol: results.of(protocol).metrics for protocol in results.protocols}))
         tables += filter(None, [cells_note(results)])
@@ -23,7 +29,7 @@ def cells_note(results: StreamResults, tasks: int | None = None) -> str:
         own = results.of(protocol)
         accuracy = [row[:tasks] for row in own.accuracy]
         used = cells_used(accuracy, own.zero_shot[:tasks] or None) if accuracy else {}
-        partial = [f"{name} of {have} of {wanted}" for name, (have, wanted) in used.items() if have < wanted]
+        partial = [f"{name} {have} of {wanted}" for name, (have, wanted) in used.items() if have < wanted]
         if partial:
             by = f" ({protocol})" if results.others else ""
             lines.append(f"Not every cell was measured{by}; metrics are of those that were: {', '.join(partial)}.")

@@ -170,6 +170,10 @@ class Steps(TrainerCallback):
             self.said = state.global_step if tenth else self.said
             self._show(state, tenth)
 
+    def on_train_end(self, args, state, control, **kwargs):
+        # Sooner than planned, where something stopped it early.
+        self.progress.plan.set_steps(self.progress.plan.stage, state.global_step, state.global_step)
+
     def on_prediction_step(self, args, state, control, **kwargs):
         self._show(state, doing=["evaluation"])
 
