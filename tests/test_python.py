@@ -20,6 +20,7 @@ from transformers import CLIPModel, EarlyStoppingCallback, TrainerCallback
 import mulki_hf
 from mulki_hf import ConfigurationError, MulKITrainer, Report, StreamConfig, StreamResults, Task, run
 from mulki_hf.data.labels import labels_of
+from mulki_hf.errors import PushError, TrainingError
 from mulki_hf.stream import Stream
 
 
@@ -320,3 +321,11 @@ def test_what_python_raises_is_no_exit(given, make_args):
 def test_report_of_what_has_not_begun():
     report = Report(empty_results("digits"))
     assert report._repr_markdown_() == repr(report) and "digits" in repr(report)
+
+
+@pytest.mark.parametrize("kind", [ConfigurationError, TrainingError, PushError])
+def test_a_notebook_shows_the_message_alone(kind):
+    """IPython asks an error for this in place of a traceback."""
+    error = kind("task 'pets': no column 'photo'")
+    error.add_note("nothing was written yet")
+    assert error._render_traceback_() == [f"{kind.__name__}: task 'pets': no column 'photo'", "nothing was written yet"]

@@ -51,8 +51,8 @@ class TaskConfig:
     validation_split: str | None = field(
         default=None,
         metadata={
-            "help": "Split of evaluations during training (`eval_strategy`), which may choose the best checkpoint; takes "
-            "eval_split's place with `--evaluate_on validation`."
+            "help": "Split of evaluations during training (`eval_strategy`), which may choose the best checkpoint; it "
+            "takes eval_split's place with `--evaluate_on validation`."
         },
     )
     image_column: str = field(default="image", metadata={"help": "Column with images (or paths of images)."})
