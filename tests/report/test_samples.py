@@ -28,14 +28,14 @@ def sampled(finished: int = 3, method: str = "mulki") -> StreamResults:
 
 def test_each_limit_with_its_tasks():
     assert samples_text(sampled()) == (
-        "Trained on at most 5 images of each class: one, two. Evaluated on a sample of at most 5 images: two, three."
+        "Trained on at most 5 images of each class: one, two.\nEvaluated on a sample of at most 5 images: two, three."
     )
     # One that left nothing out is not worth a word.
     assert [images_text(task, "training_images") for task in sampled().tasks] == ["10 of 90", "10 of 70", "10"]
 
 
 def test_of_tasks_to_come_what_was_measured_alone():
-    assert samples_text(sampled(1)).startswith("Trained on at most 5 images of each class: one. Evaluated on")
+    assert samples_text(sampled(1)).startswith("Trained on at most 5 images of each class: one.\nEvaluated on")
     assert samples_text(sampled(0)).startswith("Evaluated on a sample")
 
 
@@ -44,7 +44,7 @@ def test_of_all_tasks():
     for task in results.tasks:
         task.limits = {"max_eval_samples": 1, "evaluation_images": 60, "max_train_samples": 7, "training_images": 80}
     assert samples_text(results) == (
-        "Trained on a sample of at most 7 images: every task. Evaluated on a sample of at most 1 image: every task."
+        "Trained on a sample of at most 7 images: every task.\nEvaluated on a sample of at most 1 image: every task."
     )
 
 
