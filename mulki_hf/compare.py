@@ -1,4 +1,4 @@
-"""Runs side by side: `python -m mulki_hf.compare runs/mulki-* runs/finetune-* --output_dir comparison`.
+"""Runs side by side: `mulki-hf compare RUN...`.
 
 A run is its folder, the folder of one of its tasks, a results.json, or a task's repository on the Hub. Runs that differ
 in the seed alone are one row: mean ± standard deviation. The differences to the first run's row are taken seed by seed.
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .errors import ConfigurationError, TrainingError
 from .hub.shareable import shareable
+from .program import CommandParser
 from .report.comparison.compared import Comparison, compare
 from .report.comparison.files import check_free, write
 from .report.comparison.tables import terminal_text
@@ -21,16 +22,15 @@ from .runs.disk import disk_faults
 
 def make_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m mulki_hf.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = CommandParser(
+        command="compare",
+        example="runs/mulki-* runs/finetune-* --output_dir comparison",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="a folder, a results.json, or org/mulki-task5[@REVISION]"
-    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a folder, results.json, or org/mulki-task5[@REVISION]")
     parser.add_argument("--protocol", help="til, cil or xtail; default: the headline's, if all runs have the same")
-    parser.add_argument(
-        "--against", metavar="RUN", help="the one of RUN whose row is taken from the others; default: the first"
-    )
+    parser.add_argument("--against", metavar="RUN", help="whose row is taken from the others; default: the first")
     parser.add_argument(
         "--output_dir",
         type=Path,

@@ -12,9 +12,11 @@ from ..evaluation.protocols import renamed
 from ..fields import check_keys, conformed
 from ..hub.fetch import fetch_file
 from ..objectives import FORMER_SETTINGS
+from ..program import ExampleFirst
+from ..resources import find_recipe
 from ..strict_yaml import read_yaml
 from .from_hub import check_method, confined
-from .recipes import RECIPE_FIELDS, RECIPE_FILE, all_fields, find_recipe
+from .recipes import RECIPE_FIELDS, RECIPE_FILE, all_fields
 from .stream import StreamConfig
 from .training import MulKIConfig, config_class, own_names
 
@@ -22,12 +24,20 @@ from .training import MulKIConfig, config_class, own_names
 T = TypeVar("T")
 
 
-def make_parser(config: type[MulKIConfig] = MulKIConfig) -> HfArgumentParser:
+class TrainParser(ExampleFirst, HfArgumentParser):
+    """The options of `mulki-hf train`; its help is also that of `mulki_hf/options.json`."""
+
+
+def make_parser(config: type[MulKIConfig] = MulKIConfig) -> TrainParser:
     """A parser with one documented group of options for each dataclass of the configuration."""
-    parser = HfArgumentParser(
+    parser = TrainParser(
         (StreamConfig, *config.groups),
-        usage="accelerate launch -m mulki_hf.train --config RECIPE [--FIELD VALUE ...]",
-        description="Train a CLIP on a stream of tasks. Every field can stand in the YAML; the command line overrides.",
+        command="train",
+        example="--config quickstart",
+        usage="%(prog)s --config RECIPE [--FIELD VALUE ...]",
+        description="Train a CLIP on a stream of tasks. Every field can stand in the YAML; the command line\n"
+        "overrides. This is one process; several are started by a launcher, on two GPUs by\n"
+        "  accelerate launch --multi_gpu --num_processes 2 -m mulki_hf.train --config RECIPE",
         allow_abbrev=False,
     )
     parser.add_argument("--config", help="YAML file, or the name of a recipe that the package ships (quickstart).")
