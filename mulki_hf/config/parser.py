@@ -40,6 +40,11 @@ def parse(argv: list[str] | None = None) -> tuple[StreamConfig, MulKIConfig]:
     Raises:
         ConfigurationError: a key is unknown or there twice, or a value is of another type or out of range.
     """
+    return configured(argv, *given_recipe(argv))
+
+
+def given_recipe(argv: list[str] | None) -> tuple[dict[str, Any], type[MulKIConfig]]:
+    """What `--config` or `--resume_from_hub` say, checked, and the class of the method's configuration."""
     finder = HfArgumentParser((), add_help=False, allow_abbrev=False)
     for name in ("config", "resume_from_hub", "data_root", "hub_token", "method"):
         finder.add_argument(f"--{name}", f"--{name.replace('_', '-')}", dest=name)
@@ -62,6 +67,13 @@ def parse(argv: list[str] | None = None) -> tuple[StreamConfig, MulKIConfig]:
         recipe = confined(
             checked(recipe, config, RECIPE_FIELDS | own_names(config), source, mine=False), source, first.data_root
         )
+    return recipe, config
+
+
+def configured(
+    argv: list[str] | None, recipe: dict[str, Any], config: type[MulKIConfig]
+) -> tuple[StreamConfig, MulKIConfig]:
+    """The options of `argv` over a `recipe` that is checked."""
     given = vars(make_parser(config).parse_args(argv, argparse.Namespace(**recipe)))
     try:
         return _made(StreamConfig, given), _made(config, given)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from ..evaluation.protocols import PROTOCOLS
 from ..metrics import cells_used
 from ..results import ProtocolResults, StreamResults
 from .markdown import text
@@ -9,11 +10,22 @@ from .markdown import text
 
 def results_table(results: StreamResults) -> str:
     """The headline's accuracy matrix and the metrics by every protocol, aligned for a terminal."""
-    tables = [matrix_table(results)]
-    if results.metrics:
+    return "\n\n".join([matrix_table(results), *_metrics(results)])
+
+
+def full_tables(results: StreamResults) -> str:
+    """The same with the accuracy matrix by every protocol."""
+    tables = [f"{name}: {PROTOCOLS[name].sentence}\n\n{matrix_table(results, name)}" for name in results.protocols]
+    return "\n\n".join([*tables, *_metrics(results)])
+
+
+def _metrics(results: StreamResults) -> list[str]:
+    tables = []
+    # Of what was learned elsewhere the means of the rows, which their table has, say all.
+    if results.metrics and not results.elsewhere:
         tables.append(metrics_table({protocol: results.of(protocol).metrics for protocol in results.protocols}))
         tables += filter(None, [cells_note(results)])
-    return "\n\n".join(tables)
+    return tables
 
 
 def cells_note(results: StreamResults, tasks: int | None = None) -> str:
@@ -31,13 +43,13 @@ def cells_note(results: StreamResults, tasks: int | None = None) -> str:
 
 
 def matrix_table(results: StreamResults, protocol: str | None = None) -> str:
-    """The accuracy matrix by `protocol`, without one the headline's."""
+    """The accuracy matrix by `protocol`, without one the headline's; with the rows' means where no metric has them."""
     names, own = [*map(text, results.names)], results.of(protocol or results.protocol)
-    rows = [["after", *names]]
+    means = ["mean"] if results.elsewhere else []
+    rows = [["model" if results.elsewhere and not results.stages else "after", *names, *means]]
     if own.zero_shot:
-        rows.append(["zero-shot", *map(percent, own.zero_shot)])
-    stages = map(text, results.stage_names)
-    rows += [[name, *map(percent, row)] for name, row in zip(stages, own.accuracy, strict=False)]
+        for name, row in zip(map(text, results.row_names), [own.zero_shot, *own.accuracy], strict=True):
+            rows.append([name, *map(percent, row), *(percent(average(row)) for _ in means)])
     return markdown_table(rows)
 
 
