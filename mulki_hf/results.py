@@ -194,10 +194,9 @@ class StreamResults:
         return self.base.name if self.elsewhere and not self.stages else self.method
 
     @property
-    def row_names(self) -> list[str]:
-        """What the rows are of: zero-shot or, of a model as it is, its name; then the finished stages."""
-        first = self.subject if self.elsewhere and not self.stages else "zero-shot"
-        return [first, *self.stage_names[: self.finished]]
+    def first_row(self) -> str:
+        """What the row before any training is called: zero-shot or, of a model as it is, by its name."""
+        return self.subject if self.elsewhere and not self.stages else "zero-shot"
 
     @property
     def protocols(self) -> list[str]:

@@ -47,9 +47,7 @@ def load_processor(name_or_path: str, revision: str = "main", asked_by: str = FI
     try:
         config = AutoConfig.from_pretrained(source, revision=revision)
         if config.model_type != "clip":
-            raise ConfigurationError(
-                f"{asked_by}: {name_or_path!r} is a {config.model_type!r} model, not a CLIP"
-            )
+            raise ConfigurationError(f"{asked_by}: {name_or_path!r} is a {config.model_type!r} model, not a CLIP")
         processor = CLIPProcessor.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:
         raise _unusable(name_or_path, error, asked_by) from error

@@ -17,8 +17,7 @@ def plot_accuracy_matrix(results: StreamResults, path: str | Path, protocol: str
     protocol = protocol or results.protocol
     own = results.of(protocol)
     rows = np.array([own.zero_shot, *own.accuracy], dtype=float)
-    first, *stages = results.row_names
-    names = [first, *(f"after {name}" for name in stages)]
+    names = [results.first_row, *(f"after {name}" for name in results.stage_names[: results.finished])]
     figure = Figure(figsize=(2.2 + 0.9 * len(results.tasks), 1.6 + 0.55 * len(rows)), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(rows, vmin=0, vmax=100, cmap="viridis", aspect="auto")
@@ -54,7 +53,7 @@ def plot_curves(results: StreamResults, path: str | Path, protocol: str | None =
             learned = 0 if results.stages else j
             axes.axvspan(learned + 0.5, learned + 1.5, color="0.92")
         values = np.array([own.zero_shot[j], *(row[j] for row in own.accuracy)], dtype=float)
-        axes.axhline(values[0], color="0.5", linestyle="--", linewidth=1, label=results.row_names[0])
+        axes.axhline(values[0], color="0.5", linestyle="--", linewidth=1, label=results.first_row)
         known = ~np.isnan(values)
         axes.plot(np.array(steps)[known], values[known], marker="o", label="accuracy")
         axes.set_title(name, parse_math=False)

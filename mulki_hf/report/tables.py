@@ -48,8 +48,8 @@ def matrix_table(results: StreamResults, protocol: str | None = None) -> str:
     means = ["mean"] if results.elsewhere else []
     rows = [["model" if results.elsewhere and not results.stages else "after", *names, *means]]
     if own.zero_shot:
-        for name, row in zip(map(text, results.row_names), [own.zero_shot, *own.accuracy], strict=True):
-            rows.append([name, *map(percent, row), *(percent(average(row)) for _ in means)])
+        for name, row in zip([results.first_row, *results.stage_names], [own.zero_shot, *own.accuracy], strict=False):
+            rows.append([text(name), *map(percent, row), *(percent(average(row)) for _ in means)])
     return markdown_table(rows)
 
 
