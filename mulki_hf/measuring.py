@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -38,7 +37,7 @@ from .runs.evaluations import (
     same_tasks,
     single_results,
 )
-from .runs.folder import RunFolder, named_pictures, results_file
+from .runs.folder import RunFolder, results_file
 from .runs.provenance import library_versions, provenance
 from .runs.ranks import main_process_first, on_main_process
 from .runs.records import look_up_licences, task_record
@@ -272,7 +271,7 @@ class Evaluation:
         path = self.folder.path
         if not self.inside:
             look_up_licences(self.results, self.subject.token)
-            self._clear()
+            self.folder.clear()  # of an earlier evaluation, when told to
         if self.missing or any(plan.gaps for plan in self.plan.values()):
             self.results.config["protocols"] = self.results.protocols
             self.results.save(path)
@@ -286,12 +285,6 @@ class Evaluation:
             if confusion.task in self.confusion:
                 write_counts(confusion, path / FOLDER / f"confusion_{confusion.task}_{model}.csv")
                 plot_confusion(confusion, path / FOLDER / f"confusion_{confusion.task}_{model}.png")
-
-    def _clear(self) -> None:
-        """Delete the earlier evaluation that is to be replaced."""
-        for name in named_pictures(self.folder.path):
-            (self.folder.path / name).unlink(missing_ok=True)
-        shutil.rmtree(self.folder.path / FOLDER, ignore_errors=True)
 
 
 def stream_names(stream: StreamConfig) -> list[str]:

@@ -63,7 +63,8 @@ class Subject:
         Raises:
             ConfigurationError: one is missing; names the task.
         """
-        assert self.run is not None
+        if self.run is None:
+            return []
         # From the disk alone: `out/task1-pets` could be a name on the Hub, too.
         return [partial(loaded, str(self.run.checkpoint(position).absolute())) for position in positions]
 
@@ -126,9 +127,10 @@ def _on_disk(source: str, path: Path, base: tuple[str, str] | None) -> Subject:
     if home is None:
         return Subject(source, base=base or (_base_of_adapter(source) if adapter else None))
     run = find_run(str(home), asked_by=MODEL)
+    position, run = run.results.finished - 1, whole_run(run)
     if adapter:
         base = base or _base_of_run(run)
-    return Subject(source, run=whole_run(run), position=run.results.finished - 1, base=base)
+    return Subject(source, run=run, position=position, base=base)
 
 
 def _on_hub(source: str, base: tuple[str, str] | None, token: str | None) -> Subject:
