@@ -1,7 +1,6 @@
 """Models measured on a stream's tasks without any training: what `mulki_hf.evaluate` does, from settings to files."""
 
 import argparse
-import dataclasses
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,12 +9,14 @@ from functools import partial
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from huggingface_hub import get_token
 from transformers import CLIPProcessor
 
 from .config import MulKIConfig, StreamConfig
 from .config.evaluating import evaluation_settings, hub_settings, run_settings
 from .data.tables import ArrayCache
+from .data.task import Task
 from .data.tasks import load_stream
 from .errors import ConfigurationError, shown
 from .evaluation.confusion import ConfusionCounts
@@ -101,6 +102,8 @@ class Evaluation:
         check_run(subject, self.own, stream.protocols)
         run = subject.run.results if subject.run else None
         self.inside = args.output_dir is None and subject.whole and self.own and run is not None and run.names == names
+        # Of a run before in the same process, whose precision accelerate would hold on to.
+        AcceleratorState._reset_state()
         self.accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=config.use_cpu)
         quieten(config, self.accelerator.is_main_process)
         place = subject.run.folder if self.inside and subject.run else config.output_dir
@@ -154,7 +157,7 @@ class Evaluation:
         if self.inside and run is not None:
             check_same_data(run, [task_record(task) for task in self.tasks], whole=True)
             return run
-        settings = dataclasses.asdict(self.stream) | self.config.to_dict() | {PROCESSES: self.config.world_size}
+        settings = self.stream.to_dict() | self.config.to_dict() | {PROCESSES: self.config.world_size}
         if self.subject.whole:
             results = run_results(self.subject, self.own, settings, self.tasks)
         else:
@@ -289,8 +292,8 @@ class Evaluation:
 
 def stream_names(stream: StreamConfig) -> list[str]:
     """The names of a stream's tasks, told without their data."""
-    return [
-        task.name if task.class_incremental == 1 else f"{task.name}-{number}"
-        for task in stream.task_configs()
-        for number in range(1, task.class_incremental + 1)
-    ]
+    names = []
+    for task in stream.task_configs():
+        parts = 1 if isinstance(task, Task) else task.class_incremental
+        names += [task.name] if parts == 1 else [f"{task.name}-{number}" for number in range(1, parts + 1)]
+    return names

@@ -30,6 +30,8 @@ class TaskRecord:
         note: the same in a sentence, for the card.
         steps: optimizer steps that learning took; unknown before, and in files of older versions.
         fingerprint: of images and labels, whatever their format and place; unknown in files of older versions.
+        limits: what was asked of a sample, by the field of [`TaskConfig`] (`shots`, `max_eval_samples`, ...), and of
+            how many images it was drawn, as `training_images` and `evaluation_images`; empty if all were used.
     """
 
     name: str
@@ -44,6 +46,7 @@ class TaskRecord:
     note: str = ""
     steps: int | None = None
     fingerprint: str | None = None
+    limits: dict[str, int] = field(default_factory=dict)
     provenance: dict[str, str | None] = field(default_factory=dict)
 
 
@@ -216,7 +219,7 @@ class StreamResults:
         """Add the accuracies of the model before any training, by protocol."""
         for protocol, row in rows.items():
             if protocol != self.protocol:
-                self.others[protocol] = ProtocolResults()
+                self.others.setdefault(protocol, ProtocolResults())
             self.of(protocol).zero_shot = [*row]
 
     def unmeasured(self, row: int | None) -> list[int]:
@@ -252,7 +255,7 @@ class StreamResults:
             for row in (own.zero_shot, *own.accuracy) if own.zero_shot else ():
                 row[:] = empty if protocol in stale else [*row, *empty[len(row) :]]
 
-    def stayed(self, rows: dict[str, list[list[float]]]) -> None:
+    def stayed(self, rows: Mapping[str, Sequence[Sequence[float | None]]]) -> None:
         """The metrics of a model that is never trained, from its accuracies after each task, by protocol.
 
         They are those before any training, but that more classes compete as tasks go by (`cil`).

@@ -12,7 +12,7 @@ from transformers.utils.logging import tqdm
 from ..data.images import cached_images, image_transform
 from ..data.prompts import tokenize_prompts
 from ..data.tables import ArrayCache
-from ..data.tasks import Task
+from ..data.task import Task
 from ..errors import TrainingError
 from ..models.classifier import Classifier, classifier_of
 from .protocols import PROTOCOLS

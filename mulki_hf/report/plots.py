@@ -1,6 +1,7 @@
 """The two pictures of a stream: the accuracy matrix and each task's accuracy over the stream."""
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -9,7 +10,7 @@ from matplotlib.patches import Rectangle
 from ..results import StreamResults
 
 
-def plot_accuracy_matrix(results: StreamResults, path: str | Path, protocol: str | None = None) -> None:
+def plot_accuracy_matrix(results: StreamResults, path: str | Path | BinaryIO, protocol: str | None = None) -> None:
     """Heat map: a row for zero-shot and each finished task, a column for each task; learned cells are framed.
 
     By `protocol`, without one the headline's.
@@ -36,7 +37,7 @@ def plot_accuracy_matrix(results: StreamResults, path: str | Path, protocol: str
     figure.savefig(path, dpi=120)
 
 
-def plot_curves(results: StreamResults, path: str | Path, protocol: str | None = None) -> None:
+def plot_curves(results: StreamResults, path: str | Path | BinaryIO, protocol: str | None = None) -> None:
     """A panel for each task: its accuracy over the stream, its zero-shot level, and where it is learned.
 
     By `protocol`, without one the headline's.

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -171,6 +171,21 @@ class RunFolder:
                 (self.path / LOGS).mkdir(exist_ok=True)
                 shutil.copyfile(file, self.path / LOGS / file.name)
         _remove(training)
+
+    def drop(self, names: list[str], positions: Iterable[int], needed: Collection[str] = ()) -> list[str]:
+        """Delete finished tasks' folders, but for those called as one of `needed`; returns what they were called."""
+        folders = [self.task(names, position) for position in positions]
+        dropped = [folder for folder in folders if folder.name not in needed and _holds_results(folder)]
+        for folder in dropped:
+            # Out of sight first, so that none is there by half.
+            gone = self.path / UNFINISHED / WRITING / folder.name
+            gone.parent.mkdir(parents=True, exist_ok=True)
+            _remove(gone)
+            os.replace(folder, gone)
+            _remove(gone)
+        # Its last part would keep the lock's folder from going with the lock.
+        _remove_empty(self.path / UNFINISHED / WRITING)
+        return [folder.name for folder in dropped]
 
     def finish(self, names: list[str]) -> None:
         """Delete what only an unfinished stream of the tasks `names` needs; the lock stays until it is released."""
