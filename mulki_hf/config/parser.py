@@ -71,10 +71,12 @@ def given_recipe(argv: list[str] | None) -> tuple[dict[str, Any], type[MulKIConf
 
 
 def configured(
-    argv: list[str] | None, recipe: dict[str, Any], config: type[MulKIConfig]
+    argv: list[str] | None, recipe: dict[str, Any], config: type[MulKIConfig], usage: str | None = None
 ) -> tuple[StreamConfig, MulKIConfig]:
-    """The options of `argv` over a `recipe` that is checked."""
-    given = vars(make_parser(config).parse_args(argv, argparse.Namespace(**recipe)))
+    """The options of `argv` over a `recipe` that is checked; `usage` is said of what the parser refuses."""
+    parser = make_parser(config)
+    parser.usage = usage or parser.usage
+    given = vars(parser.parse_args(argv, argparse.Namespace(**recipe)))
     try:
         return _made(StreamConfig, given), _made(config, given)
     except (ValueError, TypeError, OSError, ImportError) as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from ..results import StreamResults
@@ -101,11 +102,12 @@ def plot_confusion(confusion: Confusion, path: Path) -> None:
         counts, columns = counts[:, :-1], names
     size = len(names)
     few = size <= WITH_NUMBERS
-    inches = max(3.0, (0.5 if few else 0.15) * size) + 0.09 * min(30, max(map(len, names)))
+    inches = max(3.5, (0.5 if few else 0.15) * size) + 0.09 * min(30, max(map(len, names)))
     figure = Figure(figsize=(inches + 2.0, inches + 1.2), layout="constrained")
     axes = figure.subplots()
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(shares, vmin=0, vmax=100, cmap="viridis", aspect="equal")
+    # The root of a share, so that mistakes can be told from none.
+    image = axes.imshow(shares, norm=PowerNorm(0.5, 0, 100), cmap="viridis", aspect="equal")
     every, font = -(-size // SPARSE), "small" if few else 6
     for axis, labels in ((axes.xaxis, columns), (axes.yaxis, names)):
         ticks = [number for number in range(len(labels)) if number % every == 0 or number >= size]
@@ -117,8 +119,9 @@ def plot_confusion(confusion: Confusion, path: Path) -> None:
     if len(columns) > size:
         axes.axvline(size - 0.5, color="white", linewidth=2)
     for i, j in np.argwhere(counts > 0) if few else ():
-        colour = "white" if shares[i, j] < 60 else "black"
+        colour = "white" if shares[i, j] < 36 else "black"
         axes.text(j, i, str(counts[i, j]), ha="center", va="center", color=colour, fontsize="small")
-    figure.colorbar(image, ax=axes, label="% of the class's images", shrink=0.8)
-    figure.suptitle(f"{confusion.task}, {confusion.protocol}: {confusion.model}", parse_math=False)
-    figure.savefig(path, dpi=120)
+    bar = figure.colorbar(image, ax=axes, label="% of the class's images", shrink=0.8, ticks=[0, 1, 5, 10, 25, 50, 100])
+    bar.ax.yaxis.set_major_formatter("{x:g}")
+    axes.set_title(f"{confusion.task}, {confusion.protocol}: {confusion.model}", parse_math=False, fontsize="medium")
+    figure.savefig(path, dpi=120, bbox_inches="tight")

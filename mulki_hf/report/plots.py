@@ -59,7 +59,7 @@ def plot_curves(results: StreamResults, path: str | Path | BinaryIO, protocol: s
         axes.plot(np.array(steps)[known], values[known], marker="o", label="accuracy")
         axes.set_title(name, parse_math=False)
         axes.set_ylim(-2, 102)
-        axes.set_xticks(range(len(results.learned) + 1))
+        axes.set_xticks(range(len(results.learned) + 1) if results.learned or not results.elsewhere else [])
         # Shared ticks are written below the lowest row alone, and the last one may not be full.
         axes.tick_params(labelbottom=j + 5 >= count)
     for axes in panels[count:]:
@@ -67,13 +67,14 @@ def plot_curves(results: StreamResults, path: str | Path | BinaryIO, protocol: s
     for axes in panels[::5]:
         axes.set_ylabel("accuracy in %")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize="small")
-    over, steps_are = "over the stream (grey: where it is learned)", "tasks learned"
+    what, steps_are = "each task's accuracy over the stream (grey: where it is learned)", "tasks learned"
     if results.elsewhere:
-        over, steps_are = "over another stream" if results.learned else "as it is", "tasks of that stream learned"
+        what = "accuracy on tasks of another stream" if results.learned else "each task's accuracy"
+        steps_are = "tasks of its own stream learned" if results.learned else ""
     elif not results.learned:
-        over = "without any training"
+        what = "each task's accuracy without any training"
     elif results.stages:
         steps_are = "before and after training on all tasks at once"
-    figure.suptitle(f"{results.subject}, {protocol}: each task's accuracy {over}", parse_math=False)
-    figure.supxlabel(steps_are if results.learned or not results.elsewhere else "")
+    figure.suptitle(f"{results.subject}, {protocol}: {what}", parse_math=False)
+    figure.supxlabel(steps_are)
     figure.savefig(path, dpi=120)
