@@ -1,4 +1,4 @@
-"""Evaluate any CLIP on any stream's tasks, without training: `accelerate launch -m mulki_hf.evaluate MODEL`."""
+"""Evaluate any CLIP on any stream's tasks, without training: `mulki-hf evaluate MODEL`, or by a launcher."""
 
 import argparse
 import os
@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .errors import ConfigurationError, PushError, TrainingError
+from .program import CommandParser
 from .runs.stopping import STATUSES, leave, stoppable
 
 
@@ -13,9 +14,8 @@ from .runs.stopping import STATUSES, leave, stoppable
 if TYPE_CHECKING:
     from .results import StreamResults
 
+USAGE = "%(prog)s MODEL [--config STREAM] [--protocols til,cil,xtail] [--output_dir OUT] [...]"
 DESCRIPTION = """
-  mulki-hf evaluate my-stream --protocols til,cil,xtail
-
 Evaluate any CLIP on any stream's tasks, without training, by several protocols in one pass. MODEL is
   - a run's folder: all of its checkpoints, and the model that it started from. On its own tasks and without
     --output_dir it gets the protocols that it was not evaluated with;
@@ -29,9 +29,10 @@ protocols, precision and batches are those of `mulki-hf train --help` (--per_dev
 
 def make_parser() -> argparse.ArgumentParser:
     """The options that an evaluation alone has; those of a stream are the parser's of `mulki_hf.train`."""
-    parser = argparse.ArgumentParser(
-        prog="mulki-hf evaluate",
-        usage="mulki-hf evaluate MODEL [--config STREAM] [--protocols til,cil,xtail] [--output_dir OUT] [...]",
+    parser = CommandParser(
+        command="evaluate",
+        example="my-stream --protocols til,cil,xtail",
+        usage=USAGE,
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

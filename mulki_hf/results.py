@@ -13,6 +13,10 @@ from .fields import instance
 from .metrics import continual_metrics
 
 
+IN_MEMORY = "in memory"
+"""What settings and recipes say in place of a `dataset` where a run was given a [`Task`] in Python."""
+
+
 @dataclass
 class TaskRecord:
     """What `results.json` says of one task.

@@ -2,7 +2,6 @@
 
 import copy
 import gc
-import logging
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -11,9 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
-import transformers
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import TorchDynamoPlugin
@@ -42,12 +39,14 @@ from .runs.callbacks import callbacks_of_task, check_callbacks, stops_early
 from .runs.checkpoints import check_finished, last_checkpoint
 from .runs.checks import check_selection, check_task, check_texts
 from .runs.folder import RunFolder, standing
+from .runs.progress import Progress
 from .runs.provenance import library_versions, provenance
 from .runs.ranks import main_process_first, on_main_process
 from .runs.records import look_up_licences, shareable_results
 from .runs.resume import Earlier, check_rows, find_earlier, start_results
 from .runs.sources import Run
-from .runs.trackers import check_trackers, count_on
+from .runs.terminal import passing_bars, quieten
+from .runs.trackers import Trackers, check_trackers
 from .trainer import MulKITrainer
 
 
@@ -91,6 +90,8 @@ class Stream:
         # Where the models of finished tasks are; of what is taken up from the Hub, earlier ones stay there.
         place = {"repository": earlier.source} if earlier.source else {"folder": self.folder.path}
         self.run = Run(earlier.source or str(self.folder.path), results, token=config.hub_token, **place)
+        self.trackers = Trackers(config.output_dir)
+        self.progress = Progress(config, accelerator, self.curriculum, tasks, results)
         self._original: CLIPModel | None = original
         self._evaluator: StreamEvaluator | None = None
 
@@ -140,9 +141,10 @@ class Stream:
         earlier = on_main_process(accelerator, find, share=True) or Earlier()
         processor = load_processor(stream.model_name_or_path, stream.model_revision)
         validation = config.eval_strategy != IntervalStrategy.NO
-        tasks, reference = main_process_first(
-            accelerator, lambda: (load_stream(stream, validation), load_reference(stream))
-        )
+        with passing_bars():
+            tasks, reference = main_process_first(
+                accelerator, lambda: (load_stream(stream, validation), load_reference(stream))
+            )
         for task in tasks:
             check_task(task, processor, config)
         check_texts(reference.texts if reference else (), texts_given, processor)
@@ -181,7 +183,8 @@ class Stream:
         """
         try:
             self.on_main(self._begin)
-            yield
+            with self.progress:
+                yield
         except BaseException as error:
             # Also of what a library's clean-up made of an interruption.
             with suppress(ConfigurationError):
@@ -256,7 +259,8 @@ class Stream:
             cache_dir=self.folder.cache,
             callbacks=callbacks_of_task(self.callbacks),
         )
-        count_on(trainer, sum(stage.steps or 0 for stage in self.results.learned[:position]))
+        self.trackers.follow(trainer, self.results, position)
+        self.progress.follow(trainer, position)
         trainer.train(resume_from_checkpoint=self.checkpoint(position))
         with self.folder.writing(self.results.stage_names, position) as folder:
             if self.accelerator.is_main_process:
@@ -270,6 +274,7 @@ class Stream:
             facts = adaptation.facts()
             note, steps = adaptation.note(self.config, facts), trainer.state.global_step
             self.results.add(rows, time.monotonic() - began, facts, note, steps)
+            self.trackers.report(trainer, self.results, model)
             if self.accelerator.is_main_process:
                 save_model(folder, model, self.processor)
                 if prototypes is not None:
@@ -291,6 +296,7 @@ class Stream:
         """Clear up and print the results; the folder is held until the end of `begin`'s block."""
         if self.accelerator.is_main_process:
             self.folder.finish(self.results.stage_names)
+        self.progress.close()
         self.accelerator.print(
             f"\n{results_table(self.results)}\n\nResults, pictures and checkpoints: {self.folder.path}"
         )
@@ -373,7 +379,8 @@ class Stream:
                 if config.cache_images
                 else None,
             )
-        return self._evaluator.cells(model, learned, description, self.results.protocols, only)
+        with self.progress.evaluating():
+            return self._evaluator.cells(model, learned, description, self.results.protocols, only)
 
 
 KEPT = {
@@ -383,15 +390,3 @@ KEPT = {
     "was pushed goes on with --resume_from_hub",
 }
 """What a finished stream can't do any more."""
-
-
-# Before training
-
-
-def quieten(config: MulKIConfig, main_process: bool) -> None:
-    """No progress bars where nobody wants or sees them, no warnings twice."""
-    if config.disable_tqdm or not main_process:
-        datasets.disable_progress_bars()
-        transformers.logging.disable_progress_bar()
-    if not main_process:
-        logging.getLogger("mulki_hf").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Train a CLIP on a stream of tasks: `accelerate launch -m mulki_hf.train --config quickstart`."""
+"""Train a CLIP on a stream of tasks: `mulki-hf train --config quickstart`, on several processes by a launcher."""
 
 import os
 import sys

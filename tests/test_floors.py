@@ -12,12 +12,23 @@ import mulki_hf.train
 
 PACKAGE = Path(mulki_hf.__file__).parent
 FLOORS = [
-    {"errors", "fields", "finite", "strict_yaml", "metrics", "resources", "results", "objectives", "embedded"},
+    {
+        "errors",
+        "fields",
+        "finite",
+        "strict_yaml",
+        "metrics",
+        "program",
+        "resources",
+        "results",
+        "objectives",
+        "embedded",
+    },
     {"data", "models", "adaptation", "hub", "continual_metric"},
     {"config", "features", "evaluation", "report"},
     {"trainer", "runs", "help"},
     {"stream", "publish", "measuring", "__init__"},
-    {"train", "push", "evaluate"},
+    {"__main__", "train", "evaluate", "push", "list_recipes"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS, start=1) for room in rooms}
 

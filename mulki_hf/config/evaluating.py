@@ -16,7 +16,6 @@ from .stream import StreamConfig
 from .training import MulKIConfig, config_class
 
 
-USAGE = "mulki-hf evaluate MODEL [--config STREAM] [--protocols til,cil,xtail] [--output_dir OUT] [...]"
 NO_TRAINING = "zero_shot"
 """The method of a model that is evaluated as it is."""
 
@@ -63,7 +62,7 @@ def evaluation_settings(
             "YAML or one that the package ships (quickstart)"
         )
     given = {"method": NO_TRAINING, "model_name_or_path": model[0], "model_revision": model[1]}
-    return configured(options, recipe | given | {"output_dir": output_dir}, config_class(NO_TRAINING), USAGE)
+    return configured(options, recipe | given | {"output_dir": output_dir}, config_class(NO_TRAINING), "evaluate")
 
 
 def run_settings(settings: Mapping[str, Any], source: str) -> dict[str, Any]:

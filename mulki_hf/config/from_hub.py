@@ -14,6 +14,7 @@ from ..data.rows import EMBEDDED_PREFIX, LOCAL_BUILDERS
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError
 from ..objectives import is_foreign
+from ..results import IN_MEMORY
 from .paths import map_paths
 
 
@@ -96,6 +97,11 @@ class _Confined:
         """Data or a model: embedded, on the Hub or in the folder; or how files are read."""
         if path.startswith(EMBEDDED_PREFIX) if data else path in EMBEDDED_MODELS:
             return path
+        if data and path == IN_MEMORY:
+            raise ConfigurationError(
+                f"resume_from_hub {self.source!r}: {where} was given in Python, as a Task, which no recipe can "
+                "load; go on in Python, with run(StreamConfig(tasks=[...], resume_from_hub=...), ...)"
+            )
         builder = data and path in LOCAL_BUILDERS
         if builder and not files:
             raise self._refusal(where, path, "names no data_files, so any in the working directory would be read")
