@@ -40,7 +40,7 @@ class ComparedRun:
     @property
     def elsewhere(self) -> bool:
         """It was evaluated on tasks that it did not learn: what counts is its last model, as it is."""
-        return bool(getattr(self.results, "elsewhere", False))
+        return self.results.elsewhere
 
     @property
     def as_it_is(self) -> bool:
