@@ -27,8 +27,8 @@ FLOORS = [
     {"data", "models", "adaptation", "hub", "continual_metric"},
     {"config", "features", "evaluation", "report"},
     {"trainer", "runs", "help"},
-    {"stream", "publish", "__init__"},
-    {"__main__", "train", "push", "list_recipes"},
+    {"stream", "publish", "measuring", "__init__"},
+    {"__main__", "train", "evaluate", "compare", "push", "list_recipes"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS, start=1) for room in rooms}
 

@@ -11,15 +11,19 @@ import pytest
 import torch
 import yaml
 from datasets import Dataset, DatasetDict, load_dataset
+from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
+from support.hub import connected
 from support.results import empty_results
 from support.tiny import COLOURS, SHAPES, rows, save_tiny, tiny_task
 from transformers import CLIPModel, EarlyStoppingCallback, TrainerCallback
 
 import mulki_hf
 from mulki_hf import ConfigurationError, MulKITrainer, Report, StreamConfig, StreamResults, Task, run
+from mulki_hf.config.parser import parse
 from mulki_hf.data.labels import labels_of
+from mulki_hf.errors import PushError, TrainingError
 from mulki_hf.stream import Stream
 
 
@@ -194,6 +198,21 @@ class TestTasksOfOnesOwn:
             mulki_hf.load_stream(given(tasks=[tiny_task(), entry]))
 
 
+class TestOnTheHub:
+    def test_goes_on_elsewhere_in_python(self, given, make_args, stream, tmp_path):
+        """With the same data; a recipe alone says that it can't load them."""
+        settings = {"max_steps": 1, "output_dir": str(tmp_path / "whole")}
+        with connected(stream.env, stream.place):
+            whole = run(given(), make_args(**settings, push_to_hub=True, hub_model_id="org/own"))
+            card = ModelCard.load("org/own-task1").text
+            with pytest.raises(ConfigurationError, match="dataset of task 'colours' was given in Python, as a Task"):
+                parse(["--resume_from_hub", "org/own-task1", "--data_root", str(tmp_path), "--output_dir", "x"])
+            args = make_args(**settings | {"output_dir": str(tmp_path / "further")})
+            further = run(given(resume_from_hub="org/own-task1"), args)
+        assert further.accuracy == whole.accuracy
+        assert "data that the run was given in Python" in card and "--resume_from_hub" not in card
+
+
 class Seen(TrainerCallback):
     """Which trainers it was in, and of how many of its kind it is."""
 
@@ -320,3 +339,11 @@ def test_what_python_raises_is_no_exit(given, make_args):
 def test_report_of_what_has_not_begun():
     report = Report(empty_results("digits"))
     assert report._repr_markdown_() == repr(report) and "digits" in repr(report)
+
+
+@pytest.mark.parametrize("kind", [ConfigurationError, TrainingError, PushError])
+def test_a_notebook_shows_the_message_alone(kind):
+    """IPython asks an error for this in place of a traceback."""
+    error = kind("task 'pets': no column 'photo'")
+    error.add_note("nothing was written yet")
+    assert error._render_traceback_() == [f"{kind.__name__}: task 'pets': no column 'photo'", "nothing was written yet"]

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from ..errors import ConfigurationError, shown
 from ..fields import check_keys, conformed
 from ..hub.shareable import PATH
+from ..results import IN_MEMORY
 from ..strict_yaml import parse_yaml
 from .names import check_task_name, check_templates
 from .sampling import EVALUATION, TRAINING, Limit
@@ -16,9 +17,6 @@ from .task import STREAMED, Task
 
 _FILES = str | list[str] | dict[str, str | list[str]] | None
 """What `load_dataset` takes as `data_files`."""
-
-IN_MEMORY = "in memory"
-"""What results and recipes say in place of a `dataset` where a [`Task`] was given."""
 
 LIMITS = ("shots", "max_train_samples", "max_eval_samples")
 """Fields that ask for a part of a task's images."""
@@ -51,8 +49,8 @@ class TaskConfig:
     validation_split: str | None = field(
         default=None,
         metadata={
-            "help": "Split of evaluations during training (`eval_strategy`), which may choose the best checkpoint; takes "
-            "eval_split's place with `--evaluate_on validation`."
+            "help": "Split of evaluations during training (`eval_strategy`), which may choose the best checkpoint; it "
+            "takes eval_split's place with `--evaluate_on validation`."
         },
     )
     image_column: str = field(default="image", metadata={"help": "Column with images (or paths of images)."})

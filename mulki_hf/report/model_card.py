@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 from ..errors import ConfigurationError
 from ..evaluation.protocols import PROTOCOLS
 from ..resources import resource
-from ..results import ArtefactRecord, BaseModel, StreamResults
+from ..results import IN_MEMORY, ArtefactRecord, BaseModel, StreamResults
 from .markdown import code, hypothesis, literal, text
 from .metadata import card_data, metrics_so_far, on_hub
 from .samples import images_text, samples_text
@@ -72,6 +72,7 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None, a
             artefact=results.artefact,
             artefact_id=results.artefact and artefact_id(results.artefact, repo_id, results.artefact.folder),
             stream_table=stream_table(results),
+            in_memory=any(task.get("dataset") == IN_MEMORY for task in results.config.get("tasks", [])),
             embedded=any(task.dataset.startswith("embedded:") for task in results.tasks),
             changes_text=changes_text(results),
             changes_table=changes_table(results),

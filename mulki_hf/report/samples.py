@@ -27,7 +27,7 @@ def is_sample(task: TaskRecord, split: str) -> bool:
 
 
 def samples_text(results: StreamResults) -> str:
-    """A sentence for each limit that left images out, with its tasks so far; empty where there is none."""
+    """A line for each limit that left images out, with its tasks so far; empty where there is none."""
     sentences = []
     for field, split in SPLITS.items():
         tasks = results.tasks if field == "max_eval_samples" else results.tasks[: results.tasks_learned]
@@ -38,4 +38,4 @@ def samples_text(results: StreamResults) -> str:
         for count, names in asked.items():
             whose = "every task" if len(names) == len(tasks) > 1 else ", ".join(names)
             sentences.append(f"{SENTENCES[field].format(count, '' if count == 1 else 's')}: {whose}.")
-    return " ".join(sentences)
+    return "\n".join(sentences)

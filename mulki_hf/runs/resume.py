@@ -140,12 +140,12 @@ def check_unchanged(results: StreamResults, source: str | None, settings: dict[s
             f"{where}: protocols were {', '.join(results.protocols)} and are now {', '.join(settings['protocols'])}; a "
             "stream goes on with its headline, the first, and those that it has: `mulki-hf evaluate` adds others"
         )
-    check_appended(was["tasks"], now["tasks"], results.method, where)
     for name in sorted((was.keys() & now.keys()) - {"tasks", "protocols"}):
         if was[name] != now[name]:
             raise ConfigurationError(
                 f"{where}: {name} was {was[name]!r} and is now {settings[name]!r}; a stream can only go on as it began"
             )
+    check_appended(was["tasks"], now["tasks"], results.method, where)
     if results.names != names[: len(results.tasks)]:
         raise ConfigurationError(f"{where}: the results are of the tasks {results.names}, the stream's are {names}")
     if source and not 0 < results.finished < len(names):

@@ -245,7 +245,9 @@ class TestRun:
             "shots": 2, "max_eval_samples": 9, "sample_seed": 0, "training_images": 32, "evaluation_images": 12,
         }  # fmt: skip
         assert other.limits == {}
-        said = "Trained on at most 2 images of each class: colours. Evaluated on a sample of at most 9 images: colours."
+        said = (
+            "Trained on at most 2 images of each class: colours.\nEvaluated on a sample of at most 9 images: colours."
+        )
         assert said in capsys.readouterr().out
         card = (tmp_path / "out/task1-colours/README.md").read_text()
         assert said in card and "| 8 of 32 " in card and "| 9 of 12 " in card

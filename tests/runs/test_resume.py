@@ -21,7 +21,7 @@ from mulki_hf.errors import ConfigurationError
 from mulki_hf.results import ReferenceRecord, StreamResults, TaskRecord
 from mulki_hf.runs import resume
 from mulki_hf.runs.records import shareable_results
-from mulki_hf.runs.resume import Earlier, check_data, find_earlier, start_results
+from mulki_hf.runs.resume import Earlier, changed_data, check_data, find_earlier, start_results
 from mulki_hf.train import main
 
 
@@ -252,6 +252,20 @@ class TestData:
         said = self.learned(tmp_path, **change)
         assert len(said) < 400
         assert "resume: task 'b' is not what the run began with" in said and message in said
+
+    def test_validation_data_where_both_read_them(self):
+        """They stand behind a dash, and are read only where evaluations during training are asked for."""
+        (was,) = empty_results("a").tasks
+        for first, then, said in (
+            ("x", "x-v", None),
+            ("x-v", "x", None),
+            ("x-v", "x-v", None),
+            ("x-v", "x-w", "as many images, but other ones"),
+            ("x-v", "y", "as many images, but other ones"),
+            (None, "x-v", None),
+        ):
+            change = changed_data(*(dataclasses.replace(was, fingerprint=one) for one in (first, then)))
+            assert change is None if said is None else said in change
 
     def test_reference_images(self):
         results = empty_results("a", "b")
