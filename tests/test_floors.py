@@ -16,8 +16,8 @@ FLOORS = [
     {"data", "models", "adaptation", "hub", "continual_metric"},
     {"config", "features", "evaluation", "report"},
     {"trainer", "runs", "help"},
-    {"stream", "publish", "__init__"},
-    {"train", "push"},
+    {"stream", "publish", "prediction", "page", "__init__"},
+    {"train", "push", "predict", "demo"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS, start=1) for room in rooms}
 

@@ -1,0 +1,79 @@
+"""How the page looks: its style, and answers as HTML in the colours of Gradio's theme, light and dark."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+
+CSS = """
+.gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
+.mulki-head h1 { font-size: 1.5rem; font-weight: 650; margin: 0 0 .15rem; }
+.mulki-head p, .mulki-note { color: var(--body-text-color-subdued); margin: .1rem 0; font-size: .92rem; }
+.mulki-answers { display: grid; grid-template-columns: repeat(auto-fit, minmax(158px, 1fr)); gap: .75rem; }
+.mulki-answer { background: var(--block-background-fill); border: 1px solid var(--border-color-primary);
+  border-radius: 10px; padding: .65rem .75rem .75rem; min-width: 0; }
+.mulki-answer h3 { font-size: .82rem; font-weight: 600; color: var(--body-text-color-subdued); margin: 0 0 .4rem;
+  display: flex; justify-content: space-between; gap: .4rem; }
+.mulki-answer h3 span:first-child { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.mulki-changed { color: var(--body-text-color); background: color-mix(in srgb, #e8890c 28%, transparent);
+  border-radius: 6px; padding: 0 .35rem; font-weight: 500; }
+.mulki-class { margin-top: .38rem; font-size: .86rem; color: var(--body-text-color); }
+.mulki-class div:first-child { display: flex; justify-content: space-between; gap: .5rem; }
+.mulki-class div:first-child span:first-child { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.mulki-class div:first-child span:last-child { color: var(--body-text-color-subdued);
+  font-variant-numeric: tabular-nums; }
+.mulki-class:nth-of-type(1) { font-size: 1rem; font-weight: 650; }
+.mulki-bar { height: 5px; border-radius: 3px; margin-top: .12rem; overflow: hidden;
+  background: var(--border-color-primary); }
+.mulki-bar div { height: 100%; border-radius: 3px; background: color-mix(in srgb, #2a7de1 45%, transparent); }
+.mulki-class:nth-of-type(1) .mulki-bar div { background: #2a7de1; }
+.mulki-caption { color: var(--body-text-color-subdued); font-size: .86rem; margin: 0 0 .5rem; }
+.mulki-empty, .mulki-error { border-radius: 10px; padding: 1.1rem; text-align: center;
+  border: 1px dashed var(--border-color-primary); color: var(--body-text-color-subdued); }
+.mulki-error { border: 1px solid #d9534f; color: var(--body-text-color); overflow-wrap: anywhere; text-align: left;
+  background: color-mix(in srgb, #d9534f 12%, transparent); }
+#curves { background: white; border-radius: 10px; padding: .5rem; }
+#curves img { width: 100%; }
+"""
+
+
+def head_html(title: str, lines: Sequence[str]) -> str:
+    """The page's title, and what is to be said of the stream."""
+    return (
+        f'<div class="mulki-head"><h1>{escape(title)}</h1>{"".join(f"<p>{escape(line)}</p>" for line in lines)}</div>'
+    )
+
+
+def answers_html(answers: Mapping[str, Sequence[tuple[str, float]]], caption: str) -> str:
+    """A card a model with a bar a class, marked where the first class is another one than the model before has.
+
+    Args:
+        answers: by model, the most probable classes first.
+        caption: what was asked.
+    """
+    cards, before = [], None
+    for model, said in answers.items():
+        changed = before is not None and said[0][0] != before
+        before = said[0][0]
+        mark = '<span class="mulki-changed">changed</span>' if changed else ""
+        bars = "".join(_bar(name, probability) for name, probability in said)
+        heading = f'<h3><span title="{escape(model)}">{escape(model)}</span>{mark}</h3>'
+        cards.append(f'<section class="mulki-answer">{heading}{bars}</section>')
+    return f'<p class="mulki-caption">{escape(caption)}</p><div class="mulki-answers">{"".join(cards)}</div>'
+
+
+def _bar(name: str, probability: float) -> str:
+    share = f"{100 * probability:.1f}"
+    return (
+        f'<div class="mulki-class"><div><span title="{escape(name)}">{escape(name)}</span><span>{share}%</span></div>'
+        f'<div class="mulki-bar"><div style="width: {share}%"></div></div></div>'
+    )
+
+
+def empty_html(words: str) -> str:
+    """In place of answers: what to do."""
+    return f'<div class="mulki-empty">{escape(words)}</div>'
+
+
+def error_html(words: str) -> str:
+    """In place of answers: what went wrong."""
+    return f'<div class="mulki-error" role="alert">{escape(words)}</div>'

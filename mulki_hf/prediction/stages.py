@@ -1,0 +1,144 @@
+"""The models of a stream, from before the first task to after the last, or a single one."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import CLIPModel, CLIPProcessor
+
+from ..embedded import EMBEDDED_MODELS
+from ..errors import ConfigurationError
+from ..models.loading import load_model, load_processor
+from ..results import StreamResults
+from ..runs.sources import HUB_ID, Run, find_run
+
+
+ZERO_SHOT = "zero-shot"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A model, found and loaded when it is asked for.
+
+    Attributes:
+        name: `zero-shot`, `after greek`; a model that is of no stream by its own.
+        find: where it is, `(folder or Hub id, revision)`.
+    """
+
+    name: str
+    find: Callable[[], tuple[str, str]]
+
+    def load(self) -> tuple[CLIPModel, CLIPProcessor]:
+        """In fp32, in eval mode, with its own processor.
+
+        Raises:
+            ConfigurationError: it is not there, or no CLIP.
+        """
+        place, revision = self.find()
+        processor = load_processor(place, revision)
+        return load_model(place, revision).eval(), processor
+
+
+@dataclass(frozen=True)
+class Models:
+    """What can be asked: a stream's models in order, or one.
+
+    Attributes:
+        source: as it was given.
+        stages: zero-shot first.
+        results (*optional*): of the stream.
+        absent: by a stage's name, why its model can't be had; it is none of `stages`.
+        run (*optional*): the stream's.
+    """
+
+    source: str
+    stages: list[Stage]
+    results: StreamResults | None = None
+    absent: dict[str, str] = field(default_factory=dict)
+    run: Run | None = None
+
+    def stage(self, asked: str) -> Stage:
+        """The one that `--checkpoint` means: `last`, `zero-shot`, or a task's number or name.
+
+        Raises:
+            ConfigurationError: there is no such one, or it can't be had.
+        """
+        if self.results is None:
+            if asked != "last":
+                raise ConfigurationError(f"checkpoint {asked!r}: {self.source!r} is one model, not a stream's run")
+            return self.stages[0]
+        names = [ZERO_SHOT, *map(after, self.results.stage_names[: self.results.finished])]
+        by_name = dict(zip(self.results.stage_names, names[1:], strict=False))
+        numbers = {str(number): name for number, name in enumerate(names)}
+        wanted = {"last": names[-1], ZERO_SHOT: ZERO_SHOT} | by_name | numbers
+        if asked not in wanted:
+            finished = ", ".join(f"{number} ({name})" for number, name in enumerate(names))
+            raise ConfigurationError(f"checkpoint {asked!r}: {self.source!r} has last, zero-shot, {finished}")
+        name = wanted[asked]
+        if name in self.absent:
+            raise ConfigurationError(f"checkpoint {asked!r}: {self.absent[name]}")
+        return next(stage for stage in self.stages if stage.name == name)
+
+
+def after(name: str) -> str:
+    """What the model after the stage `name` is called."""
+    return f"after {name}"
+
+
+def find_models(source: str, token: str | None = None) -> Models:
+    """The models that `source` names: those of a run (see [`find_run`]), or a CLIP of its own.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if source in EMBEDDED_MODELS or (Path(source).is_dir() and not (Path(source) / StreamResults.FILE).is_file()):
+        return _one(source)
+    try:
+        return models_of(find_run(source, token, "model"))
+    except ConfigurationError as error:
+        if Path(source).exists() or not HUB_ID.fullmatch(source):
+            raise
+        try:
+            return _one(source)
+        except ConfigurationError:
+            raise error from None
+
+
+def _one(source: str) -> Models:
+    name, _, revision = source.partition("@") if not Path(source).exists() else (source, "", "")
+    load_processor(name, revision or "main")
+    return Models(source, [Stage(Path(name).name or name, lambda: (name, revision or "main"))])
+
+
+def models_of(run: Run) -> Models:
+    """Those of a run that can be had, zero-shot first."""
+    stages, absent = [], {}
+    try:
+        base = run.base
+        stages.append(Stage(ZERO_SHOT, lambda: base))
+    except ConfigurationError as error:
+        absent[ZERO_SHOT] = str(error)
+    for position, place in enumerate(run.checkpoints):
+        name = after(run.results.stage_names[position])
+        if place is None:
+            absent[name] = f"{run.source!r} has no checkpoint of task {position + 1}, nor a record of where it went"
+        else:
+            stages.append(Stage(name, lambda position=position: (str(run.checkpoint(position)), "main")))
+    if not stages:
+        raise ConfigurationError(f"{run.source!r} has no model that can be asked: {'; '.join(absent.values())}")
+    return Models(run.source, stages, run.results, absent, run)
+
+
+def models_at(places: Mapping[str, str]) -> Models:
+    """Those of a stream by name where they are: `clip-nano` or `org/name@REVISION`; results are of the last one.
+
+    Raises:
+        ConfigurationError: there is no such checkpoint.
+    """
+    run = find_run([*places.values()][-1])
+    return Models(run.source, [Stage(name, _finder(place)) for name, place in places.items()], run.results, run=run)
+
+
+def _finder(place: str) -> Callable[[], tuple[str, str]]:
+    name, _, revision = place.partition("@")
+    return lambda: (name, revision or "main")
