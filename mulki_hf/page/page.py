@@ -17,12 +17,16 @@ from ..report.plots import plot_curves
 from ..report.tables import percent
 from ..results import StreamResults
 from .examples import Example
-from .look import CSS, answers_html, empty_html, error_html, head_html
+from .look import CSS, answers_html, curves_html, empty_html, error_html, examples_html, head_html
 
 
 ALL = "all tasks"
 TOP = 5
 METRICS = {"transfer": "Transfer", "avg": "Avg", "last": "Last"}
+CLICKED = """element.addEventListener("click", event => {
+  const button = event.target.closest("[data-index]");
+  if (button) trigger("click", {index: button.dataset.index});
+});"""
 EMPTY = "Drop a picture above, or click an example."
 
 
@@ -102,8 +106,8 @@ class Page:
         Args:
             picture: its file.
             choice: a task's name, or `ALL`.
-            own: class names in place of those, with commas or in lines.
-            templates: in place of the task's, a line each.
+            own: class names in place of those, with commas or in lines; their templates are the stream's.
+            templates: in place of the task's or the stream's, a line each.
             progress: told how many models have answered.
         """
         if not picture:
@@ -128,11 +132,10 @@ class Page:
     def classes(self, choice: str, own: str, templates: str) -> Classes:
         """What the fields ask for; raises as [`classes_for`] does."""
         lines = [line.strip() for line in templates.splitlines() if line.strip()]
-        task = None if choice == ALL else choice
         if not own.strip():
-            return classes_for(self.results, None, task, lines)
+            return classes_for(self.results, None, None if choice == ALL else choice, lines)
         names = [*dict.fromkeys(part.strip() for part in own.replace("\n", ",").split(",") if part.strip())]
-        return classes_for(self.results, names, task, lines)
+        return classes_for(self.results, names, None, lines)
 
     def _build(self, notes: Sequence[str]) -> Any:
         gr, results = self.gradio, self.results
@@ -164,30 +167,19 @@ class Page:
                     with gr.Accordion("Templates", open=False):
                         templates = gr.Textbox(
                             label="A line each, {} stands for the class name",
-                            placeholder="empty: the task's",
+                            placeholder="empty: the task's; of your own class names, the stream's",
                             lines=2,
                             elem_id="templates",
                         )
                     ask = gr.Button("Ask all models", variant="primary", elem_id="ask")
             if self.examples:
-                gallery = gr.Gallery(
-                    [(one.image, f"{one.task}: {one.class_name}") for one in self.examples],
-                    label="Examples, from the tasks' evaluation data",
-                    columns=max(2, min(len(self.examples), 10)),
-                    height="auto",
-                    object_fit="contain",
-                    allow_preview=False,
-                    interactive=False,
-                    buttons=[],
-                    format="png",
-                    elem_id="examples",
-                )
+                shown = [(one.image, one.class_name, one.task) for one in self.examples]
+                examples = gr.HTML(examples_html(shown), elem_id="examples", js_on_load=CLICKED)
             answers = gr.HTML(empty_html(EMPTY), elem_id="answers")
             if results.accuracy:
-                path = Path(self.folder.name, "curves.png")
-                plot_curves(results, path)
-                curves = "Each task's accuracy over the stream"
-                gr.Image(str(path), label=curves, alt_text=curves, buttons=[], interactive=False, elem_id="curves")
+                curves = Path(self.folder.name, "curves.png")
+                plot_curves(results, curves)
+                gr.HTML(curves_html(curves.read_bytes()))
             fields = [picture, choice, own, templates]
 
             def respond(picture, choice, own, templates, progress=gr.Progress()):  # noqa: B008
@@ -197,11 +189,13 @@ class Page:
             gr.on(events, respond, fields, answers, concurrency_limit=1, api_visibility="private")
             if self.examples:
 
-                def show(event: gr.SelectData):
-                    example = self.examples[event.index]
+                def show(event):
+                    example = self.examples[int(event.index)]
                     return example.image, example.task, ""
 
-                gallery.select(show, None, [picture, choice, own], api_visibility="private")
+                # What tells Gradio to hand over the event.
+                show.__annotations__["event"] = gr.EventData
+                examples.click(show, None, [picture, choice, own], api_visibility="private")
         return blocks
 
     def _lines(self) -> list[str]:

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.config import DataArguments
 from ..data.names import check_class_names, check_templates
 from ..errors import ConfigurationError, shown
 from ..results import StreamResults, TaskRecord
 
 
-TEMPLATES = tuple(DataArguments.__dataclass_fields__["templates"].default_factory())  # type: ignore[misc]
-"""Where neither a person nor a stream says others."""
+TEMPLATES = ["a photo of a {}."]
+"""Where neither a person nor a stream says others; [`DataArguments`] has the same."""
 
 
 @dataclass(frozen=True)

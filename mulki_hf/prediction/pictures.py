@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import ConfigurationError
 
@@ -49,6 +49,8 @@ def read_picture(path: str | Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
+    except UnidentifiedImageError as error:
+        raise UnreadablePicture("it is no picture, or of a kind that Pillow does not know") from error
     except Exception as error:  # decoders raise errors of many kinds; each is reported
         raise UnreadablePicture(f"{type(error).__name__}: {error}") from error
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import font_manager
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.ft2font import FT2Font
 from matplotlib.patches import Rectangle
-from PIL import Image, ImageOps
+from PIL import Image
 
 from .pictures import called, read_picture
 from .predictions import Predictions
@@ -24,13 +25,14 @@ PAGES = 20
 # In pixels.
 THUMBNAIL, BAR, LINE, GAP, EDGE = 132, 196, 24, 22, 24
 DPI = 100
-FIRST, OTHER, INK, FAINT = "#2a7de1", "#b9cdea", "#1c2530", "#66717e"
+FIRST, OTHER, INK, FAINT, CHANGED = "#2a7de1", "#b9cdea", "#1c2530", "#66717e", "#b85c00"
 
 
 def draw_sheets(predictions: Predictions, folder: Path) -> list[Path]:
     """Write `contact_sheet.png` and, for what does not fit, `contact_sheet-2.png`, ... up to `PAGES`.
 
-    A picture has its thumbnail and, for each model, a bar a class. Characters that no font here has are written by
+    A picture has its thumbnail and, for each model, a bar a class; where the first class is another one than the model
+    before had, its name is orange. Characters that no font here has are written by
     their number, `\\u4e2d`.
 
     Returns:
@@ -63,9 +65,10 @@ class _Page:
         # One model: cards in columns; several: a line a picture.
         self.columns = min(3, len(pictures)) if len(self.models) == 1 else 1
         bars = max(len(said) for picture in pictures for said in predictions.of(picture))
-        self.height = max(THUMBNAIL + 18, bars * LINE) + GAP
+        self.side = THUMBNAIL if len(self.models) == 1 else min(THUMBNAIL, max(72, bars * LINE - 18))
+        self.height = max(self.side + 18, bars * LINE) + GAP
         self.top = EDGE + (24 if len(self.models) > 1 else 0)
-        across = THUMBNAIL + (GAP + BAR) * len(self.models) + GAP
+        across = self.side + (GAP + BAR) * len(self.models) + GAP
         lines = -(-len(pictures) // self.columns)
         size = (2 * EDGE + across * self.columns - GAP, self.top + self.height * lines - GAP + EDGE)
         self.figure = Figure(figsize=(size[0] / DPI, size[1] / DPI), dpi=DPI, facecolor="white")
@@ -74,7 +77,7 @@ class _Page:
         self.axes.set_axis_off()
         if len(self.models) > 1:
             for number, model in enumerate(self.models):
-                left = EDGE + THUMBNAIL + GAP + number * (BAR + GAP)
+                left = EDGE + self.side + GAP + number * (BAR + GAP)
                 self.text(left, EDGE + 4, model, BAR, weight="bold", size=9.5)
         for number, picture in enumerate(pictures):
             line, column = divmod(number, self.columns)
@@ -82,47 +85,51 @@ class _Page:
         self.axes.set(xlim=(0, size[0]), ylim=(size[1], 0))
 
     def draw(self, picture: Path, predictions: Predictions, left: float, top: float) -> None:
-        image = _thumbnail(picture)
+        image = _thumbnail(picture, self.side)
         height, width = image.shape[:2]
-        x, y = left + (THUMBNAIL - width) / 2, top + (THUMBNAIL - height) / 2
+        x, y = left + (self.side - width) / 2, top + (self.side - height) / 2
         self.axes.imshow(image, extent=(x, x + width, y + height, y), aspect="auto", interpolation="nearest")
         self.axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor="0.8", linewidth=0.8))
-        self.text(left, top + THUMBNAIL + 9, called(picture.name), THUMBNAIL, color=FAINT, size=8)
+        self.text(left, top + self.side + 9, called(picture.name), self.side, color=FAINT, size=8)
         for number, said in enumerate(predictions.of(picture)):
-            x = left + THUMBNAIL + GAP + number * (BAR + GAP)
+            x = left + self.side + GAP + number * (BAR + GAP)
             for place, (name, probability) in enumerate(said):
                 y = top + place * LINE
-                self.text(x, y + 7, name, BAR - 48, weight="bold" if place == 0 else "normal", color=INK)
+                style: dict[str, Any] = {"color": INK}
+                if place == 0:
+                    changed = number > 0 and name != predictions.of(picture)[number - 1][0][0]
+                    style = {"color": CHANGED if changed else INK, "weight": "bold"}
+                self.text(x, y + 7, name, BAR - 48, **style)
                 self.text(x + BAR, y + 7, f"{100 * probability:.1f}%", 48, color=FAINT, ha="right")
                 self.axes.add_patch(Rectangle((x, y + 15), BAR, 4, color="0.93", linewidth=0))
                 colour = FIRST if place == 0 else OTHER
                 self.axes.add_patch(Rectangle((x, y + 15), BAR * probability, 4, color=colour, linewidth=0))
 
-    def text(self, x: float, y: float, words: str, width: float, size: float = 9, **style) -> None:
+    def text(self, x: float, y: float, words: str, width: float, size: float = 9, **style: Any) -> None:
         """On one line at most `width` wide, shortened with an ellipsis."""
         words, families = legible(words)
-        style = {"va": "center", "fontsize": size, "family": families, "parse_math": False} | style
-        drawn = self.axes.text(x, y, words, **style)
-        renderer = self.canvas.get_renderer()
-        low, high = 0, len(words)
-        while drawn.get_window_extent(renderer).width > width and low < high:
-            high -= 1
-            drawn.set_text(f"{words[:high].rstrip()}…")
+        # None of a hundred characters fits any column.
+        words = words if len(words) <= 100 else f"{words[:100]}…"
+        options: dict[str, Any] = {"va": "center", "fontsize": size, "family": families, "parse_math": False}
+        drawn, renderer = self.axes.text(x, y, words, **options | style), self.canvas.get_renderer()
+        kept = len(words)
+        while kept and drawn.get_window_extent(renderer).width > width:
+            kept -= 1
+            drawn.set_text(f"{words[:kept].rstrip()}…")
 
     def save(self, path: Path) -> None:
-        # A few colours beside the thumbnails': as a palette it is a third as large.
         self.canvas.draw()
-        page = Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3])
-        page.save(path, optimize=True)
+        Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]).save(path, optimize=True)
 
 
-def _thumbnail(picture: Path) -> np.ndarray:
-    """At most `THUMBNAIL` a side; small pictures are enlarged by whole pixels."""
+def _thumbnail(picture: Path, side: int) -> np.ndarray:
+    """At most `side` pixels wide and high; small pictures are enlarged by whole pixels."""
     image = read_picture(picture)
-    factor = THUMBNAIL // max(image.size)
+    factor = side // max(image.size)
     if factor > 1:
         return np.asarray(image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST))
-    return np.asarray(ImageOps.contain(image, (THUMBNAIL, THUMBNAIL)))
+    image.thumbnail((side, side))
+    return np.asarray(image)
 
 
 def legible(words: str) -> tuple[str, list[str]]:

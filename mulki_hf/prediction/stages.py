@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from transformers import CLIPModel, CLIPProcessor
@@ -123,10 +124,14 @@ def models_of(run: Run) -> Models:
         if place is None:
             absent[name] = f"{run.source!r} has no checkpoint of task {position + 1}, nor a record of where it went"
         else:
-            stages.append(Stage(name, lambda position=position: (str(run.checkpoint(position)), "main")))
+            stages.append(Stage(name, partial(_checkpoint, run, position)))
     if not stages:
         raise ConfigurationError(f"{run.source!r} has no model that can be asked: {'; '.join(absent.values())}")
     return Models(run.source, stages, run.results, absent, run)
+
+
+def _checkpoint(run: Run, position: int) -> tuple[str, str]:
+    return str(run.checkpoint(position)), "main"
 
 
 def models_at(places: Mapping[str, str]) -> Models:
