@@ -35,9 +35,10 @@ wheel: $(VENV)/installed ## build the wheel and use it in an environment of its 
 	cards = ('task_card.md.jinja', 'adapter_card.md.jinja', 'clip-nano.md'); \
 	assert all(resource(f'model_cards/{name}').is_file() for name in cards); print('the wheel stands by itself')"
 
-$(VENV)/installed: pyproject.toml constraints.txt
+$(VENV)/installed: pyproject.toml constraints.txt requirements-demo.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[quickstart,test]"
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-demo.txt
 	touch $@
 
 .DEFAULT_GOAL = help

@@ -9,7 +9,9 @@ from the Hub, where they have to be.
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .errors import ConfigurationError
 
@@ -80,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
     with open_page(title, models, examples, notes, args.use_cpu) as page:
         address = page.launch(server_name="127.0.0.1", server_port=args.port)
         print("\n".join([*notes, f"{title}: {address} (Ctrl-C ends it)"]), flush=True)
-        wait()
+        wait(page)
 
 
 def serve(title: str, models: dict[str, str], examples: str) -> None:
@@ -99,10 +101,10 @@ def serve(title: str, models: dict[str, str], examples: str) -> None:
     with open_page(title, models_at(models), read_examples(Path(examples)), (), False) as page:
         # Where it listens the Space says in its environment.
         print(page.launch(), flush=True)
-        wait()
+        wait(page)
 
 
-def open_page(title, models, examples, notes, use_cpu):
+def open_page(title: str, models: Any, examples: Sequence[Any], notes: Sequence[str], use_cpu: bool) -> Any:
     """The [`Page`] of models that were found."""
     from accelerate import Accelerator
 
@@ -111,8 +113,8 @@ def open_page(title, models, examples, notes, use_cpu):
     return Page(models, examples, notes, Accelerator(cpu=use_cpu), title)
 
 
-def wait() -> None:
-    """Until somebody interrupts."""
+def wait(page: Any) -> None:
+    """Keep `page` there until somebody interrupts."""
     try:
         while True:
             time.sleep(3600)

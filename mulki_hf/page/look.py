@@ -11,10 +11,10 @@ from PIL.Image import Image
 CSS = """
 .gradio-container { width: 100%; max-width: 1180px !important; margin: 0 auto !important;
   --mulki-faint: color-mix(in srgb, var(--body-text-color) 62%, transparent); }
-.gradio-container :is(.main, .wrap, .contain, .column, .html-container, .prose) { min-width: 0 !important; }
+.gradio-container :is(.main, .wrap, .contain, .html-container, .prose) { min-width: 0 !important; }
 .mulki-head h1 { font-size: 1.5rem; font-weight: 650; margin: 0 0 .15rem; }
 .mulki-head p, .mulki-note { color: var(--mulki-faint); margin: .1rem 0; font-size: .92rem; }
-.mulki-answers { display: grid; grid-template-columns: repeat(auto-fit, minmax(158px, 1fr)); gap: .75rem; }
+.mulki-answers { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: .75rem; }
 .mulki-answer { background: var(--block-background-fill); border: 1px solid var(--border-color-primary);
   border-radius: 10px; padding: .65rem .75rem .75rem; min-width: 0; }
 .mulki-answer h3 { font-size: .82rem; font-weight: 600; color: var(--mulki-faint); margin: 0 0 .4rem;

@@ -23,13 +23,13 @@ from .page import gradio
 OURS = "from mulki_hf.demo import serve"
 FOLDER = "examples"
 
-APP = '''"""{title}: the models of a stream answer side by side."""
+APP = '''"""{name}: the models of a stream answer side by side."""
 
 {ours}
 
 
 serve(
-    title={title!r},
+    title={title},
     models={{
 {models}
     }},
@@ -82,7 +82,7 @@ def hub_places(models: Models) -> dict[str, str]:
         if place is None:
             raise ConfigurationError(
                 f"{ASKED_BY}: the model after {name} is not on the Hub; push the run first: "
-                f"mulki-hf push {run.folder or models.source}"
+                f"mulki-hf push {models.source} --hub_model_id org/name"
             )
         places[after(name)] = place if "@" in place else pinned(place, run.token, ASKED_BY)
     if not run.results.finished:
@@ -125,7 +125,7 @@ def space_files(repo_id: str, models: Models, examples: list[Example]) -> tuple[
             notes.append(
                 f"examples of {name} stay here: their licence ({licence}) does not clearly allow to share them"
             )
-    listed = "\n".join(f"        {name!r}: {place!r}," for name, place in places.items())
+    listed = "\n".join(f"        {_quoted(name)}: {_quoted(place)}," for name, place in places.items())
     repositories = [place.partition("@")[0] for place in places.values() if "/" in place]
     datasets = [task.dataset for task in results.tasks if re.fullmatch(r"[\w.-]+/[\w.-]+", task.dataset)]
     metadata = SpaceCardData(
@@ -149,7 +149,7 @@ def space_files(repo_id: str, models: Models, examples: list[Example]) -> tuple[
     said = f"Example pictures are of the evaluation data of {'; '.join(credits)}." if credits else ""
     card = CARD.format(metadata=metadata.to_yaml().strip(), title=title, models=links, examples=said)
     files = {
-        "app.py": APP.format(title=title, ours=OURS, models=listed, folder=FOLDER).encode(),
+        "app.py": APP.format(name=title, title=_quoted(title), ours=OURS, models=listed, folder=FOLDER).encode(),
         "requirements.txt": "".join(f"{line}\n" for line in _requirements()).encode(),
         "README.md": f"{card.strip()}\n".encode(),
     }
@@ -162,6 +162,10 @@ def space_files(repo_id: str, models: Models, examples: list[Example]) -> tuple[
     if index:
         files[f"{FOLDER}/{FILE}"] = (json.dumps(index, indent=2, ensure_ascii=False) + "\n").encode()
     return files, notes
+
+
+def _quoted(words: str) -> str:
+    return json.dumps(words, ensure_ascii=False)
 
 
 def _link(place: str) -> str:

@@ -65,7 +65,7 @@ class _Page:
         # One model: cards in columns; several: a line a picture.
         self.columns = min(3, len(pictures)) if len(self.models) == 1 else 1
         bars = max(len(said) for picture in pictures for said in predictions.of(picture))
-        self.side = THUMBNAIL if len(self.models) == 1 else min(THUMBNAIL, max(72, bars * LINE - 18))
+        self.side = THUMBNAIL if len(self.models) == 1 else min(THUMBNAIL, max(100, bars * LINE - 18))
         self.height = max(self.side + 18, bars * LINE) + GAP
         self.top = EDGE + (24 if len(self.models) > 1 else 0)
         across = self.side + (GAP + BAR) * len(self.models) + GAP
