@@ -61,7 +61,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     """The command: status 0, else 1 with one line on stderr."""
-    args = make_parser().parse_args(argv)
+    args = make_parser().parse_intermixed_args(argv)
     try:
         run(args)
     except (ConfigurationError, OSError) as error:

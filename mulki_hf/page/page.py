@@ -1,8 +1,10 @@
 """The page: a picture and class names go in, the answers of all models of the stream come out, side by side."""
 
+import atexit
 import os
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,15 @@ def gradio() -> Any:
     return gradio
 
 
+@cache
+def uploads() -> str:
+    """The folder of the pictures that pages were given, which goes with the process."""
+    folder = tempfile.TemporaryDirectory(prefix="mulki-demo-")
+    os.environ["GRADIO_TEMP_DIR"] = folder.name
+    atexit.register(folder.cleanup)
+    return folder.name
+
+
 class Page:
     """The page of a stream.
 
@@ -77,9 +88,7 @@ class Page:
         self.models, self.examples, self.title = models, examples, title
         self.results: StreamResults = models.results
         self.readers = Readers(models.stages, accelerator)
-        # Uploaded pictures go with the process.
-        self.folder = tempfile.TemporaryDirectory(prefix="mulki-demo-")
-        os.environ["GRADIO_TEMP_DIR"] = self.folder.name
+        self.folder = uploads()
         self.blocks = self._build([*models.absent.values(), *notes])
 
     def launch(self, **options: Any) -> str:
@@ -92,7 +101,6 @@ class Page:
 
     def close(self) -> None:
         self.blocks.close(verbose=False)
-        self.folder.cleanup()
 
     def __enter__(self) -> "Page":
         return self
@@ -177,7 +185,7 @@ class Page:
                 examples = gr.HTML(examples_html(shown), elem_id="examples", js_on_load=CLICKED)
             answers = gr.HTML(empty_html(EMPTY), elem_id="answers")
             if results.accuracy:
-                curves = Path(self.folder.name, "curves.png")
+                curves = Path(self.folder, "curves.png")
                 plot_curves(results, curves)
                 gr.HTML(curves_html(curves.read_bytes()))
             fields = [picture, choice, own, templates]

@@ -122,9 +122,7 @@ def space_files(repo_id: str, models: Models, examples: list[Example]) -> tuple[
     for name in dict.fromkeys(one.task for one in examples):
         if not may_be_shown(licences[name]):
             licence = licences[name] or "not known"
-            notes.append(
-                f"examples of {name} stay here: their licence ({licence}) does not clearly allow to share them"
-            )
+            notes.append(f"examples of {name} stay here: that they may be shared is not clear ({licence})")
     listed = "\n".join(f"        {_quoted(name)}: {_quoted(place)}," for name, place in places.items())
     repositories = [place.partition("@")[0] for place in places.values() if "/" in place]
     datasets = [task.dataset for task in results.tasks if re.fullmatch(r"[\w.-]+/[\w.-]+", task.dataset)]

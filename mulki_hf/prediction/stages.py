@@ -1,7 +1,7 @@
 """The models of a stream, from before the first task to after the last, or a single one."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -115,7 +115,7 @@ def models_of(run: Run) -> Models:
     """Those of a run that can be had, zero-shot first."""
     stages, absent = [], {}
     try:
-        base = run.base
+        base = _base(run)
         stages.append(Stage(ZERO_SHOT, lambda: base))
     except ConfigurationError as error:
         absent[ZERO_SHOT] = str(error)
@@ -128,6 +128,16 @@ def models_of(run: Run) -> Models:
     if not stages:
         raise ConfigurationError(f"{run.source!r} has no model that can be asked: {'; '.join(absent.values())}")
     return Models(run.source, stages, run.results, absent, run)
+
+
+def _base(run: Run) -> tuple[str, str]:
+    try:
+        return run.base
+    except ConfigurationError:
+        # A task's folder is ready for the Hub, and does not say where on this machine the stream began; the run's does.
+        if run.folder is None or not (run.folder / StreamResults.FILE).is_file():
+            raise
+        return replace(run, results=StreamResults.load(run.folder)).base
 
 
 def _checkpoint(run: Run, position: int) -> tuple[str, str]:
