@@ -156,6 +156,7 @@ class Page:
                         label="Picture",
                         sources=["upload", "clipboard"],
                         height=300,
+                        format="png",  # examples are sent as they are
                         elem_id="picture",
                         buttons=[],
                     )
