@@ -7,6 +7,7 @@ from the Hub, where they have to be.
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -114,7 +115,8 @@ def open_page(title: str, models: Any, examples: Sequence[Any], notes: Sequence[
 
 
 def wait(page: Any) -> None:
-    """Keep `page` there until somebody interrupts."""
+    """Keep `page` there until somebody interrupts or ends the process."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while True:
             time.sleep(3600)

@@ -9,25 +9,26 @@ from PIL.Image import Image
 
 
 CSS = """
-.gradio-container { width: 100%; max-width: 1180px !important; margin: 0 auto !important;
+.gradio-container { width: 100%; max-width: 1240px !important; margin: 0 auto !important;
   --mulki-faint: color-mix(in srgb, var(--body-text-color) 62%, transparent); }
 .gradio-container :is(.main, .wrap, .contain, .html-container, .prose) { min-width: 0 !important; }
 .mulki-head h1 { font-size: 1.5rem; font-weight: 650; margin: 0 0 .15rem; }
 .mulki-head p, .mulki-note { color: var(--mulki-faint); margin: .1rem 0; font-size: .92rem; }
 .mulki-answers { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: .75rem; }
 .mulki-answer { background: var(--block-background-fill); border: 1px solid var(--border-color-primary);
-  border-radius: 10px; padding: .65rem .75rem .75rem; min-width: 0; }
-.mulki-answer h3 { font-size: .82rem; font-weight: 600; color: var(--mulki-faint); margin: 0 0 .4rem;
-  display: flex; justify-content: space-between; gap: .4rem; }
-.mulki-answer h3 span:first-child { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.mulki-changed { color: var(--body-text-color); background: color-mix(in srgb, #e8890c 28%, transparent);
-  border-radius: 6px; padding: 0 .35rem; font-weight: 500; }
+  border-radius: 10px; padding: .6rem .6rem .7rem; min-width: 0; }
+.mulki-answer h3 { font-size: .82rem; font-weight: 600; margin: 0 0 .4rem; overflow: hidden; text-overflow: ellipsis;
+  white-space: nowrap; }
+.mulki-changed { background: color-mix(in srgb, #e8890c 30%, transparent); border-radius: 5px; padding: 0 .3rem;
+  margin-left: -.3rem; }
 .mulki-class { margin-top: .38rem; font-size: .86rem; color: var(--body-text-color); }
 .mulki-class div:first-child { display: flex; justify-content: space-between; gap: .5rem; }
 .mulki-class div:first-child span:first-child { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .mulki-class div:first-child span:last-child { color: var(--mulki-faint);
   font-variant-numeric: tabular-nums; }
-.mulki-class:nth-of-type(1) { font-size: 1rem; font-weight: 650; }
+.mulki-class:nth-of-type(1) { font-weight: 650; }
+.mulki-class:nth-of-type(1) div:first-child { flex-wrap: wrap; column-gap: .3rem; }
+.mulki-class:nth-of-type(1) div:first-child span:first-child { font-size: .95rem; }
 .mulki-bar { height: 5px; border-radius: 3px; margin-top: .12rem; overflow: hidden;
   background: var(--border-color-primary); }
 .mulki-bar div { height: 100%; border-radius: 3px; background: color-mix(in srgb, #2a7de1 45%, transparent); }
@@ -68,20 +69,20 @@ def answers_html(answers: Mapping[str, Sequence[tuple[str, float]]], caption: st
     """
     cards, before = [], None
     for model, said in answers.items():
-        changed = before is not None and said[0][0] != before
-        before = said[0][0]
-        mark = '<span class="mulki-changed">changed</span>' if changed else ""
-        bars = "".join(_bar(name, probability) for name, probability in said)
-        heading = f'<h3><span title="{escape(model)}">{escape(model)}</span>{mark}</h3>'
-        cards.append(f'<section class="mulki-answer">{heading}{bars}</section>')
+        first = said[0][0]
+        bars = "".join(_bar(*one, before if before not in (None, first) and one[0] == first else None) for one in said)
+        cards.append(f'<section class="mulki-answer"><h3 title="{escape(model)}">{escape(model)}</h3>{bars}</section>')
+        before = first
     return f'<p class="mulki-caption">{escape(caption)}</p><div class="mulki-answers">{"".join(cards)}</div>'
 
 
-def _bar(name: str, probability: float) -> str:
-    share = f"{100 * probability:.1f}"
+def _bar(name: str, probability: float, instead_of: str | None) -> str:
+    share, title, mark = f"{100 * probability:.1f}", name, ""
+    if instead_of is not None:
+        title, mark = f"{name}, and no longer {instead_of}", ' class="mulki-changed"'
     return (
-        f'<div class="mulki-class"><div><span title="{escape(name)}">{escape(name)}</span><span>{share}%</span></div>'
-        f'<div class="mulki-bar"><div style="width: {share}%"></div></div></div>'
+        f'<div class="mulki-class"><div><span{mark} title="{escape(title)}">{escape(name)}</span>'
+        f'<span>{100 * probability:.0f}%</span></div><div class="mulki-bar"><div style="width: {share}%"></div></div></div>'
     )
 
 

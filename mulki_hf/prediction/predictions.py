@@ -9,7 +9,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 from PIL.Image import Image
-from transformers.utils.logging import tqdm
+from tqdm.auto import tqdm
 
 from ..errors import ConfigurationError
 from ..report.tables import markdown_table
@@ -130,7 +130,7 @@ def predict(
         classifier = reader.classifier(classes)
         said: dict[Path, list[tuple[str, float]]] = {}
         left = [picture for picture in pictures if picture not in predictions.unreadable]
-        with tqdm(total=len(left), desc=stage.name, leave=False) as progress:
+        with tqdm(total=len(left), desc=stage.name, leave=False, disable=None) as progress:
             for batch in _batches(left, batch_size, predictions.unreadable, unreadable):
                 probabilities = reader.probabilities([image for _, image in batch], classifier, classes)
                 said |= {path: top(row, names, count) for (path, _), row in zip(batch, probabilities, strict=True)}

@@ -1,11 +1,13 @@
 """The models of a stream, from before the first task to after the last, or a single one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from transformers import CLIPModel, CLIPProcessor
+from transformers.utils import logging
 
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError
@@ -36,8 +38,20 @@ class Stage:
             ConfigurationError: it is not there, or no CLIP.
         """
         place, revision = self.find()
-        processor = load_processor(place, revision)
-        return load_model(place, revision).eval(), processor
+        with without_bars():
+            return load_model(place, revision).eval(), load_processor(place, revision)
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Inside, transformers shows no bars: one of weights a model would run through those of the pictures."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 @dataclass(frozen=True)
