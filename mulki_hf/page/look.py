@@ -27,7 +27,7 @@ CSS = """
 .mulki-class div:first-child span:last-child { color: var(--mulki-faint);
   font-variant-numeric: tabular-nums; }
 .mulki-class:nth-of-type(1) { font-weight: 650; }
-.mulki-class:nth-of-type(1) div:first-child { flex-wrap: wrap; column-gap: .3rem; }
+.mulki-class:nth-of-type(1) div:first-child { flex-wrap: wrap; gap: 0 .3rem; }
 .mulki-class:nth-of-type(1) div:first-child span:first-child { font-size: .95rem; }
 .mulki-bar { height: 5px; border-radius: 3px; margin-top: .12rem; overflow: hidden;
   background: var(--border-color-primary); }
@@ -80,10 +80,9 @@ def _bar(name: str, probability: float, instead_of: str | None) -> str:
     share, title, mark = f"{100 * probability:.1f}", name, ""
     if instead_of is not None:
         title, mark = f"{name}, and no longer {instead_of}", ' class="mulki-changed"'
-    return (
-        f'<div class="mulki-class"><div><span{mark} title="{escape(title)}">{escape(name)}</span>'
-        f'<span>{100 * probability:.0f}%</span></div><div class="mulki-bar"><div style="width: {share}%"></div></div></div>'
-    )
+    bar = f'<div class="mulki-bar"><div style="width: {share}%"></div></div>'
+    named = f'<span{mark} title="{escape(title)}">{escape(name)}</span>'
+    return f'<div class="mulki-class"><div>{named}<span>{100 * probability:.0f}%</span></div>{bar}</div>'
 
 
 def examples_html(examples: Sequence[tuple[Image, str, str]]) -> str:
