@@ -7,7 +7,7 @@ help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
 
 quickstart: $(VENV)/installed ## train on the embedded stream, offline
-	$(BIN)/accelerate launch -m mulki_hf.train --config quickstart $(ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/mulki-hf train --config quickstart $(ARGS)
 
 nano-mtil: $(VENV)/installed ## every method on ten tasks in two orders, three seeds each, offline; goes on where it stopped
 	$(BIN)/python recipes/nano_mtil/run.py grid --output_dir runs/nano_mtil $(ARGS)
@@ -24,6 +24,9 @@ lint: $(VENV)/installed ## ruff: rules and format
 types: $(VENV)/installed ## mypy
 	$(BIN)/mypy
 
+options: $(VENV)/installed ## write down anew what `mulki-hf train --help` says of the options
+	$(BIN)/python -m mulki_hf.help
+
 wheel: $(VENV)/installed ## build the wheel and use it in an environment of its own
 	rm -rf $(VENV)/dist $(VENV)/clean
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir $(VENV)/dist .
@@ -34,6 +37,8 @@ wheel: $(VENV)/installed ## build the wheel and use it in an environment of its 
 	parse(['--config', 'quickstart', '--use_cpu', 'true']); load_model('clip-nano'); \
 	cards = ('task_card.md.jinja', 'adapter_card.md.jinja', 'clip-nano.md'); \
 	assert all(resource(f'model_cards/{name}').is_file() for name in cards); print('the wheel stands by itself')"
+	cd $(VENV)/clean && bin/mulki-hf --help && bin/mulki-hf train --help | grep -e --learning_rate && \
+	bin/mulki-hf recipes quickstart --print | cmp - $(CURDIR)/recipes/quickstart.yaml
 
 $(VENV)/installed: pyproject.toml constraints.txt requirements-demo.txt
 	$(PYTHON) -m venv $(VENV)
@@ -42,4 +47,4 @@ $(VENV)/installed: pyproject.toml constraints.txt requirements-demo.txt
 	touch $@
 
 .DEFAULT_GOAL = help
-.PHONY: help quickstart nano-mtil test lint types wheel
+.PHONY: help quickstart nano-mtil test lint types options wheel

@@ -11,19 +11,24 @@ _HOMES = {
     "ConfigurationError": "errors",
     "MulKIConfig": "config",
     "MulKITrainer": "trainer",
+    "Report": "report.notebook",
+    "Stream": "stream",
     "StreamConfig": "config",
     "StreamEvaluator": "evaluation.evaluator",
     "StreamResults": "results",
-    "Task": "data.tasks",
+    "Task": "data.task",
     "TaskConfig": "config",
     "continual_metrics": "metrics",
     "load_stream": "data.tasks",
+    "run": "train",
 }
 
 __all__ = [
     "ConfigurationError",
     "MulKIConfig",
     "MulKITrainer",
+    "Report",
+    "Stream",
     "StreamConfig",
     "StreamEvaluator",
     "StreamResults",
@@ -31,15 +36,20 @@ __all__ = [
     "TaskConfig",
     "continual_metrics",
     "load_stream",
+    "run",
 ]
 
 if TYPE_CHECKING:
     from .config import MulKIConfig, StreamConfig, TaskConfig
-    from .data.tasks import Task, load_stream
+    from .data.task import Task
+    from .data.tasks import load_stream
     from .errors import ConfigurationError
     from .evaluation.evaluator import StreamEvaluator
     from .metrics import continual_metrics
+    from .report.notebook import Report
     from .results import StreamResults
+    from .stream import Stream
+    from .train import run
     from .trainer import MulKITrainer
 
 

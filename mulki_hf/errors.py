@@ -1,7 +1,14 @@
 """What can go wrong in a way that a person can mend."""
 
 
-class ConfigurationError(ValueError):
+class _Told:
+    """An error whose message says all: the command prints it without a traceback, and so does a notebook."""
+
+    def _render_traceback_(self, *args: object) -> list[str]:
+        return [f"{type(self).__name__}: {self}", *getattr(self, "__notes__", ())]
+
+
+class ConfigurationError(_Told, ValueError):
     """Something the user gave (a field, a file, a dataset row, a model) can't be used.
 
     The message says what is wrong, where (task, dataset, column, row, file or field) and what to do.
@@ -9,7 +16,7 @@ class ConfigurationError(ValueError):
     """
 
 
-class TrainingError(RuntimeError):
+class TrainingError(_Told, RuntimeError):
     """Training can't go on: a loss, a gradient norm or a weight is not finite, or the disk takes no more.
 
     The message names task, step and rows, or the file. Nothing of it was written; what was finished before stays. The
@@ -17,7 +24,7 @@ class TrainingError(RuntimeError):
     """
 
 
-class PushError(RuntimeError):
+class PushError(_Told, RuntimeError):
     """Checkpoints that did not reach the Hub: complete on disk, recorded as pending; nothing else went wrong."""
 
 

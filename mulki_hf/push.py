@@ -1,4 +1,4 @@
-"""Send a run's checkpoints to the Hub: `python -m mulki_hf.push OUT`.
+"""Send a run's checkpoints to the Hub: `mulki-hf push OUT`.
 
 Without more it sends the pushes that are pending. With `--hub_model_id` it also publishes the finished tasks that were
 never pushed, of a run without `--push_to_hub`.
@@ -10,14 +10,18 @@ from pathlib import Path
 
 from .errors import ConfigurationError, PushError, TrainingError
 from .hub.outbox import Outbox
+from .program import CommandParser
 from .publish import publish, unpublished
 from .runs.disk import disk_faults
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The options are named and behave as those of `mulki_hf.train`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m mulki_hf.push", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = CommandParser(
+        command="push",
+        example="my-stream --hub_model_id org/mulki",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("output_dir", type=Path, help="the run's output_dir")
     parser.add_argument("--hub_model_id", help="org/mulki makes org/mulki-task1, org/mulki-task2, ...")

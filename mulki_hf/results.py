@@ -13,6 +13,10 @@ from .fields import instance
 from .metrics import continual_metrics
 
 
+IN_MEMORY = "in memory"
+"""What settings and recipes say in place of a `dataset` where a run was given a [`Task`] in Python."""
+
+
 @dataclass
 class TaskRecord:
     """What `results.json` says of one task.
@@ -30,6 +34,8 @@ class TaskRecord:
         note: the same in a sentence, for the card.
         steps: optimizer steps that learning took; unknown before, and in files of older versions.
         fingerprint: of images and labels, whatever their format and place; unknown in files of older versions.
+        limits: what was asked of a sample, by the field of [`TaskConfig`] (`shots`, `max_eval_samples`, ...), and of
+            how many images it was drawn, as `training_images` and `evaluation_images`; empty if all were used.
     """
 
     name: str
@@ -44,6 +50,7 @@ class TaskRecord:
     note: str = ""
     steps: int | None = None
     fingerprint: str | None = None
+    limits: dict[str, int] = field(default_factory=dict)
     provenance: dict[str, str | None] = field(default_factory=dict)
 
 
@@ -141,7 +148,9 @@ class StreamResults:
         about: the method in words.
         artefact (*optional*): what every task leaves beside the model.
         stages (*optional*): what is learned one after another, and what `accuracy` has rows of, where it is not the
-            tasks: one of all tasks together, or nothing.
+            tasks: one of all tasks together, nothing, or the tasks of another stream.
+        elsewhere: an evaluation of what was learned without these tasks: of a model as it is, which is `base` and has
+            no stages, or of another stream's models after each of its stages.
         others: by name and in order, the same by each further protocol that was asked for.
     """
 
@@ -160,6 +169,7 @@ class StreamResults:
     artefact: ArtefactRecord | None = None
     others: dict[str, ProtocolResults] = field(default_factory=dict)
     stages: list[TaskRecord] | None = None
+    elsewhere: bool = False
 
     FILE = "results.json"
 
@@ -176,12 +186,24 @@ class StreamResults:
     @property
     def tasks_learned(self) -> int:
         """Number of tasks that the model has learned; all of them with the one stage of all together."""
+        if self.elsewhere:
+            return 0
         return self.finished if self.stages is None else len(self.tasks) * self.finished
 
     @property
     def stage_names(self) -> list[str]:
         """The names of what is learned, after which folders are called."""
         return [stage.name for stage in self.learned]
+
+    @property
+    def subject(self) -> str:
+        """What the figures are of, for titles: the method or, of a model as it is, its name."""
+        return self.base.name if self.elsewhere and not self.stages else self.method
+
+    @property
+    def first_row(self) -> str:
+        """What the row before any training is called: zero-shot or, of a model as it is, by its name."""
+        return self.subject if self.elsewhere and not self.stages else "zero-shot"
 
     @property
     def protocols(self) -> list[str]:
@@ -201,7 +223,7 @@ class StreamResults:
         """Add the accuracies of the model before any training, by protocol."""
         for protocol, row in rows.items():
             if protocol != self.protocol:
-                self.others[protocol] = ProtocolResults()
+                self.others.setdefault(protocol, ProtocolResults())
             self.of(protocol).zero_shot = [*row]
 
     def unmeasured(self, row: int | None) -> list[int]:
@@ -237,7 +259,7 @@ class StreamResults:
             for row in (own.zero_shot, *own.accuracy) if own.zero_shot else ():
                 row[:] = empty if protocol in stale else [*row, *empty[len(row) :]]
 
-    def stayed(self, rows: dict[str, list[list[float]]]) -> None:
+    def stayed(self, rows: Mapping[str, Sequence[Sequence[float | None]]]) -> None:
         """The metrics of a model that is never trained, from its accuracies after each task, by protocol.
 
         They are those before any training, but that more classes compete as tasks go by (`cil`).
@@ -264,13 +286,22 @@ class StreamResults:
         task.seconds, task.facts, task.note, task.steps = seconds, facts or {}, note, steps
         versions = ", ".join(f"{name} {number}" for name, number in self.versions.items())
         task.provenance = self.provenance | {"versions": versions}
+        self.evaluated(rows)
+
+    def evaluated(self, rows: Mapping[str, Sequence[float | None]]) -> None:
+        """The same of a task whose record is there already."""
         for protocol, row in rows.items():
             own = self.of(protocol)
             own.accuracy.append([*row])
             self._take_metrics(own)
 
     def _take_metrics(self, own: "StreamResults | ProtocolResults") -> None:
-        if self.learned and len(own.accuracy) == len(self.learned):
+        if not self.learned or len(own.accuracy) != len(self.learned):
+            return
+        if self.elsewhere:
+            # Nothing was learned or forgotten of these tasks: what is left is how well the last model does.
+            own.metrics = {"last": continual_metrics(own.accuracy[-1:])["last"]}
+        else:
             own.metrics = continual_metrics(own.accuracy, own.zero_shot or None)
 
     def save(self, output_dir: str | Path) -> None:

@@ -2,22 +2,20 @@
 
 import copy
 import gc
-import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
-import transformers
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import TorchDynamoPlugin
 from huggingface_hub import get_token
-from transformers import CLIPModel, CLIPProcessor
+from transformers import CLIPModel, CLIPProcessor, IntervalStrategy
 
 from .adaptation import Adaptation, adaptation_of
 from .config import MulKIConfig, StreamConfig
@@ -37,14 +35,18 @@ from .objectives import check_reference, objective_of
 from .report.checkpoint import describe_checkpoint, draw, picture_names
 from .report.tables import average, percent, progress_line, results_table
 from .results import StreamResults
+from .runs.callbacks import callbacks_of_task, check_callbacks, stops_early
 from .runs.checkpoints import check_finished, last_checkpoint
 from .runs.checks import check_selection, check_task, check_texts
 from .runs.folder import RunFolder, standing
+from .runs.progress import Progress
 from .runs.provenance import library_versions, provenance
 from .runs.ranks import main_process_first, on_main_process
 from .runs.records import look_up_licences, shareable_results
-from .runs.resume import Earlier, find_earlier, start_results
-from .runs.trackers import check_trackers, count_on
+from .runs.resume import Earlier, check_rows, find_earlier, start_results
+from .runs.sources import Run
+from .runs.terminal import passing_bars, quieten
+from .runs.trackers import Trackers, check_trackers
 from .trainer import MulKITrainer
 
 
@@ -62,6 +64,7 @@ class Stream:
         earlier ([`Earlier`]): what it goes on from.
         results ([`StreamResults`]): the earlier ones, or empty.
         original ([`CLIPModel`]): the model that it starts from; let go when it was measured.
+        callbacks: of every task's trainer, see [`callbacks_of_task`].
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Stream:
         earlier: Earlier,
         results: StreamResults,
         original: CLIPModel,
+        callbacks: Sequence[Any] = (),
     ):
         self.stream, self.config = stream, config
         self.accelerator, self.processor = accelerator, processor
@@ -82,16 +86,29 @@ class Stream:
         self.curriculum: Sequence[Task] = [union(tasks)] if objective_of(config).learns == "all" else tasks
         self.earlier, self.results = earlier, results
         self.folder = RunFolder(config.output_dir, accelerator)
+        self.callbacks = callbacks
+        # Where the models of finished tasks are; of what is taken up from the Hub, earlier ones stay there.
+        place = {"repository": earlier.source} if earlier.source else {"folder": self.folder.path}
+        self.run = Run(earlier.source or str(self.folder.path), results, token=config.hub_token, **place)
+        self.trackers = Trackers(config.output_dir)
+        self.progress = Progress(config, accelerator, self.curriculum, tasks, results)
         self._original: CLIPModel | None = original
         self._evaluator: StreamEvaluator | None = None
 
     @classmethod
-    def open(cls, stream: StreamConfig, config: MulKIConfig, argv: list[str] | None = None) -> "Stream":
+    def open(
+        cls,
+        stream: StreamConfig,
+        config: MulKIConfig,
+        argv: list[str] | None = None,
+        callbacks: Sequence[Any] = (),
+    ) -> "Stream":
         """Load and check everything; writes nothing.
 
         Args:
             stream, config: the settings.
             argv (*optional*): options of the command, for the model cards.
+            callbacks: of every task's trainer, see [`callbacks_of_task`].
 
         Raises:
             ConfigurationError: something the user gave can't be used.
@@ -110,7 +127,10 @@ class Stream:
             raise ConfigurationError(
                 "resume_from_checkpoint: a stream goes on with --resume, which finds the checkpoint"
             )
-        check_selection(stream, config)
+        check_callbacks(callbacks, config)
+        check_selection(stream, config, callbacks)
+        # Of a run before in the same notebook, whose precision accelerate would hold on to.
+        AcceleratorState._reset_state()
         # Trainer's own takes over what the first one was made with.
         compiling = TorchDynamoPlugin(backend=config.torch_compile_backend, mode=config.torch_compile_mode)
         accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=config.use_cpu, dynamo_plugin=compiling)
@@ -120,7 +140,11 @@ class Stream:
         find = partial(find_earlier, Path(config.output_dir), stream, config.hub_token)
         earlier = on_main_process(accelerator, find, share=True) or Earlier()
         processor = load_processor(stream.model_name_or_path, stream.model_revision)
-        tasks, reference = main_process_first(accelerator, lambda: (load_stream(stream), load_reference(stream)))
+        validation = config.eval_strategy != IntervalStrategy.NO
+        with passing_bars():
+            tasks, reference = main_process_first(
+                accelerator, lambda: (load_stream(stream, validation), load_reference(stream))
+            )
         for task in tasks:
             check_task(task, processor, config)
         check_texts(reference.texts if reference else (), texts_given, processor)
@@ -135,11 +159,13 @@ class Stream:
             )
         adaptation_of(config).check(original, config, objective)
         accelerator.wait_for_everyone()
-        life = cls(stream, config, accelerator, processor, tasks, reference, earlier, results, original)
+        life = cls(stream, config, accelerator, processor, tasks, reference, earlier, results, original, callbacks)
+        if stream.fill_rows:
+            life.on_main(lambda: check_rows(life.run))
         # What comes from the Hub takes the place of the last finished task.
         written = range(results.finished - (earlier.source is not None), life.remaining().stop)
         life.on_main(
-            lambda: life.folder.check_untaken(results.stage_names, written, stream.protocols, stream.overwrite)
+            lambda: life.folder.check_untaken(results.stage_names, written, results.protocols, stream.overwrite)
         )
         return life
 
@@ -157,7 +183,8 @@ class Stream:
         """
         try:
             self.on_main(self._begin)
-            yield
+            with self.progress:
+                yield
         except BaseException as error:
             # Also of what a library's clean-up made of an interruption.
             with suppress(ConfigurationError):
@@ -178,22 +205,39 @@ class Stream:
         look_up_licences(self.results, self.config.hub_token)
 
     def measure(self) -> None:
-        """Evaluate the model before any training, unless that was done."""
-        if not self.results.zero_shot:
-            zero_shot = self.evaluate(self._original, [0], "zero-shot evaluation")
-            self.results.measured({name: row for name, (row,) in zero_shot.items()})
-            if not self.results.learned:
-                count = len(self.tasks)
+        """Evaluate the model before any training, unless that was done; fill the cells of tasks that came later."""
+        results, count = self.results, len(self.tasks)
+        if not results.zero_shot:
+            results.measured({name: [None] * count for name in results.protocols})
+        if columns := results.unmeasured(None):
+            self._fill(None, self._original, [0], "zero-shot evaluation", columns)
+            if not results.learned:
                 rows = self.evaluate(self._original, range(1, count + 1), "zero-shot evaluation after each task")
-                self.results.stayed(rows)
-            if self.accelerator.is_main_process:
-                self.save()
+                results.stayed(rows)
+            self._saved()
         # Each task loads what it needs, when it needs it.
         self._original = None
+        for position in range(results.finished) if self.stream.fill_rows else ():
+            if columns := results.unmeasured(position):
+                # From the Hub one rank fetches for those beside it.
+                checkpoint = main_process_first(self.accelerator, partial(self.run.checkpoint, position))
+                description = f"{results.stage_names[position]}: evaluation on what came later"
+                self._fill(position, self.load(checkpoint), [position + 1], description, columns)
+                self._saved()
         self.accelerator.print(
             f"{self.config.method} on {self.accelerator.num_processes} process(es), {self.accelerator.device.type}; "
             f"zero-shot {percent(average(self.results.zero_shot))} % on average over {len(self.tasks)} tasks"
         )
+
+    def _fill(
+        self, row: int | None, model: CLIPModel | None, learned: Sequence[int], description: str, columns: list[int]
+    ) -> None:
+        cells = self.evaluate(model, learned, description, columns)
+        self.results.fill(row, {name: values for name, (values,) in cells.items()})
+
+    def _saved(self) -> None:
+        if self.accelerator.is_main_process:
+            self.save()
 
     def remaining(self) -> range:
         """Positions of the tasks that are still to be learned."""
@@ -213,8 +257,10 @@ class Stream:
             earlier_tasks=self.tasks[:position],
             random_resized_crop=self.stream.random_resized_crop,
             cache_dir=self.folder.cache,
+            callbacks=callbacks_of_task(self.callbacks),
         )
-        count_on(trainer, sum(stage.steps or 0 for stage in self.results.learned[:position]))
+        self.trackers.follow(trainer, self.results, position)
+        self.progress.follow(trainer, position)
         trainer.train(resume_from_checkpoint=self.checkpoint(position))
         with self.folder.writing(self.results.stage_names, position) as folder:
             if self.accelerator.is_main_process:
@@ -228,6 +274,7 @@ class Stream:
             facts = adaptation.facts()
             note, steps = adaptation.note(self.config, facts), trainer.state.global_step
             self.results.add(rows, time.monotonic() - began, facts, note, steps)
+            self.trackers.report(trainer, self.results, model)
             if self.accelerator.is_main_process:
                 save_model(folder, model, self.processor)
                 if prototypes is not None:
@@ -249,9 +296,20 @@ class Stream:
         """Clear up and print the results; the folder is held until the end of `begin`'s block."""
         if self.accelerator.is_main_process:
             self.folder.finish(self.results.stage_names)
+        self.progress.close()
         self.accelerator.print(
             f"\n{results_table(self.results)}\n\nResults, pictures and checkpoints: {self.folder.path}"
         )
+
+    def tidy(self, needed: Collection[str] = ()) -> None:
+        """Delete the finished tasks' folders that `keep_checkpoints` does not keep, but for those named in `needed`."""
+        keep, names, finished = self.stream.keep_checkpoints, self.results.stage_names, self.results.finished
+        if keep == "all" or not self.accelerator.is_main_process:
+            return
+        last = 0 if keep == "none" and not self.remaining() else 1
+        dropped = self.folder.drop(names, range(finished - last), needed)
+        if dropped and not self.remaining():
+            print(KEPT[keep].format(names[finished - 1]), flush=True)
 
     def save(self, pictures_of: Path | None = None) -> None:
         """Write `results.json` and the pictures, which a task's folder may have already."""
@@ -287,6 +345,8 @@ class Stream:
             arguments.max_steps *= len(self.tasks)
         # Trainer writes into it what a second one refuses to find there.
         arguments.accelerator_config = copy.deepcopy(self.config.accelerator_config)
+        # How long it has been no better counts on after an interruption.
+        arguments.restore_callback_states_from_checkpoint |= stops_early(self.callbacks)
         # Orders, pairings and crops of its own: tasks of a size would see the same ones.
         seeds = np.random.SeedSequence((data_seed(self.config), position))
         arguments.data_seed = int(seeds.generate_state(1)[0])
@@ -298,8 +358,13 @@ class Stream:
         folder = self.folder.training(self.results.stage_names, position)
         return last_checkpoint(folder, averaged) if self.stream.resume else None
 
-    def evaluate(self, model: CLIPModel, learned: Sequence[int], description: str) -> dict[str, list[list[float]]]:
-        """Accuracy in percent on every task, by protocol, a row for each number of tasks that count as learned."""
+    def evaluate(
+        self, model: CLIPModel, learned: Sequence[int], description: str, only: Collection[int] | None = None
+    ) -> dict[str, list[list[float | None]]]:
+        """Accuracy in percent on every task, by protocol, a row for each number of tasks that count as learned.
+
+        With `only` on the tasks at those positions, and None on the others.
+        """
         if self._evaluator is None:
             config = self.config
             batch_size, workers = config.per_device_eval_batch_size, config.dataloader_num_workers
@@ -314,16 +379,14 @@ class Stream:
                 if config.cache_images
                 else None,
             )
-        return self._evaluator.rows(model, learned, description, self.stream.protocols)
+        with self.progress.evaluating():
+            return self._evaluator.cells(model, learned, description, self.results.protocols, only)
 
 
-# Before training
-
-
-def quieten(config: MulKIConfig, main_process: bool) -> None:
-    """No progress bars where nobody wants or sees them, no warnings twice."""
-    if config.disable_tqdm or not main_process:
-        datasets.disable_progress_bars()
-        transformers.logging.disable_progress_bar()
-    if not main_process:
-        logging.getLogger("mulki_hf").setLevel(logging.ERROR)
+KEPT = {
+    "last": "keep_checkpoints last: tasks can be appended after {!r}; the rows before it can't be measured on them any "
+    "more (--fill_rows false), but from checkpoints that were pushed",
+    "none": "keep_checkpoints none: no checkpoint is left in the run's folder, so no task can be appended to it; what "
+    "was pushed goes on with --resume_from_hub",
+}
+"""What a finished stream can't do any more."""

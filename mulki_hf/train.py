@@ -1,8 +1,9 @@
-"""Train a CLIP on a stream of tasks: `accelerate launch -m mulki_hf.train --config quickstart`."""
+"""Train a CLIP on a stream of tasks: `mulki-hf train --config quickstart`, on several processes by a launcher."""
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigurationError, PushError, TrainingError
 from .help import help_text
@@ -43,13 +44,17 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(f"error: {error}")
 
 
-def run(stream: "StreamConfig", config: "MulKIConfig", argv: list[str] | None = None) -> "StreamResults":
+def run(
+    stream: "StreamConfig", config: "MulKIConfig", argv: list[str] | None = None, callbacks: Sequence[Any] = ()
+) -> "StreamResults":
     """Learn the stream's tasks one after another, evaluating on all of them after each.
 
     Args:
         stream ([`StreamConfig`]): model, tasks and evaluation.
         config ([`MulKIConfig`]): how each task is trained; `output_dir` receives results, pictures and checkpoints.
         argv (*optional*): options of the command, for the model cards.
+        callbacks: for the trainer of every task: a `TrainerCallback` is the same object in all of them, but one with a
+            state (`EarlyStoppingCallback`), which begins anew; a class or a function is called for each.
 
     Returns:
         [`StreamResults`], as in `output_dir/results.json`.
@@ -62,15 +67,17 @@ def run(stream: "StreamConfig", config: "MulKIConfig", argv: list[str] | None = 
     from .publish import Publisher
     from .stream import Stream
 
-    life = Stream.open(stream, config, argv)  # everything is checked, nothing is written
+    life = Stream.open(stream, config, argv, callbacks)  # everything is checked, nothing is written
     publisher = Publisher.open(life)  # asks the Hub; idle without push_to_hub, and on other ranks
-    # On the way out the publisher waits, says what arrived and what is pending; then the folder is free for other runs.
-    with life.begin(), publisher:
-        publisher.send_earlier()
-        life.measure()
-        for position in life.remaining():
-            publisher.send(life.learn(position))
-        life.close()
+    with life.begin():
+        with publisher:  # on the way out it waits, and says what arrived and what is pending
+            publisher.send_earlier()
+            life.measure()
+            for position in life.remaining():
+                publisher.send(life.learn(position))
+                life.tidy(publisher.pending)
+            life.close()
+        life.tidy(publisher.pending)
     life.accelerator.end_training()
     publisher.raise_for_pending()
     return life.results

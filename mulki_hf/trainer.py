@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
@@ -20,14 +20,14 @@ from transformers.trainer_utils import EvalPrediction, TrainOutput
 from .adaptation import Adaptation, adapt
 from .adaptation.adapters import both_towers
 from .adaptation.connections import Connections
-from .adaptation.towers import set_text_rate, trains
+from .adaptation.towers import check_optimizer, set_text_rate, trains
 from .config import MulKIConfig
 from .data.captions import checked_texts
 from .data.epochs import EpochCallback
 from .data.images import image_transform
 from .data.reference import collate
 from .data.tables import ArrayCache
-from .data.tasks import Task, check_evaluation
+from .data.task import Task, check_dataset, check_evaluation
 from .errors import ConfigurationError
 from .features.prompt_banks import prompt_banks
 from .features.task_features import TaskFeatures
@@ -39,8 +39,17 @@ from .objectives.batch import IMAGE_PARTS
 from .objectives.losses import class_logits, task_loss
 from .report.model_card import card_of_task
 from .results import StreamResults
+from .runs.callbacks import stopped_early
 from .runs.checkpoints import chosen_checkpoint
 from .runs.one_task import describe_task
+
+
+NOT_GIVEN = {
+    "train_dataset": "the task brings it",
+    "compute_loss_func": "the method is the loss",
+    "model_init": "the teachers are made of the model that is given; make a trainer for each model",
+}
+"""Arguments of `Trainer` that contradict task or method, and why."""
 
 
 class MulKITrainer(Trainer):
@@ -63,7 +72,7 @@ class MulKITrainer(Trainer):
         previous_model ([`CLIPModel`] or a function that loads it, *optional*): teacher P, the student after the
             previous task. Default: teacher O.
         eval_dataset ([`datasets.Dataset`] or dict of them, *optional*): as `Trainer` takes it; columns `image` and
-            `label`. Default: the task's evaluation data.
+            `label`. Default: the task's validation data or, where it has none, its evaluation data.
         reference_dataset ([`datasets.Dataset`], *optional*): column `image`; for methods that need it, refused by
             the others.
         reference_texts (sequence of `str`, *optional*): likewise, texts that belong to no image.
@@ -119,20 +128,22 @@ class MulKITrainer(Trainer):
         student = self.adaptation.student
         self.processing_class = processing_class
         check_evaluation(task, eval_dataset)
-        for name, why in {"train_dataset": "the task brings it", "compute_loss_func": "the method is the loss"}.items():
+        for name, why in NOT_GIVEN.items():
             if kwargs.get(name) is not None:
                 raise ConfigurationError(f"{name} can't be given: {why}")
+        own = task.evaluation if task.validation is None else task.validation
         super().__init__(
             model=student,
             args=args,
             # `train` puts the samples with all that belongs to them in its place.
             train_dataset=self._transformed(task.train),
-            eval_dataset=self._transformed(task.evaluation if eval_dataset is None else eval_dataset),
+            eval_dataset=self._transformed(own if eval_dataset is None else eval_dataset),
             processing_class=processing_class,
             compute_metrics=compute_metrics,
             **kwargs
             | {"data_collator": partial(collate, own_collator=kwargs.get("data_collator") or default_data_collator)},
         )
+        check_optimizer(self.optimizer, student)
         if "inputs" in args.include_for_metrics:
             student.main_input_name = "pixel_values"  # CLIP names its texts, which no batch holds
         # CLIPModel.forward has no `labels`; Trainer concludes that evaluation has no loss.
@@ -232,6 +243,8 @@ class MulKITrainer(Trainer):
         """Rows that no transform has been given yet, with that of the model's processor; of a dict, each."""
         if isinstance(rows, dict):
             return {name: self._transformed(part) for name, part in rows.items()}
+        if isinstance(rows, IterableDataset):
+            check_dataset(rows, "the data to evaluate on or to predict")
         if isinstance(rows, Dataset) and "image" in rows.column_names and rows.format["type"] != "custom":
             return rows.with_transform(image_transform(self.processing_class.image_processor))
         return rows
@@ -302,7 +315,8 @@ class MulKITrainer(Trainer):
         self._parts.clear()
         self.connections.begin(resumed=checkpoint is not None)
         state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME)) if checkpoint else None
-        if state is not None and state.global_step >= self._steps():
+        early = state is not None and self.args.restore_callback_states_from_checkpoint and stopped_early(state)
+        if state is not None and (early or state.global_step >= self._steps()):
             # Trainer looks at its limit only after a step, and would take one too many.
             self.state = state
             self._load_from_checkpoint(checkpoint)
@@ -318,6 +332,18 @@ class MulKITrainer(Trainer):
         self.make_connections()
         self.watch.check_features(both_towers(self.model), self.state.global_step)
         return output
+
+    def hyperparameter_search(self, *args: Any, **kwargs: Any) -> Any:
+        """Refused: `Trainer`'s makes a new model for each trial, which would have the teachers of the first.
+
+        Raises:
+            ConfigurationError: always; the message says what to do.
+        """
+        raise ConfigurationError(
+            "hyperparameter_search can't be used: each trial needs teachers and tables of its own, so make a trainer "
+            "for each, in the function that optuna's study.optimize is given, which returns trainer.evaluate()"
+            "['eval_accuracy']"
+        )
 
     def _steps(self) -> int:
         """Optimizer steps of the whole task."""

@@ -55,6 +55,7 @@ def pictures(request, monkeypatch):
             Image.new("RGB", (1, 1)).save(folder / name)
 
     monkeypatch.setattr("mulki_hf.stream.draw", draw)
+    monkeypatch.setattr("mulki_hf.measuring.draw", draw)
     monkeypatch.setattr("mulki_hf.report.checkpoint.draw", draw)
 
 

@@ -12,12 +12,23 @@ import mulki_hf.train
 
 PACKAGE = Path(mulki_hf.__file__).parent
 FLOORS = [
-    {"errors", "fields", "finite", "strict_yaml", "metrics", "resources", "results", "objectives", "embedded"},
+    {
+        "errors",
+        "fields",
+        "finite",
+        "strict_yaml",
+        "metrics",
+        "program",
+        "resources",
+        "results",
+        "objectives",
+        "embedded",
+    },
     {"data", "models", "adaptation", "hub", "continual_metric"},
     {"config", "features", "evaluation", "report"},
     {"trainer", "runs", "help"},
-    {"stream", "publish", "prediction", "page", "__init__"},
-    {"train", "push", "predict", "demo"},
+    {"stream", "publish", "measuring", "prediction", "page", "__init__"},
+    {"__main__", "train", "evaluate", "compare", "predict", "demo", "push", "list_recipes"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS, start=1) for room in rooms}
 

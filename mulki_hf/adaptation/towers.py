@@ -7,6 +7,8 @@ from typing import Literal
 from torch import nn
 from torch.optim import Optimizer
 
+from ..errors import ConfigurationError
+
 
 TOWERS = {
     "both": ("vision_model", "visual_projection", "text_model", "text_projection"),
@@ -54,6 +56,16 @@ def train_towers(model: nn.Module, towers: str) -> None:
 def trains(model: nn.Module, tower: str) -> bool:
     """Whether a parameter of `tower`, `vision` or `text`, has a gradient, be it an adapter's."""
     return any(p.requires_grad and any(part in name for part in TOWERS[tower]) for name, p in model.named_parameters())
+
+
+def check_optimizer(optimizer: Optimizer | None, model: nn.Module) -> None:
+    """Raise `ConfigurationError` for an optimizer of the user's that moves nothing which is to be trained."""
+    trained = {id(p) for p in model.parameters() if p.requires_grad}
+    if optimizer is not None and not any(id(p) in trained for group in optimizer.param_groups for p in group["params"]):
+        raise ConfigurationError(
+            f"optimizers: the optimizer holds none of the {len(trained)} parameters that are trained; make it of those "
+            "of the model as it is handed to the trainer, with its adapters"
+        )
 
 
 def set_text_rate(optimizer: Optimizer, model: nn.Module, rate: float) -> None:

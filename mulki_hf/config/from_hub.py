@@ -14,6 +14,7 @@ from ..data.rows import EMBEDDED_PREFIX, LOCAL_BUILDERS
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError
 from ..objectives import is_foreign
+from ..results import IN_MEMORY
 from .paths import map_paths
 
 
@@ -41,7 +42,9 @@ def check_method(recipe: dict[str, Any], source: str, given: str | None) -> None
         )
 
 
-def confined(recipe: dict[str, Any], source: str, root: str | None) -> dict[str, Any]:
+def confined(
+    recipe: dict[str, Any], source: str, root: str | None, asked_by: str = "resume_from_hub"
+) -> dict[str, Any]:
     """A recipe that came from the Hub, its local paths in the folder `root`.
 
     It may name what is on the Hub (`org/name`), embedded data and models, and relative paths in `root`. What is there
@@ -52,6 +55,7 @@ def confined(recipe: dict[str, Any], source: str, root: str | None) -> dict[str,
         recipe: as its YAML says.
         source: where it came from, for messages.
         root (*optional*): the folder that the user gave; None: no local path at all.
+        asked_by: the option that names the source, for messages.
 
     Raises:
         ConfigurationError: the recipe names anything else.
@@ -60,8 +64,9 @@ def confined(recipe: dict[str, Any], source: str, root: str | None) -> dict[str,
         # Sets, bytes and others that YAML knows have no place in a recipe.
         plain = json.loads(json.dumps(recipe))
     except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"resume_from_hub {source!r}: its recipe can't be read: {error}") from error
-    return map_paths(plain, _Confined(source, None if root is None else os.path.abspath(os.path.expanduser(root))))
+        raise ConfigurationError(f"{asked_by} {source!r}: its recipe can't be read: {error}") from error
+    root = None if root is None else os.path.abspath(os.path.expanduser(root))
+    return map_paths(plain, _Confined(source, root, asked_by))
 
 
 @dataclass
@@ -70,6 +75,7 @@ class _Confined:
 
     source: str
     root: str | None
+    asked_by: str
 
     def __call__(self, path: str, field: str, given: Mapping[str, Any]) -> str:
         where = f"{field} of task {given['name']!r}" if "name" in given else field
@@ -91,6 +97,11 @@ class _Confined:
         """Data or a model: embedded, on the Hub or in the folder; or how files are read."""
         if path.startswith(EMBEDDED_PREFIX) if data else path in EMBEDDED_MODELS:
             return path
+        if data and path == IN_MEMORY:
+            raise ConfigurationError(
+                f"resume_from_hub {self.source!r}: {where} was given in Python, as a Task, which no recipe can "
+                "load; go on in Python, with run(StreamConfig(tasks=[...], resume_from_hub=...), ...)"
+            )
         builder = data and path in LOCAL_BUILDERS
         if builder and not files:
             raise self._refusal(where, path, "names no data_files, so any in the working directory would be read")
@@ -131,6 +142,6 @@ class _Confined:
 
     def _refusal(self, where: str, path: str, why: str) -> ConfigurationError:
         return ConfigurationError(
-            f"resume_from_hub {self.source!r}: in its recipe {where} {path!r} {why}; give --config with paths of your "
+            f"{self.asked_by} {self.source!r}: in its recipe {where} {path!r} {why}; give --config with paths of your "
             "own, or --data_root, the folder with what relative paths name"
         )

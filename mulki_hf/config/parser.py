@@ -12,9 +12,11 @@ from ..evaluation.protocols import renamed
 from ..fields import check_keys, conformed
 from ..hub.fetch import fetch_file
 from ..objectives import FORMER_SETTINGS
+from ..program import ExampleFirst, program
+from ..resources import find_recipe
 from ..strict_yaml import read_yaml
 from .from_hub import check_method, confined
-from .recipes import RECIPE_FIELDS, RECIPE_FILE, all_fields, find_recipe
+from .recipes import RECIPE_FIELDS, RECIPE_FILE, all_fields
 from .stream import StreamConfig
 from .training import MulKIConfig, config_class, own_names
 
@@ -22,12 +24,20 @@ from .training import MulKIConfig, config_class, own_names
 T = TypeVar("T")
 
 
-def make_parser(config: type[MulKIConfig] = MulKIConfig) -> HfArgumentParser:
+class TrainParser(ExampleFirst, HfArgumentParser):
+    """The options of `mulki-hf train`; its help is also that of `mulki_hf/options.json`."""
+
+
+def make_parser(config: type[MulKIConfig] = MulKIConfig) -> TrainParser:
     """A parser with one documented group of options for each dataclass of the configuration."""
-    parser = HfArgumentParser(
+    parser = TrainParser(
         (StreamConfig, *config.groups),
-        usage="accelerate launch -m mulki_hf.train --config RECIPE [--FIELD VALUE ...]",
-        description="Train a CLIP on a stream of tasks. Every field can stand in the YAML; the command line overrides.",
+        command="train",
+        example="--config quickstart",
+        usage="%(prog)s --config RECIPE [--FIELD VALUE ...]",
+        description="Train a CLIP on a stream of tasks. Every field can stand in the YAML; the command line\n"
+        "overrides. This is one process; several are started by a launcher, on two GPUs by\n"
+        "  accelerate launch --multi_gpu --num_processes 2 -m mulki_hf.train --config RECIPE",
         allow_abbrev=False,
     )
     parser.add_argument("--config", help="YAML file, or the name of a recipe that the package ships (quickstart).")
@@ -40,6 +50,11 @@ def parse(argv: list[str] | None = None) -> tuple[StreamConfig, MulKIConfig]:
     Raises:
         ConfigurationError: a key is unknown or there twice, or a value is of another type or out of range.
     """
+    return configured(argv, *given_recipe(argv))
+
+
+def given_recipe(argv: list[str] | None) -> tuple[dict[str, Any], type[MulKIConfig]]:
+    """What `--config` or `--resume_from_hub` say, checked, and the class of the method's configuration."""
     finder = HfArgumentParser((), add_help=False, allow_abbrev=False)
     for name in ("config", "resume_from_hub", "data_root", "hub_token", "method"):
         finder.add_argument(f"--{name}", f"--{name.replace('_', '-')}", dest=name)
@@ -62,7 +77,17 @@ def parse(argv: list[str] | None = None) -> tuple[StreamConfig, MulKIConfig]:
         recipe = confined(
             checked(recipe, config, RECIPE_FIELDS | own_names(config), source, mine=False), source, first.data_root
         )
-    given = vars(make_parser(config).parse_args(argv, argparse.Namespace(**recipe)))
+    return recipe, config
+
+
+def configured(
+    argv: list[str] | None, recipe: dict[str, Any], config: type[MulKIConfig], command: str | None = None
+) -> tuple[StreamConfig, MulKIConfig]:
+    """The options of `argv` over a `recipe` that is checked; `command` is whose they are, if not those of `train`."""
+    parser = make_parser(config)
+    if command is not None:
+        parser.prog, parser.usage = program(command), "%(prog)s [OPTIONS]; see --help"
+    given = vars(parser.parse_args(argv, argparse.Namespace(**recipe)))
     try:
         return _made(StreamConfig, given), _made(config, given)
     except (ValueError, TypeError, OSError, ImportError) as error:

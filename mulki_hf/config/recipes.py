@@ -1,4 +1,4 @@
-"""Recipes: what of the settings the result depends on, where recipes lie, and how a run's own is written."""
+"""Recipes: what of the settings the result depends on, and how a run's own is written."""
 
 import dataclasses
 from enum import Enum
@@ -13,8 +13,6 @@ from ..adaptation import ADAPTATIONS
 from ..adaptation.towers import TowerArguments
 from ..data.reference import ReferenceArguments
 from ..data.views import ViewArguments
-from ..errors import ConfigurationError
-from ..resources import resource
 from .stream import RunArguments, StreamConfig
 from .training import (
     ADAPTATION_ARGUMENTS,
@@ -143,15 +141,3 @@ def write_recipe(settings: dict[str, Any], path: Path) -> None:
     kept = decisive(settings) | {name: settings[name] for name in RECIPE_FIELDS - CONSTANT_FIELDS}
     recipe = {f.name: kept[f.name] for f in all_fields(config_of(settings)) if f.name in kept}
     path.write_text(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
-
-
-def find_recipe(name: str) -> Path:
-    """The YAML at the path `name`, else the recipe of that name that ships with the package."""
-    if Path(name).is_file():
-        return Path(name)
-    folder = resource("recipes")
-    path = folder / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
-    if path.is_file():
-        return path
-    shipped = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
-    raise ConfigurationError(f"--config: no file {name!r}, and no recipe of that name; recipes: {shipped}")

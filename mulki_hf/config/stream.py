@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from ..data.config import DataArguments
 from ..errors import ConfigurationError
@@ -20,7 +20,11 @@ class RunArguments:
     """
 
     resume: bool = field(
-        default=False, metadata={"help": "Go on in output_dir at the first unfinished task, at its last checkpoint."}
+        default=False,
+        metadata={
+            "help": "Go on in output_dir at the first unfinished task, at its last checkpoint; also with tasks that "
+            "were appended to those that the run began with."
+        },
     )
     resume_from_hub: str | None = field(
         default=None,
@@ -39,10 +43,26 @@ class RunArguments:
     overwrite: bool = field(
         default=False, metadata={"help": "Delete the results and checkpoints of an earlier run in output_dir."}
     )
+    fill_rows: bool = field(
+        default=True,
+        metadata={
+            "help": "When tasks are appended to a stream (more tasks in the YAML, with --resume or --resume_from_hub), "
+            "measure the accuracy on them after each earlier task, on the checkpoints; false leaves those cells empty."
+        },
+    )
+    keep_checkpoints: Literal["all", "last", "none"] = field(
+        default="all",
+        metadata={
+            "help": "Which finished tasks' folders stay: all; the last, from which the stream can go on; or, once it "
+            "is finished, none. One that is still to be pushed stays until it was."
+        },
+    )
 
     def __post_init__(self):
         if self.resume and self.overwrite:
             raise ConfigurationError("resume and overwrite exclude each other, got both")
+        if self.keep_checkpoints not in ("all", "last", "none"):
+            raise ConfigurationError(f"keep_checkpoints must be one of all, last, none, got {self.keep_checkpoints!r}")
         if self.data_root is not None:
             if self.resume_from_hub is None:
                 raise ConfigurationError("data_root is for a recipe from the Hub: give resume_from_hub too")

@@ -143,7 +143,10 @@ class MulKIConfig(
         check_plain(self, own_names(type(self)))
         objective = objective_of(self)
         if self.load_best_model_at_end and objective.average_every:
-            raise ValueError("load_best_model_at_end must be False, got True: the averaged weights are the result")
+            raise ValueError(
+                "load_best_model_at_end must be False, got True: the averaged weights are the result; to stop early "
+                "works without it"
+            )
         if objective.needs_reference() or objective.needs_views():
             if self.dataloader_persistent_workers:
                 raise ValueError(

@@ -8,12 +8,18 @@ from typing import Annotated, Any, Literal, get_type_hints
 from ..errors import ConfigurationError, shown
 from ..fields import check_keys, conformed
 from ..hub.shareable import PATH
+from ..results import IN_MEMORY
 from ..strict_yaml import parse_yaml
 from .names import check_task_name, check_templates
+from .sampling import EVALUATION, TRAINING, Limit
+from .task import STREAMED, Task
 
 
 _FILES = str | list[str] | dict[str, str | list[str]] | None
 """What `load_dataset` takes as `data_files`."""
+
+LIMITS = ("shots", "max_train_samples", "max_eval_samples")
+"""Fields that ask for a part of a task's images."""
 
 
 @dataclass
@@ -41,7 +47,11 @@ class TaskConfig:
     train_split: str = field(default="train", metadata={"help": "Split to train on; slices work: `train[:90%]`."})
     eval_split: str = field(default="test", metadata={"help": "Split of the accuracy matrix."})
     validation_split: str | None = field(
-        default=None, metadata={"help": "Split that takes eval_split's place with `--evaluate_on validation`."}
+        default=None,
+        metadata={
+            "help": "Split of evaluations during training (`eval_strategy`), which may choose the best checkpoint; it "
+            "takes eval_split's place with `--evaluate_on validation`."
+        },
     )
     image_column: str = field(default="image", metadata={"help": "Column with images (or paths of images)."})
     label_column: str = field(default="label", metadata={"help": "Column with class numbers or class names."})
@@ -58,6 +68,22 @@ class TaskConfig:
     class_order_seed: int | None = field(
         default=None, metadata={"help": "Shuffle the classes before splitting them. Default: their own order."}
     )
+    shots: int | None = field(
+        default=None,
+        metadata={
+            "help": "Train on that many images of each class, of one with fewer on all. Default: on every image."
+        },
+    )
+    max_train_samples: int | None = field(
+        default=None,
+        metadata={"help": "Train on at most that many images, each class keeping its share. Excludes shots."},
+    )
+    max_eval_samples: int | None = field(
+        default=None, metadata={"help": "Evaluate on at most that many images, each class keeping its share."}
+    )
+    sample_seed: int = field(
+        default=0, metadata={"help": "Which images shots, max_train_samples and max_eval_samples draw."}
+    )
 
     def __post_init__(self):
         check_task_name(self.name)
@@ -67,12 +93,28 @@ class TaskConfig:
         vars(self).update(conformed(vars(self), types, where, strings=True))
         if not self.dataset:
             raise ConfigurationError(f"{where}: dataset must be a string, got {self.dataset!r}")
+        if self.dataset == IN_MEMORY:
+            raise ConfigurationError(
+                f"{where}: dataset {IN_MEMORY!r} stands for data that a run was given in Python, as a Task; give that "
+                "again, in Python, or name a dataset that can be loaded"
+            )
         if self.class_incremental < 1:
             raise ConfigurationError(
                 f"{where}: class_incremental must be an integer >= 1, got {self.class_incremental!r}"
             )
         if self.class_order_seed is not None and self.class_order_seed < 0:
             raise ConfigurationError(f"{where}: class_order_seed must be >= 0, got {self.class_order_seed}")
+        for name in LIMITS:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigurationError(f"{where}: {name} must be >= 1, got {value}; leave it out to use every image")
+        if self.shots is not None and self.max_train_samples is not None:
+            raise ConfigurationError(
+                f"{where}: shots and max_train_samples exclude each other, got {self.shots} and "
+                f"{self.max_train_samples}"
+            )
+        if not 0 <= self.sample_seed < 2**32:
+            raise ConfigurationError(f"{where}: sample_seed must be in [0, 2**32), got {self.sample_seed}")
         if self.templates is not None:
             check_templates(self.templates, where)
 
@@ -81,14 +123,31 @@ class TaskConfig:
         """From the YAML mapping at `position` (1-based) of `tasks`, refusing keys that no field has."""
         where = f"tasks, entry {position}"
         if not isinstance(spec, dict):
-            raise ConfigurationError(f"{where}: must be a mapping with at least name and dataset, got {shown(spec)}")
+            raise ConfigurationError(
+                f"{where}: must be a mapping with at least name and dataset or, in Python, a Task, got {shown(spec)}"
+            )
         if spec.get("name"):
             where += f" ({shown(spec['name'])})"
+        if "streaming" in spec:
+            raise ConfigurationError(
+                f"{where}: streaming can't be given: {STREAMED}. Leave it out; for a part of the data give "
+                "max_train_samples and max_eval_samples, or slices of splits, `train[:10%]`"
+            )
         check_keys(spec, {f.name for f in dataclasses.fields(cls)}, where)
         for key in ("name", "dataset"):
             if key not in spec:
                 raise ConfigurationError(f"{where}: {key} is missing")
         return cls(**spec)
+
+    @property
+    def training_limit(self) -> Limit:
+        """Of each of the tasks that the entry stands for."""
+        return Limit(TRAINING, self.sample_seed, self.shots, self.max_train_samples)
+
+    @property
+    def evaluation_limit(self) -> Limit:
+        """Likewise."""
+        return Limit(EVALUATION, self.sample_seed, images=self.max_eval_samples)
 
 
 class TaskSpec(dict):
@@ -116,7 +175,7 @@ class DataArguments:
         ConfigurationError: a field is missing or out of range.
     """
 
-    tasks: list[TaskSpec] = field(
+    tasks: list[TaskSpec] = field(  # in Python `Task`s too
         default_factory=list,
         metadata={"help": "The tasks in order, each a mapping of TaskConfig's fields; best written in the YAML."},
     )
@@ -185,6 +244,14 @@ class DataArguments:
         # Plain ones: neither `dataclasses.asdict` nor YAML copies a class of their own.
         self.tasks = [dict(task) if isinstance(task, TaskSpec) else task for task in self.tasks]  # type: ignore[misc]
 
-    def task_configs(self) -> list[TaskConfig]:
-        """The entries of `tasks`, checked one by one."""
-        return [TaskConfig.from_dict(spec, position) for position, spec in enumerate(self.tasks, start=1)]
+    def task_configs(self) -> list[TaskConfig | Task]:
+        """The entries of `tasks`, checked one by one; a [`Task`] was checked as it was made."""
+        return [
+            spec if isinstance(spec, Task) else TaskConfig.from_dict(spec, position)
+            for position, spec in enumerate(self.tasks, start=1)
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as results record them; of a [`Task`] the name."""
+        plain: Any = [{"name": one.name, "dataset": IN_MEMORY} if isinstance(one, Task) else one for one in self.tasks]
+        return dataclasses.asdict(dataclasses.replace(self, tasks=plain))

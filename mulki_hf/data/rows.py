@@ -71,15 +71,6 @@ def check_column(rows: Dataset, column: str, where: str) -> None:
         raise ConfigurationError(f"{where}: no column {column!r}; the columns are {', '.join(rows.column_names)}")
 
 
-def check_no_transform(rows: Dataset, what: str) -> None:
-    """Raise `ConfigurationError` for rows with a transform of the user's, which the model's own would replace."""
-    if rows.format["type"] == "custom":
-        raise ConfigurationError(
-            f"{what} have a transform (set_transform, with_transform) that the model's own would replace: apply it "
-            "with map, or leave it to the processor with reset_format"
-        )
-
-
 @dataclass(frozen=True)
 class Split:
     """A split of `N` rows whose images were looked at.
@@ -88,7 +79,8 @@ class Split:
         rows: as they were loaded.
         images: their images as the one column `image`.
         digests (`(N, 16)`, bytes): see [`CheckedImages`].
-        used (`(N,)`, bool): False for the rows whose image can't be read, where those are to be left out.
+        used (`(N,)`, bool): False for the rows that nobody wanted, and for those whose image can't be read, where such
+            are to be left out.
     """
 
     rows: Dataset
@@ -97,8 +89,10 @@ class Split:
     used: np.ndarray
 
 
-def with_images(rows: Dataset, column: str, where: str, config: DataArguments) -> Split:
-    """`rows` with the images of their `column` checked to decode.
+def with_images(
+    rows: Dataset, column: str, where: str, config: DataArguments, wanted: np.ndarray | None = None
+) -> Split:
+    """`rows` with the images of their `column` checked to decode; of those that are `wanted` `(N,)`, bool, alone.
 
     Raises:
         ConfigurationError: there is no such column, it holds no images, or one can't be read.
@@ -110,17 +104,21 @@ def with_images(rows: Dataset, column: str, where: str, config: DataArguments) -
     images = rows.select_columns([column])
     images = images if column == "image" else images.rename_column(column, "image")
     encoded = images.cast_column("image", datasets.Image(decode=False))
-    checked = check_images(encoded, where, config.dataset_num_proc)
-    bad = sorted(checked.problems)
-    if bad and config.unreadable_images == "error":
+    used = np.ones(len(rows), dtype=bool) if wanted is None else wanted.copy()
+    chosen = np.flatnonzero(used)
+    # The answer is remembered by the rows that were asked for.
+    checked = check_images(encoded if used.all() else encoded.select(chosen), where, config.dataset_num_proc)
+    bad = chosen[sorted(checked.problems)]
+    if len(bad) and config.unreadable_images == "error":
         raise ConfigurationError(
-            f"{where}: {len(bad)} unreadable image(s), the first in row {bad[0]}: {checked.problems[bad[0]]}; "
-            "mend the data or set unreadable_images: skip"
+            f"{where}: {len(bad)} unreadable image(s), the first in row {bad[0]}: "
+            f"{checked.problems[min(checked.problems)]}; mend the data or set unreadable_images: skip"
         )
-    if bad:
+    if len(bad):
         logger.warning(f"{where}: {len(bad)} unreadable image(s) left out, the first in row {bad[0]}")
-    used = np.ones(len(rows), dtype=bool)
     used[bad] = False
+    digests = np.zeros((len(rows), checked.digests.shape[1]), dtype=np.uint8)
+    digests[chosen] = checked.digests
     if not used.any():
         raise ConfigurationError(f"{where}: no readable image is left")
-    return Split(rows, images.cast_column("image", datasets.Image()), checked.digests, used)
+    return Split(rows, images.cast_column("image", datasets.Image()), digests, used)

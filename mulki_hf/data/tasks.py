@@ -4,99 +4,40 @@ import hashlib
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel, Dataset, Image
 
 from ..errors import ConfigurationError, shown
 from .captions import read_texts, texts_of
 from .checked import content_fingerprint
-from .config import DataArguments, TaskConfig
-from .labels import LEFT_OUT, check_labels, labels_of, of_classes, read_labels, with_labels
-from .names import check_class_names, check_templates
-from .rows import Split, check_column, check_no_transform, load_split, with_images
+from .config import LIMITS, DataArguments, TaskConfig
+from .labels import LEFT_OUT, labels_of, of_classes, read_labels, with_labels
+from .names import check_class_names
+from .rows import Split, check_column, load_split, with_images
+from .task import Task
 
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Task:
-    """One task of the stream, ready to train on.
-
-    Attributes:
-        name: short name, part of the checkpoint's folder name.
-        class_names: `C` unique names; a label is a position in it.
-        templates: prompt templates with `{}` for the class name.
-        train, evaluation ([`datasets.Dataset`]): columns `image` ([`datasets.Image`]) and `label` (0..C-1).
-        dataset: where the data come from, as the configuration names it.
-        fingerprint (*optional*): of images and labels, the same on every machine and in every format.
-
-    Raises:
-        ConfigurationError: class names, templates, columns, labels or rows are not as described, or the rows have a
-            transform, which the model's own would replace.
-    """
-
-    name: str
-    class_names: list[str]
-    templates: list[str]
-    train: Dataset
-    evaluation: Dataset
-    dataset: str | None = None
-    fingerprint: str | None = None
-
-    def __post_init__(self):
-        where = f"task {self.name!r}"
-        check_class_names(self.class_names, where)
-        check_templates(self.templates, where)
-        for split, rows in (("train", self.train), ("evaluation", self.evaluation)):
-            for column in ("image", "label"):
-                if column not in rows.column_names:
-                    raise ConfigurationError(
-                        f"{where}: {split} data have no column {column!r}, only {rows.column_names}"
-                    )
-            if len(rows) == 0:
-                raise ConfigurationError(f"{where}: {split} data are empty")
-            check_no_transform(rows, f"{where}: {split} data")
-            labels = labels_of(rows, f"{where}, {split} data")
-            check_labels(labels, self.class_names, f"{where}, {split} data")
-
-    @property
-    def parts(self) -> tuple["Task", ...]:
-        """The tasks that it is made of: itself, but see [`Union`]."""
-        return (self,)
-
-    def classes_without_training_images(self) -> list[str]:
-        """Names of the classes that no training image shows; they get no visual prototype."""
-        seen = set(np.unique(labels_of(self.train)).tolist())
-        return [name for label, name in enumerate(self.class_names) if label not in seen]
+RECORDED = {"train": "training_images", "evaluation": "evaluation_images"}
+"""What a [`TaskRecord`] calls how many images a split has."""
 
 
-def check_evaluation(task: Task, rows: Any) -> None:
-    """Raise `ConfigurationError` for evaluation data of one's own that can't be those of `task`.
+def load_stream(config: DataArguments, validation: bool = False) -> list[Task]:
+    """Load and check every task of the stream, in order.
 
     Args:
-        task ([`Task`]): whose classes are evaluated.
-        rows: a [`datasets.Dataset`], several by name, or None. Rows with a transform are its maker's to answer for.
-    """
-    for part in rows.values() if isinstance(rows, dict) else [] if rows is None else [rows]:
-        if not isinstance(part, Dataset):
-            raise ConfigurationError(
-                f"task {task.name!r}: eval_dataset must be a Dataset or a dict of them, got {type(part).__name__}"
-            )
-        if part.format["type"] != "custom":
-            replace(task, evaluation=part)
-
-
-def load_stream(config: DataArguments) -> list[Task]:
-    """Load and check every task of the stream, in order.
+        config: with the tasks.
+        validation: also the validation data of those that have some, for evaluations during training.
 
     Raises:
         ConfigurationError: anything that would stop training later: a dataset, split, column, label, class name,
             template or image that is missing or unusable. The message names task, dataset and row or field.
     """
-    tasks = [task for task_config in config.task_configs() for task in load_task(task_config, config)]
+    tasks = []
+    for entry in config.task_configs():
+        tasks += [checked_task(entry, config)] if isinstance(entry, Task) else load_task(entry, config, validation)
     names = [task.name for task in tasks]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -117,38 +58,111 @@ def load_stream(config: DataArguments) -> list[Task]:
     return tasks
 
 
-def load_task(task: TaskConfig, config: DataArguments) -> list[Task]:
+def checked_task(task: Task, config: DataArguments) -> Task:
+    """A task that was given in Python, its images checked as those of any other."""
+    where = f"task {task.name!r}"
+    if config.evaluate_on == "validation":
+        if task.validation is None:
+            raise ConfigurationError(f"{where}: evaluate_on is validation but the task has no validation data")
+        task = replace(task, evaluation=task.validation, validation=None)
+    own, contents = {}, []
+    for name, rows in task.splits.items():
+        if not getattr(rows.features["image"], "decode", False):
+            rows = rows.cast_column("image", Image())
+        split = with_images(rows, "image", f"{where}, {name} data", config)
+        used = np.flatnonzero(split.used)
+        own[name] = rows if len(used) == len(rows) else rows.select(used)
+        contents.append((split.digests[used], labels_of(rows)[used]))
+    return replace(task, fingerprint=_fingerprint(contents), **own)
+
+
+def _fingerprint(splits: list[tuple[np.ndarray, np.ndarray]]) -> str:
+    """Of digests and labels: of training and evaluation data and, behind a dash, of validation data."""
+    validation = [content_fingerprint(splits[2:])[:16]] if splits[2:] else []
+    return "-".join([content_fingerprint(splits[:2]), *validation])
+
+
+def load_task(task: TaskConfig, config: DataArguments, validation: bool = False) -> list[Task]:
     """The task that `task` describes or, with `class_incremental: N`, the N tasks."""
     where = f"task {task.name!r}, dataset {task.dataset!r}"
-    eval_split = task.eval_split
+    splits = {"train": task.train_split, "evaluation": task.eval_split}
     if config.evaluate_on == "validation":
         if task.validation_split is None:
             raise ConfigurationError(f"{where}: evaluate_on is validation but the task has no validation_split")
-        eval_split = task.validation_split
-
-    def load(split: str) -> Split:
-        rows = load_split(where, task.dataset, split, task.config_name, task.data_dir, task.data_files, task.revision)
-        check_column(rows, task.label_column, f"{where}, split {split!r}")
-        return with_images(rows, task.image_column, f"{where}, split {split!r}", config)
-
-    train, evaluation = load(task.train_split), load(eval_split)
-    class_names = _class_names(task, train.rows)
-    known = [split.rows.features[task.label_column] for split in (train, evaluation)]
-    if all(isinstance(feature, ClassLabel) for feature in known) and known[0].names != known[1].names:
-        raise ConfigurationError(
-            f"{where}: column {task.label_column!r} has other class names, or another order of them, in split "
-            f"{eval_split!r} than in {task.train_split!r}"
-        )
-    parts = [
-        (split, read_labels(split.rows, task.label_column, split.used, class_names, f"{where}, split {name!r}"))
-        for split, name in ((train, task.train_split), (evaluation, eval_split))
-    ]
-    if task.class_incremental == 1:
-        return [_of_classes(task, task.name, list(range(len(class_names))), class_names, parts, config)]
+        splits["evaluation"] = task.validation_split
+    elif validation and task.validation_split is not None:
+        splits["validation"] = task.validation_split
+    loaded = {name: _rows(task, split, where) for name, split in splits.items()}
+    class_names = _class_names(task, loaded["train"])
+    known = {name: rows.features[task.label_column] for name, rows in loaded.items()}
+    for name, feature in known.items():
+        own = known["train"], feature
+        if all(isinstance(one, ClassLabel) for one in own) and own[0].names != own[1].names:
+            raise ConfigurationError(
+                f"{where}: column {task.label_column!r} has other class names, or another order of them, in split "
+                f"{splits[name]!r} than in {splits['train']!r}"
+            )
+    groups = _split_classes(task, len(class_names))
+    parts = {
+        name: _part(task, rows, class_names, groups, name, f"{where}, split {splits[name]!r}", config)
+        for name, rows in loaded.items()
+    }
+    names = [task.name] if task.class_incremental == 1 else [f"{task.name}-{n + 1}" for n in range(len(groups))]
     return [
-        _of_classes(task, f"{task.name}-{number}", classes, class_names, parts, config)
-        for number, classes in enumerate(_split_classes(task, len(class_names)), start=1)
+        _of_classes(task, name, classes, class_names, parts, number, config)
+        for number, (name, classes) in enumerate(zip(names, groups, strict=True))
     ]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A split as the tasks of an entry share it.
+
+    Attributes:
+        split ([`Split`]): its images.
+        labels (`(N,)`): positions among all class names; [`LEFT_OUT`] where no task has the row.
+        found: by task, of how many images its own were drawn; empty if none were left out.
+    """
+
+    split: Split
+    labels: np.ndarray
+    found: list[int]
+
+
+def _rows(task: TaskConfig, split: str, where: str) -> Dataset:
+    rows = load_split(where, task.dataset, split, task.config_name, task.data_dir, task.data_files, task.revision)
+    check_column(rows, task.label_column, f"{where}, split {split!r}")
+    return rows
+
+
+def _part(
+    task: TaskConfig,
+    rows: Dataset,
+    class_names: list[str],
+    groups: list[list[int]],
+    name: str,
+    where: str,
+    config: DataArguments,
+) -> Part:
+    """The split `name` with what the tasks, the classes of `groups`, have of it; the images of no other are read."""
+    limit = task.training_limit if name == "train" else task.evaluation_limit
+    wanted, found = None, []
+    if limit:
+        labels = read_labels(rows, task.label_column, np.ones(len(rows), dtype=bool), class_names, where)
+        wanted = np.zeros(len(rows), dtype=bool)
+        for classes in groups:
+            own = np.isin(labels, classes)
+            wanted |= limit.kept(np.where(own, labels, LEFT_OUT))
+            found.append(int(own.sum()))
+        short = [f"{shown(class_names[label])} ({count})" for label, count in limit.short(labels).items()]
+        if short:
+            few = ", ".join(short[:5]) + (", ..." if len(short) > 5 else "")
+            logger.warning(
+                f"task {task.name!r}: shots is {limit.shots}, but {len(short)} of {len(class_names)} classes have "
+                f"fewer training images and give all of them: {few}"
+            )
+    split = with_images(rows, task.image_column, where, config, wanted)
+    return Part(split, read_labels(rows, task.label_column, split.used, class_names, where), found)
 
 
 def _of_classes(
@@ -156,21 +170,24 @@ def _of_classes(
     name: str,
     classes: list[int],
     class_names: list[str],
-    parts: list[tuple[Split, np.ndarray]],
+    parts: dict[str, Part],
+    number: int,
     config: DataArguments,
 ) -> Task:
-    """The task of some classes; `parts` are the splits for training and evaluation with all their labels."""
-    own = [(split, of_classes(labels, classes)) for split, labels in parts]
-    train, evaluation = (with_labels(split.images, labels) for split, labels in own)
-    kept = [(split.digests[labels != LEFT_OUT], labels[labels != LEFT_OUT]) for split, labels in own]
+    """The task of some classes, the `number`th of its entry."""
+    own = {part: (kept.split, of_classes(kept.labels, classes)) for part, kept in parts.items()}
+    asked = {field: value for field in LIMITS if (value := getattr(task, field)) is not None}
+    found = {RECORDED[part]: kept.found[number] for part, kept in parts.items() if kept.found and part in RECORDED}
     return Task(
         name,
         [class_names[label] for label in classes],
         task.templates or config.templates,
-        train,
-        evaluation,
-        task.dataset,
-        content_fingerprint(kept),
+        dataset=task.dataset,
+        fingerprint=_fingerprint(
+            [(split.digests[labels != LEFT_OUT], labels[labels != LEFT_OUT]) for split, labels in own.values()]
+        ),
+        limits=asked | {"sample_seed": task.sample_seed} | found if asked else {},
+        **{part: with_labels(split.images, labels) for part, (split, labels) in own.items()},
     )
 
 
@@ -252,10 +269,13 @@ def _class_names(task: TaskConfig, train: Dataset) -> list[str]:
 
 
 def _split_classes(task: TaskConfig, num_classes: int) -> list[list[int]]:
+    """The classes of each task that the entry stands for."""
     if task.class_incremental > num_classes:
         raise ConfigurationError(
             f"task {task.name!r}: class_incremental is {task.class_incremental}, but there are {num_classes} classes"
         )
+    if task.class_incremental == 1:
+        return [list(range(num_classes))]
     order = np.arange(num_classes)
     if task.class_order_seed is not None:
         np.random.default_rng(task.class_order_seed).shuffle(order)

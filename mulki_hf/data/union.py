@@ -7,7 +7,7 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 
 from .labels import labels_of, with_labels
-from .tasks import Task
+from .task import Task
 
 
 @dataclass(frozen=True)
@@ -41,5 +41,6 @@ def union(tasks: Sequence[Task], name: str = "joint") -> Union:
         list(dict.fromkeys(template for task in tasks for template in task.templates)),
         together("train"),
         together("evaluation"),
+        validation=together("validation") if all(task.validation is not None for task in tasks) else None,
         tasks=tuple(tasks),
     )

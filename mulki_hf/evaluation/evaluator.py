@@ -1,6 +1,6 @@
 """Accuracy on every task of the stream."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
 from accelerate import Accelerator
@@ -12,7 +12,7 @@ from transformers.utils.logging import tqdm
 from ..data.images import cached_images, image_transform
 from ..data.prompts import tokenize_prompts
 from ..data.tables import ArrayCache
-from ..data.tasks import Task
+from ..data.task import Task
 from ..errors import TrainingError
 from ..models.classifier import Classifier, classifier_of
 from .protocols import PROTOCOLS
@@ -105,6 +105,7 @@ class StreamEvaluator:
         description: str,
         protocols: Sequence[str],
         only: Collection[int] | None = None,
+        seen: Callable[[int, Tensor, Tensor], None] | None = None,
     ) -> dict[str, list[list[float | None]]]:
         """Accuracy in percent on tasks, by several protocols and as after several numbers of tasks, in one pass.
 
@@ -113,6 +114,9 @@ class StreamEvaluator:
             learned: how many tasks count as learned; a row for each.
             protocols: by name.
             only (*optional*): positions of the tasks to evaluate on. Default: all.
+            seen (*optional*): told of every batch, on every rank of the images of all: the task's position, the labels
+                `(B,)` and, in columns by protocol and number of learned tasks, for which class of the stream each was
+                taken `(B, M)`.
 
         Returns:
             By protocol: a row for each of `learned`, a column for each task, None where it was not asked for.
@@ -134,13 +138,16 @@ class StreamEvaluator:
                 correct = torch.zeros(len(asked), dtype=torch.long, device=self.accelerator.device)
                 count, finite = 0, torch.tensor(True, device=self.accelerator.device)
                 for features, labels in self._images(classifier, position):
-                    logits, own = classifier.logits(features), own_names[labels]
-                    hits = [self.names[logits.masked_fill(~mask, -torch.inf).argmax(dim=-1)] == own for mask in masks]
-                    columns = torch.stack([*hits, logits.isfinite().all(dim=-1)], dim=-1)
+                    logits = classifier.logits(features)
+                    taken = [logits.masked_fill(~mask, -torch.inf).argmax(dim=-1) for mask in masks]
+                    columns = torch.stack([labels, *taken, logits.isfinite().all(dim=-1).long()], dim=-1)
                     columns = self.accelerator.gather_for_metrics(columns)
+                    labels, chosen = columns[:, 0], columns[:, 1:-1]
                     finite &= columns[:, -1].all()
-                    correct += columns[:, :-1].sum(dim=0)
+                    correct += (self.names[chosen] == own_names[labels, None]).sum(dim=0)
                     count += len(columns)
+                    if seen is not None:
+                        seen(position, labels, chosen)
                     progress.update()
                 if not finite:
                     raise TrainingError(

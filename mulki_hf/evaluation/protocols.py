@@ -12,9 +12,12 @@ class Protocol(ABC):
 
     Attributes:
         sentence: what it means, as cards say it after "Accuracy in percent on every task, ...".
+        of_all_tasks: whether the classes of tasks that are far from learned compete too, so that a task that is
+            appended changes every cell.
     """
 
     sentence: str
+    of_all_tasks = False
 
     @abstractmethod
     def mask(self, owner: Any, position: int, learned: int) -> Any:
@@ -43,6 +46,7 @@ class ClassIncremental(Protocol):
 
 class TaskAgnostic(Protocol):
     sentence = "each among the classes of every task of the stream (cross-domain task-agnostic)"
+    of_all_tasks = True
 
     def mask(self, owner: Any, position: int, learned: int) -> Any:
         return owner >= 0

@@ -18,9 +18,8 @@ from ..data.images import cached_images, image_transform
 from ..data.labels import labels_of
 from ..data.prompts import tokenize_prompts
 from ..data.reference import WithImages
-from ..data.rows import check_no_transform
 from ..data.tables import ArrayCache, Table, WithTables
-from ..data.tasks import Task
+from ..data.task import Task, check_dataset, check_no_transform
 from ..data.views import MADE_AS, Views
 from ..models.encoding import encode_classes, encode_images
 from ..objectives import Prototypes, TeacherFeatures
@@ -49,8 +48,8 @@ class TaskFeatures:
         banks ([`PromptBank`] by part, *optional*): what is read beside the task's own prompts.
 
     Raises:
-        ConfigurationError: workers would outlive an epoch and repeat its crops, or the reference images have a
-            transform, which the model's own would replace.
+        ConfigurationError: workers would outlive an epoch and repeat its crops, or the reference images are
+            no dataset whose rows are read by number, or have a transform, which the model's own would replace.
 
     Attributes:
         prompts: of the classes, tokenised, on the device.
@@ -74,6 +73,7 @@ class TaskFeatures:
     ):
         check_crops(args, crop_area)
         if reference is not None:
+            check_dataset(reference, "reference_dataset")
             check_no_transform(reference, "reference_dataset: its images")
         self.task = task
         # By role, the parts that are read of the teacher in it.

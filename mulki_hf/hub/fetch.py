@@ -32,6 +32,17 @@ def fetch_file(source: str, name: str, token: str | None = None, asked_by: str =
     return Path(_tried(asked_by, source, lambda: hf_hub_download(**_repository(source), filename=name, token=token)))
 
 
+def holds(source: str, name: str, token: str | None = None, asked_by: str = RESUME) -> bool:
+    """Whether the repository `org/name[@REVISION]` has a file; raises as [`fetch_file`] where there is no such one."""
+    try:
+        fetch_file(source, name, token, asked_by)
+    except ConfigurationError as error:
+        if isinstance(error.__cause__, EntryNotFoundError):
+            return False
+        raise
+    return True
+
+
 def fetch_checkpoint(source: str, token: str | None = None, asked_by: str = RESUME) -> Path:
     """The checkpoint `org/mulki-task3[@REVISION]` as a folder in the cache."""
     return Path(_tried(asked_by, source, lambda: snapshot_download(**_repository(source), token=token)))

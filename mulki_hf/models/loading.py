@@ -13,6 +13,10 @@ from ..errors import ConfigurationError
 from ..hub.shareable import PATH
 
 
+FIELD = "model_name_or_path"
+"""Who mostly asks, for messages."""
+
+
 @dataclass
 class ModelArguments:
     """The model that a stream starts from."""
@@ -33,8 +37,8 @@ def resolve_model(name_or_path: str) -> str:
     return str(embedded_model_path(name_or_path)) if name_or_path in EMBEDDED_MODELS else name_or_path
 
 
-def load_processor(name_or_path: str, revision: str = "main") -> CLIPProcessor:
-    """The model's own processor.
+def load_processor(name_or_path: str, revision: str = "main", asked_by: str = FIELD) -> CLIPProcessor:
+    """The model's own processor; `asked_by` is the field or option, for messages.
 
     Raises:
         ConfigurationError: `name_or_path` is no CLIP, or can't be loaded.
@@ -43,19 +47,17 @@ def load_processor(name_or_path: str, revision: str = "main") -> CLIPProcessor:
     try:
         config = AutoConfig.from_pretrained(source, revision=revision)
         if config.model_type != "clip":
-            raise ConfigurationError(
-                f"model_name_or_path: {name_or_path!r} is a {config.model_type!r} model, not a CLIP"
-            )
+            raise ConfigurationError(f"{asked_by}: {name_or_path!r} is a {config.model_type!r} model, not a CLIP")
         processor = CLIPProcessor.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:
-        raise _unusable(name_or_path, error) from error
+        raise _unusable(name_or_path, error, asked_by) from error
     # Older tokenizers name no limit, and the text tower would fail in the middle of training.
     limit = config.text_config.max_position_embeddings
     processor.tokenizer.model_max_length = min(processor.tokenizer.model_max_length, limit)
     return processor
 
 
-def load_model(name_or_path: str | Path, revision: str = "main") -> CLIPModel:
+def load_model(name_or_path: str | Path, revision: str = "main", asked_by: str = FIELD) -> CLIPModel:
     """The model in fp32, whatever precision its file has: training keeps fp32 weights, autocast does the rest.
 
     Raises:
@@ -64,13 +66,13 @@ def load_model(name_or_path: str | Path, revision: str = "main") -> CLIPModel:
     try:
         return CLIPModel.from_pretrained(resolve_model(str(name_or_path)), revision=revision, dtype=torch.float32)
     except (OSError, ValueError, SafetensorError) as error:
-        raise _unusable(name_or_path, error) from error
+        raise _unusable(name_or_path, error, asked_by) from error
 
 
-def _unusable(name_or_path: str | Path, error: Exception) -> ConfigurationError:
+def _unusable(name_or_path: str | Path, error: Exception, asked_by: str) -> ConfigurationError:
     if isinstance(error, ConfigurationError):
         return error
-    return ConfigurationError(f"model_name_or_path: can't load {name_or_path!r} as a CLIP: {error}")
+    return ConfigurationError(f"{asked_by}: can't load {name_or_path!r} as a CLIP: {error}")
 
 
 def save_model(folder: str | Path, model: CLIPModel, processor: CLIPProcessor) -> None:

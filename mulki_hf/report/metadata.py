@@ -6,6 +6,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from ..metrics import continual_metrics
 from ..results import StreamResults
+from .samples import images_text, is_sample
 
 
 def draft_card(results: StreamResults) -> str:
@@ -60,13 +61,15 @@ def metrics_so_far(results: StreamResults, protocol: str) -> dict[str, float | N
 def eval_results(results: StreamResults, protocol: str) -> list[EvalResult]:
     """The `model-index` by a protocol: accuracy on each task; Transfer, Avg and Last of the stream; shares of one."""
     kind, so_far = "zero-shot-image-classification", metrics_so_far(results, protocol)
+    sample = "evaluation_images"
     by = "" if protocol == results.protocol else f" ({protocol})"
     last = results.of(protocol).accuracy[-1]
     entries = [
         EvalResult(
             task_type=kind,
             dataset_type=task.dataset if on_hub(task.dataset) else task.name,
-            dataset_name=f"{task.name}, {'learned' if position < results.tasks_learned else 'not learned'}",
+            dataset_name=f"{task.name}, {'learned' if position < results.tasks_learned else 'not learned'}"
+            + (f", a sample of {images_text(task, sample)} images" if is_sample(task, sample) else ""),
             metric_type="accuracy",
             metric_name=f"Accuracy ({protocol})",
             metric_value=round(value / 100, 4),

@@ -10,9 +10,10 @@ from huggingface_hub import ModelCard
 from ..errors import ConfigurationError
 from ..evaluation.protocols import PROTOCOLS
 from ..resources import resource
-from ..results import ArtefactRecord, BaseModel, StreamResults
+from ..results import IN_MEMORY, ArtefactRecord, BaseModel, StreamResults
 from .markdown import code, hypothesis, literal, text
 from .metadata import card_data, metrics_so_far, on_hub
+from .samples import images_text, samples_text
 from .tables import cells_note, duration, markdown_table, matrix_table, metrics_table, percent, signed
 
 
@@ -71,6 +72,7 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None, a
             artefact=results.artefact,
             artefact_id=results.artefact and artefact_id(results.artefact, repo_id, results.artefact.folder),
             stream_table=stream_table(results),
+            in_memory=any(task.get("dataset") == IN_MEMORY for task in results.config.get("tasks", [])),
             embedded=any(task.dataset.startswith("embedded:") for task in results.tasks),
             changes_text=changes_text(results),
             changes_table=changes_table(results),
@@ -154,6 +156,7 @@ def words(results: StreamResults) -> dict[str, Any]:
             {"name": name, "sentence": PROTOCOLS[name].sentence, "table": matrix_table(results, name)}
             for name in results.protocols
         ],
+        "samples": samples_text(results),
         "data_table": data_table(results),
         "license": results.base.license,
     }
@@ -181,7 +184,8 @@ def base_text(base: BaseModel) -> str:
 def stream_table(results: StreamResults) -> str:
     rows = [["#", "task", "dataset", "classes", "training images", "evaluation images", "prompts", "learned in"]]
     for position, task in enumerate(results.tasks):
-        counts = [str(n) for n in (len(task.class_names), task.training_images, task.evaluation_images)]
+        counts = [str(len(task.class_names))]
+        counts += [images_text(task, split) for split in ("training_images", "evaluation_images")]
         learned = "-" if results.stages or position >= results.finished else duration(task.seconds)
         rows.append(
             [str(position + 1), text(task.name), link(task.dataset), *counts, text("; ".join(task.templates)), learned]

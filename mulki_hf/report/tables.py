@@ -2,18 +2,34 @@
 
 from collections.abc import Iterable
 
+from ..evaluation.protocols import PROTOCOLS
 from ..metrics import cells_used
 from ..results import ProtocolResults, StreamResults
 from .markdown import text
+from .samples import samples_text
 
 
 def results_table(results: StreamResults) -> str:
-    """The headline's accuracy matrix and the metrics by every protocol, aligned for a terminal."""
-    tables = [matrix_table(results)]
-    if results.metrics:
+    """The headline's accuracy matrix and the metrics by every protocol, aligned for a terminal.
+
+    Where tasks were learned or measured on a sample of their images, a line below says so.
+    """
+    return "\n\n".join([matrix_table(results), *_below(results)])
+
+
+def full_tables(results: StreamResults) -> str:
+    """The same with the accuracy matrix by every protocol."""
+    tables = [f"{name}: {PROTOCOLS[name].sentence}\n\n{matrix_table(results, name)}" for name in results.protocols]
+    return "\n\n".join([*tables, *_below(results)])
+
+
+def _below(results: StreamResults) -> list[str]:
+    tables = [samples] if (samples := samples_text(results)) else []
+    # Of what was learned elsewhere the means of the rows, which their table has, say all.
+    if results.metrics and not results.elsewhere:
         tables.append(metrics_table({protocol: results.of(protocol).metrics for protocol in results.protocols}))
         tables += filter(None, [cells_note(results)])
-    return "\n\n".join(tables)
+    return tables
 
 
 def cells_note(results: StreamResults, tasks: int | None = None) -> str:
@@ -23,7 +39,7 @@ def cells_note(results: StreamResults, tasks: int | None = None) -> str:
         own = results.of(protocol)
         accuracy = [row[:tasks] for row in own.accuracy]
         used = cells_used(accuracy, own.zero_shot[:tasks] or None) if accuracy else {}
-        partial = [f"{name} of {have} of {wanted}" for name, (have, wanted) in used.items() if have < wanted]
+        partial = [f"{name} {have} of {wanted}" for name, (have, wanted) in used.items() if have < wanted]
         if partial:
             by = f" ({protocol})" if results.others else ""
             lines.append(f"Not every cell was measured{by}; metrics are of those that were: {', '.join(partial)}.")
@@ -31,13 +47,13 @@ def cells_note(results: StreamResults, tasks: int | None = None) -> str:
 
 
 def matrix_table(results: StreamResults, protocol: str | None = None) -> str:
-    """The accuracy matrix by `protocol`, without one the headline's."""
+    """The accuracy matrix by `protocol`, without one the headline's; with the rows' means where no metric has them."""
     names, own = [*map(text, results.names)], results.of(protocol or results.protocol)
-    rows = [["after", *names]]
+    means = ["mean"] if results.elsewhere else []
+    rows = [["model" if results.elsewhere and not results.stages else "after", *names, *means]]
     if own.zero_shot:
-        rows.append(["zero-shot", *map(percent, own.zero_shot)])
-    stages = map(text, results.stage_names)
-    rows += [[name, *map(percent, row)] for name, row in zip(stages, own.accuracy, strict=False)]
+        for name, row in zip([results.first_row, *results.stage_names], [own.zero_shot, *own.accuracy], strict=False):
+            rows.append([text(name), *map(percent, row), *(percent(average(row)) for _ in means)])
     return markdown_table(rows)
 
 

@@ -118,21 +118,25 @@ def check_finished(folder: Path, artefact: str | None = None) -> None:
     Raises:
         ConfigurationError: it is missing or damaged; names the file.
     """
-    needed = folder / artefact if artefact else folder
-    config = needed / ("adapter_config.json" if artefact else "config.json")
-    weights = _weights(needed, "adapter_model*.safetensors" if artefact else "model*.safetensors")
-    lacking = [path for path in (config, *weights) if not path.is_file()]
-    if not needed.is_dir():
-        fault: str | None = f"{needed} is missing"
-    elif lacking:
-        fault = f"{lacking[0]} is missing"
-    else:
-        fault = damage([config, *needed.glob("*.index.json"), *weights]) if weights else f"{needed} holds no weights"
+    fault = task_fault(folder, artefact)
     if fault is not None:
         raise ConfigurationError(
             f"{fault}, but the next task starts from there: put it back (if it was pushed, from the Hub), go on "
             "with --resume_from_hub in another output_dir, or start anew"
         )
+
+
+def task_fault(folder: Path, artefact: str | None = None) -> str | None:
+    """What is missing or damaged of a finished task's model or artefact, and which file; arguments as above."""
+    needed = folder / artefact if artefact else folder
+    config = needed / ("adapter_config.json" if artefact else "config.json")
+    weights = _weights(needed, "adapter_model*.safetensors" if artefact else "model*.safetensors")
+    lacking = [path for path in (config, *weights) if not path.is_file()]
+    if not needed.is_dir():
+        return f"{needed} is missing"
+    if lacking:
+        return f"{lacking[0]} is missing"
+    return damage([config, *needed.glob("*.index.json"), *weights]) if weights else f"{needed} holds no weights"
 
 
 def damage(files: Iterable[Path]) -> str | None:

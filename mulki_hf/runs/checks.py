@@ -1,32 +1,43 @@
 """May a stream begin? What would stop it later, or spoil its results, stops it here."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from transformers import CLIPProcessor
 
 from ..config import MulKIConfig, StreamConfig
 from ..config.recipes import LED_BY_EVALUATION
+from ..data.config import TaskConfig
 from ..data.prompts import tokenize, tokenize_prompts
-from ..data.tasks import Task
+from ..data.task import Task
 from ..errors import ConfigurationError
+from .callbacks import stops_early
 
 
-def check_selection(stream: StreamConfig, config: MulKIConfig) -> None:
-    """Refuse to choose a model by the figures that the accuracy matrix reports."""
-    if stream.evaluate_on == "validation":
-        return
+def check_selection(stream: StreamConfig, config: MulKIConfig, callbacks: Sequence[Any] = ()) -> None:
+    """Refuse to choose a model by the figures that the accuracy matrix reports, and not by a task's validation data."""
     schedule = str(getattr(config.lr_scheduler_type, "value", config.lr_scheduler_type))
-    for name, value in {"load_best_model_at_end": config.load_best_model_at_end, "lr_scheduler_type": schedule}.items():
-        if value is True or value in LED_BY_EVALUATION:
+    led = {
+        "load_best_model_at_end must not be True": config.load_best_model_at_end,
+        f"lr_scheduler_type must not be {schedule}": schedule in LED_BY_EVALUATION,
+        "callbacks must not hold EarlyStoppingCallback": stops_early(callbacks),
+    }
+    without = [task.name for task in stream.task_configs() if not _has_validation(task)]
+    for refusal, is_led in led.items():
+        if is_led and without and stream.evaluate_on != "validation":
             raise ConfigurationError(
-                f"{name} must not be {value}: each task would be learned by figures of the split that the results are "
-                "measured on; leave it, or tune with a validation_split in each task and evaluate_on validation"
+                f"{refusal}: task {without[0]!r} would be learned by figures of the split that the results are "
+                "measured on; give every task a validation_split (a Task: validation), or leave it"
             )
     measured = ("loss", "accuracy")
     if config.metric_for_best_model not in (None, *measured, *(f"eval_{name}" for name in measured)):
         raise ConfigurationError(
             f"metric_for_best_model must be one of {', '.join(measured)}, got {config.metric_for_best_model!r}"
         )
+
+
+def _has_validation(task: TaskConfig | Task) -> bool:
+    return (task.validation if isinstance(task, Task) else task.validation_split) is not None
 
 
 def check_texts(texts: Sequence[str], field: str | None, processor: CLIPProcessor) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from ..errors import ConfigurationError
 from ..hub.outbox import Outbox
 from ..report.checkpoint import picture_names
+from ..report.classes import FOLDER as CLASSES
 from ..results import StreamResults, task_folder
 from .checkpoints import last_checkpoint
 from .lock import FolderLock
@@ -30,6 +31,7 @@ class RunFolder:
         task1-NAME/, task2-NAME/, ...   a finished task's checkpoint each
         unfinished/                     what the task that is being learned needs; gone when the stream is finished
         runs/                           what `report_to` wrote
+        classes/                        what an evaluation of it showed of single classes
 
     Args:
         path: the run's `output_dir`.
@@ -113,6 +115,9 @@ class RunFolder:
         # Without results nothing else was written.
         for name in (StreamResults.FILE, Outbox.FILE, *pictures) if folders or results_file(self.path) else ():
             (self.path / name).unlink(missing_ok=True)
+        for file in class_files(self.path):
+            file.unlink()
+        _remove_empty(self.path / CLASSES)
         self._clear_logs(folders)
 
     def _clear_logs(self, folders: list[str]) -> None:
@@ -167,6 +172,21 @@ class RunFolder:
                 shutil.copyfile(file, self.path / LOGS / file.name)
         _remove(training)
 
+    def drop(self, names: list[str], positions: Iterable[int], needed: Collection[str] = ()) -> list[str]:
+        """Delete finished tasks' folders, but for those called as one of `needed`; returns what they were called."""
+        folders = [self.task(names, position) for position in positions]
+        dropped = [folder for folder in folders if folder.name not in needed and _holds_results(folder)]
+        for folder in dropped:
+            # Out of sight first, so that none is there by half.
+            gone = self.path / UNFINISHED / WRITING / folder.name
+            gone.parent.mkdir(parents=True, exist_ok=True)
+            _remove(gone)
+            os.replace(folder, gone)
+            _remove(gone)
+        # Its last part would keep the lock's folder from going with the lock.
+        _remove_empty(self.path / UNFINISHED / WRITING)
+        return [folder.name for folder in dropped]
+
     def finish(self, names: list[str]) -> None:
         """Delete what only an unfinished stream of the tasks `names` needs; the lock stays until it is released."""
         self._finish(self.task(names, position).name for position in range(len(names)))
@@ -213,6 +233,11 @@ def named_folders(path: Path) -> list[str]:
 def named_pictures(path: Path) -> set[str]:
     """Names of the pictures that a run drew, by the same results; raises as [`named_folders`]."""
     return {name for results in _recorded(path) for name in picture_names(results.protocols)}
+
+
+def class_files(path: Path) -> list[Path]:
+    """What `mulki_hf.evaluate` wrote of single tasks' classes."""
+    return sorted(file for kind in ("per_class", "confusion") for file in (path / CLASSES).glob(f"{kind}_*_*.*"))
 
 
 def standing(path: Path) -> str:

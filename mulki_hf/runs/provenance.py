@@ -29,22 +29,29 @@ def library_versions() -> dict[str, str]:
 
 
 def provenance(
-    accelerator: Accelerator, argv: list[str] | None, secrets: Iterable[str | None] = (), method: str = "mulki"
+    accelerator: Accelerator,
+    argv: list[str] | None,
+    secrets: Iterable[str | None] = (),
+    method: str = "mulki",
+    module: str = "mulki_hf.train",
 ) -> dict[str, str | None]:
-    """The command of `mulki_hf.train` (None when called from Python), this package's git commit, and the hardware."""
-    command = None if argv is None else command_line(argv, accelerator, method)
+    """The command of `module` (None when called from Python), this package's git commit, and the hardware."""
+    command = None if argv is None else command_line(argv, accelerator, method, module)
     for secret in filter(None, secrets):
         command = command and command.replace(secret, "...")
     return {"command": command, "git_commit": git_commit(), "hardware": hardware(accelerator)}
 
 
-def command_line(argv: list[str], accelerator: Accelerator, method: str = "mulki") -> str:
+def command_line(
+    argv: list[str], accelerator: Accelerator, method: str = "mulki", module: str = "mulki_hf.train"
+) -> str:
     """The command that was given, for a shell, without token and without this machine's folders.
 
     Args:
         argv: its options.
         accelerator ([`Accelerator`]): what it computes on.
         method: whose options may be among them.
+        module: whose command it is; a word before all options names a model.
     """
     words = ["python"]
     # What `accelerate launch` sets for the processes it starts.
@@ -52,8 +59,8 @@ def command_line(argv: list[str], accelerator: Accelerator, method: str = "mulki
         words = ["accelerate", "launch"]
         if accelerator.num_processes > 1:
             words += ["--multi_gpu", "--num_processes", str(accelerator.num_processes)]
-    words += ["-m", "mulki_hf.train"]
-    option = ""
+    words += ["-m", module]
+    option = "model_name_or_path"
     for word in argv:
         if word.startswith("--"):
             name, equals, value = word.partition("=")
@@ -68,7 +75,7 @@ def _shared(option: str, word: str, method: str) -> str:
     """A word given for an option as it may leave the machine: only what is a path changes."""
     if option == "hub_token":
         return "..."
-    if option == "config":
+    if option in ("config", "base"):
         return shareable(word)
     # A task is YAML; what else may be a mapping or a list is recognised by its bracket.
     structured = option == "tasks" or (option in paths_in({"method": method}) and word.lstrip()[:1] in ("{", "["))

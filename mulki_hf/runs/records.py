@@ -23,7 +23,7 @@ from ..errors import ConfigurationError
 from ..hub.fetch import licence_of
 from ..objectives import FORMER_SETTINGS, find_objective, objective_of
 from ..resources import resource
-from ..results import BaseModel, MethodRecord, ReferenceRecord, StreamResults, TaskRecord
+from ..results import BaseModel, MethodRecord, ProtocolResults, ReferenceRecord, StreamResults, TaskRecord
 
 
 def new_results(
@@ -34,6 +34,7 @@ def new_results(
     results = StreamResults(
         settings["method"], settings["protocols"][0], records, base, reference=reference, config=settings
     )
+    results.others = {protocol: ProtocolResults() for protocol in settings["protocols"][1:]}
     learns = objective_of(SimpleNamespace(**settings)).learns
     if learns != "each":
         results.stages = [task_record(union(tasks))] if learns == "all" else []
@@ -92,6 +93,7 @@ def task_record(task: Task) -> TaskRecord:
         len(task.evaluation),
         task.train.info.license or None,
         fingerprint=task.fingerprint,
+        limits=task.limits,
     )
 
 

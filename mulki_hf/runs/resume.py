@@ -8,18 +8,26 @@ from typing import Any
 from ..config import MulKIConfig, StreamConfig
 from ..config.paths import shareable_settings
 from ..config.recipes import decisive, settled_defaults
+from ..data.config import TaskConfig
 from ..data.tasks import Reference, Task
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError, shown
+from ..evaluation.protocols import PROTOCOLS
 from ..hub.fetch import fetch_file, pinned
-from ..objectives import FORMER_SETTINGS
+from ..objectives import FORMER_SETTINGS, find_objective
 from ..results import ReferenceRecord, StreamResults, TaskRecord, task_folder
-from .checkpoints import check_finished
+from .checkpoints import check_finished, task_fault
 from .disk import check_output
 from .folder import UNFINISHED, finished_tasks, holds_run, named_folders, results_file
 from .lock import check_free
 from .records import describe_base, describe_method, new_results, reference_record, task_record
+from .sources import Run
 
+
+TASK_DEFAULTS = {
+    field.name: field.default for field in dataclasses.fields(TaskConfig) if field.default is not dataclasses.MISSING
+}
+"""What a task's entry says by not naming a field."""
 
 PROCESSES = "num_processes"
 """Key of the recorded settings that is no field: `accelerate launch` decides it."""
@@ -86,17 +94,20 @@ def start_results(
     earlier: Earlier, stream: StreamConfig, config: MulKIConfig, tasks: list[Task], reference: Reference | None
 ) -> StreamResults:
     """New results, or the earlier ones, the stream being configured the same."""
-    settings = dataclasses.asdict(stream) | config.to_dict() | {PROCESSES: config.world_size}
+    settings = stream.to_dict() | config.to_dict() | {PROCESSES: config.world_size}
     results, images = earlier.results, reference_record(reference)
     if results is None:
         base = describe_base(stream.model_name_or_path, stream.model_revision, config.license)
         return new_results(settings, tasks, base, images)
+    records = [task_record(task) for task in tasks]
     check_unchanged(results, earlier.source, settings, [task.name for task in tasks])
-    check_data(results, earlier.source, [task_record(task) for task in tasks], images)
+    check_data(results, earlier.source, records[: len(results.tasks)], images)
+    results.append(records[len(results.tasks) :], [name for name in PROTOCOLS if PROTOCOLS[name].of_all_tasks])
     if config.license is not None:
         results.base.license = config.license
     # From here on a run from the Hub has this machine's settings; any other has its own, and those that are new.
     results.config = settings if earlier.source else settings | results.config
+    results.config |= {"tasks": settings["tasks"], "protocols": results.protocols}
     describe_method(results)
     if earlier.source is None and 0 < results.finished < len(results.learned):
         last = task_folder(Path(config.output_dir), results.stage_names, results.finished - 1)
@@ -124,18 +135,78 @@ def check_unchanged(results: StreamResults, source: str | None, settings: dict[s
             f"{where}: {PROCESSES} was {counts[0]} and is now {counts[1]}, which makes other batches; a stream can "
             "only go on as it began"
         )
-    for name in sorted(was.keys() & now.keys()):
+    if results.protocols[0] != settings["protocols"][0] or not {*settings["protocols"]} <= {*results.protocols}:
+        raise ConfigurationError(
+            f"{where}: protocols were {', '.join(results.protocols)} and are now {', '.join(settings['protocols'])}; a "
+            "stream goes on with its headline, the first, and those that it has: `mulki-hf evaluate` adds others"
+        )
+    for name in sorted((was.keys() & now.keys()) - {"tasks", "protocols"}):
         if was[name] != now[name]:
             raise ConfigurationError(
                 f"{where}: {name} was {was[name]!r} and is now {settings[name]!r}; a stream can only go on as it began"
             )
-    if results.names != names or any(len(row) != len(names) for row in (results.zero_shot, *results.accuracy)):
+    check_appended(was["tasks"], now["tasks"], results.method, where)
+    if results.names != names[: len(results.tasks)]:
         raise ConfigurationError(f"{where}: the results are of the tasks {results.names}, the stream's are {names}")
     if source and not 0 < results.finished < len(names):
         raise ConfigurationError(
             f"resume_from_hub {source.partition('@')[0]!r}: {results.finished} of the stream's {len(names)} "
             "tasks are learned there; nothing to go on with"
         )
+
+
+def check_appended(was: list[dict[str, Any]], now: list[dict[str, Any]], method: str, where: str) -> None:
+    """Raise `ConfigurationError` unless the tasks of a stream are those that it began with, or more behind them.
+
+    Args:
+        was, now: the entries of `tasks`.
+        method: of the stream.
+        where: who asks, for the message.
+    """
+    names = [[str(task["name"]) for task in tasks] for tasks in (was, now)]
+    if names[1][: len(was)] != names[0]:
+        gone = [name for name in names[0] if name not in names[1]]
+        what = f"{', '.join(gone)} went" if gone else "they come in another order, or with others between them"
+        raise ConfigurationError(
+            f"{where}: the stream began with the tasks {', '.join(names[0])}, and now they are {', '.join(names[1])}: "
+            f"{what}; new tasks can only be appended"
+        )
+    for before, after in zip(was, now, strict=False):
+        task = [TASK_DEFAULTS | entry for entry in (before, after)]
+        for name in sorted(task[0].keys() | task[1].keys()):
+            values = [entry.get(name) for entry in task]
+            if values[0] != values[1]:
+                raise ConfigurationError(
+                    f"{where}: {name} of task {before['name']!r} was {shown(values[0])} and is now {shown(values[1])}; "
+                    "a stream can only go on as it began, with new tasks behind those that it has"
+                )
+    if len(now) > len(was) and find_objective(method, load=False).learns == "all":
+        raise ConfigurationError(
+            f"{where}: method {method!r} learns all tasks at once, so none can be appended to the {len(was)} that the "
+            "run began with; start anew in another output_dir"
+        )
+
+
+def check_rows(run: Run) -> None:
+    """Refuse a stream with empty cells in the rows of earlier tasks whose models can't be measured any more.
+
+    Raises:
+        ConfigurationError: a checkpoint is missing or damaged; names the task.
+    """
+    for position in range(run.results.finished):
+        if not run.results.unmeasured(position):
+            continue
+        try:
+            place = Path(run.check(position))
+            fault = task_fault(place) if place.is_dir() else None
+            if fault is not None:
+                raise ConfigurationError(fault)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"fill_rows: {error}; the accuracy on appended tasks after task "
+                f"{run.results.stage_names[position]!r} can't be measured: bring it back, or leave those cells empty "
+                "with --fill_rows false"
+            ) from error
 
 
 def check_data(
@@ -169,7 +240,9 @@ def changed_data(was: TaskRecord | ReferenceRecord, now: TaskRecord | ReferenceR
         counts = getattr(was, name, None), getattr(now, name, None)
         if counts[0] != counts[1]:
             return f"{name} were {counts[0]} and are now {counts[1]}"
-    if was.fingerprint and now.fingerprint and was.fingerprint != now.fingerprint:
+    # What stands behind a dash is not always read: validation data, for one, only where there are evaluations on them.
+    fingerprints = zip((was.fingerprint or "").split("-"), (now.fingerprint or "").split("-"), strict=False)
+    if any(old and new and old != new for old, new in fingerprints):
         what = "images and texts" if isinstance(now, ReferenceRecord) and now.texts else "images"
         return f"as many {what}, but other ones, with other labels or in another order"
     return None

@@ -58,8 +58,8 @@ class Run:
         names = [task_folder(self.folder, self.results.stage_names, number).name for number in later]
         return next((sibling(pushed[name], position) for name in names if name in pushed), None)
 
-    def checkpoint(self, position: int) -> Path:
-        """The checkpoint after a stage as a folder, fetched if it is on the Hub.
+    def check(self, position: int) -> str:
+        """Where the model after a stage is: one of `checkpoints`, which was looked for, but not loaded.
 
         Raises:
             ConfigurationError: it is not there, or of another stream.
@@ -71,14 +71,19 @@ class Run:
                 "nor, by its record of pushes, on the Hub"
             )
         if Path(place).is_dir():
-            return Path(place)
+            return place
         there = StreamResults.read(fetch_file(place, StreamResults.FILE, self.token, CHECKPOINT))
         if there.finished != position + 1 or not same_stream(there, self.results):
             raise ConfigurationError(
                 f"{place} on the Hub holds no checkpoint of task {position + 1}, {shown(name)}, of the stream of "
                 f"{self.source!r}"
             )
-        return fetch_checkpoint(place, self.token, CHECKPOINT)
+        return place
+
+    def checkpoint(self, position: int) -> Path:
+        """The checkpoint after a stage as a folder, fetched if it is on the Hub; raises as [`check`]."""
+        place = self.check(position)
+        return Path(place) if Path(place).is_dir() else fetch_checkpoint(place, self.token, CHECKPOINT)
 
     @property
     def base(self) -> tuple[str, str]:

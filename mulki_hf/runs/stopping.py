@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from ..program import launched
+
 
 class Stopped(KeyboardInterrupt):
     """A signal, raised in the main thread; libraries let it through as they do Ctrl-C.
@@ -95,11 +97,6 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, handler)
         for handler in workers:
             signal.signal(signal.SIGCHLD, handler)
-
-
-def launched() -> bool:
-    """Whether `accelerate launch` started this process: it sets such variables for it."""
-    return "ACCELERATE_MIXED_PRECISION" in os.environ
 
 
 def _watch_launcher(over: threading.Event) -> None:

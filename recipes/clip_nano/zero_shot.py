@@ -12,8 +12,8 @@ import yaml
 from accelerate import Accelerator
 
 from mulki_hf import StreamConfig, StreamEvaluator, load_stream
-from mulki_hf.config.recipes import find_recipe
 from mulki_hf.models.loading import load_model, load_processor
+from mulki_hf.resources import find_recipe
 
 
 def main() -> None:

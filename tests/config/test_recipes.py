@@ -9,9 +9,9 @@ import yaml
 
 from mulki_hf import MulKIConfig, StreamConfig
 from mulki_hf.config.parser import parse
-from mulki_hf.config.recipes import CONSTANT_FIELDS, changed_settings, find_recipe, write_recipe
+from mulki_hf.config.recipes import CONSTANT_FIELDS, changed_settings, write_recipe
 from mulki_hf.errors import ConfigurationError
-from mulki_hf.resources import resource
+from mulki_hf.resources import find_recipe, resource
 
 
 def test_recipes_are_found_by_name(tmp_path, monkeypatch):

@@ -16,12 +16,12 @@ from safetensors.torch import load_file
 from transformers import AutoProcessor, CLIPModel, CLIPProcessor, pipeline
 
 from mulki_hf import StreamConfig, StreamEvaluator, load_stream
-from mulki_hf.config.recipes import find_recipe
 from mulki_hf.embedded import embedded_model_path
 from mulki_hf.embedded.emoji import EMOJI, OBJECTS
 from mulki_hf.embedded.glyphs import HELD_OUT_FONTS
 from mulki_hf.embedded.signs import CARDS, GEORGIAN, OPERATORS
 from mulki_hf.models.loading import load_model, load_processor
+from mulki_hf.resources import find_recipe
 
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes" / "clip_nano"))

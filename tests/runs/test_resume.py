@@ -21,7 +21,7 @@ from mulki_hf.errors import ConfigurationError
 from mulki_hf.results import ReferenceRecord, StreamResults, TaskRecord
 from mulki_hf.runs import resume
 from mulki_hf.runs.records import shareable_results
-from mulki_hf.runs.resume import Earlier, check_data, find_earlier, start_results
+from mulki_hf.runs.resume import Earlier, changed_data, check_data, find_earlier, start_results
 from mulki_hf.train import main
 
 
@@ -166,21 +166,23 @@ class TestWhatMustNotChange:
         with pytest.raises(ConfigurationError, match=f"{next(iter(change))} was"):
             go_on(**change)
 
-    @pytest.mark.parametrize("now", [["til"], ["cil", "til"], ["til", "cil", "xtail"], ["xtail"]])
+    @pytest.mark.parametrize("now", [["cil", "til"], ["til", "cil", "xtail"], ["xtail"]])
     def test_protocols(self, begun, now):
-        """The rows so far are by those that it began with; earlier tasks' cards have their headline."""
+        """The rows so far are by those that it has, the headline first; whoever asks for fewer goes on with all."""
         go_on = begun(protocols="til,cil")
-        assert go_on(protocols=["til", "cil"]).protocols == ["til", "cil"]
-        with pytest.raises(ConfigurationError, match="resume: protocols was .'til', 'cil'. and is now") as refused:
+        for asked in (["til", "cil"], ["til"]):
+            results = go_on(protocols=asked)
+            assert results.protocols == results.config["protocols"] == ["til", "cil"]
+        with pytest.raises(ConfigurationError, match="resume: protocols were til, cil and are now") as refused:
             go_on(protocols=now)
-        assert f"is now {now!r};" in str(refused.value)
+        assert f"are now {', '.join(now)};" in str(refused.value)
 
     @pytest.mark.parametrize("key", ["protocol", "protocols"])
     def test_the_protocol_of_an_older_version(self, begun, tmp_path, key):
         go_on = begun(protocols="cil")
         as_an_older_version(tmp_path / "out")
         assert go_on(**{"protocols": None, key: "cil"}).config["protocols"] == ["cil"]
-        with pytest.raises(ConfigurationError, match="protocols was .'cil'. and is now .'til', 'cil'."):
+        with pytest.raises(ConfigurationError, match="protocols were cil and are now til, cil;"):
             go_on(protocols="til,cil")
 
     def test_a_method_of_an_older_version_with_other_equations(self, begun, tmp_path):
@@ -250,6 +252,20 @@ class TestData:
         said = self.learned(tmp_path, **change)
         assert len(said) < 400
         assert "resume: task 'b' is not what the run began with" in said and message in said
+
+    def test_validation_data_where_both_read_them(self):
+        """They stand behind a dash, and are read only where evaluations during training are asked for."""
+        (was,) = empty_results("a").tasks
+        for first, then, said in (
+            ("x", "x-v", None),
+            ("x-v", "x", None),
+            ("x-v", "x-v", None),
+            ("x-v", "x-w", "as many images, but other ones"),
+            ("x-v", "y", "as many images, but other ones"),
+            (None, "x-v", None),
+        ):
+            change = changed_data(*(dataclasses.replace(was, fingerprint=one) for one in (first, then)))
+            assert change is None if said is None else said in change
 
     def test_reference_images(self):
         results = empty_results("a", "b")

@@ -1,0 +1,72 @@
+"""Some of a split's images: few of each class, or a sample that keeps the classes' shares."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .labels import LEFT_OUT
+
+
+TRAINING, EVALUATION = 0, 1
+"""Tell the draws of one seed apart."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How many images of a task's split there are to be, and which: a function of seed and labels alone.
+
+    Rows are drawn class by class, so that a class's images stay the same whatever other classes there are, and more of
+    them hold the fewer.
+
+    Attributes:
+        kind: [`TRAINING`] or [`EVALUATION`].
+        seed: of the draw.
+        shots (*optional*): images of each class; of one that has fewer, all.
+        images (*optional*): in all.
+    """
+
+    kind: int
+    seed: int
+    shots: int | None = None
+    images: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.shots is not None or self.images is not None
+
+    def kept(self, labels: np.ndarray) -> np.ndarray:
+        """Of `labels` `(N,)`, the classes of a task and [`LEFT_OUT`], the rows that stay `(N,)`, bool."""
+        classes, counts = np.unique(labels[labels != LEFT_OUT], return_counts=True)
+        quotas = counts
+        if self.shots is not None:
+            quotas = np.minimum(counts, self.shots)
+        elif self.images is not None and self.images < counts.sum():
+            quotas = shares(counts, self.images)
+        kept = np.zeros(len(labels), dtype=bool)
+        for label, quota in zip(classes.tolist(), quotas.tolist(), strict=True):
+            rows = np.flatnonzero(labels == label)
+            lots = np.random.default_rng(np.random.SeedSequence((self.seed, self.kind, label))).random(len(rows))
+            kept[rows[np.argsort(lots, kind="stable")[:quota]]] = True
+        return kept
+
+    def short(self, labels: np.ndarray) -> dict[int, int]:
+        """The classes with fewer images than `shots`, and how many they have; none of those without any."""
+        classes, counts = np.unique(labels[labels != LEFT_OUT], return_counts=True)
+        pairs = zip(classes.tolist(), counts.tolist(), strict=True)
+        return {label: count for label, count in pairs if self.shots is not None and count < self.shots}
+
+
+def shares(counts: np.ndarray, images: int) -> np.ndarray:
+    """`images` dealt out in proportion to `counts` `(C,)`, as exactly as whole ones can be.
+
+    Each class has one at least, unless there are fewer images than classes. Ties go to the class that comes first.
+    """
+    total = counts.sum()
+    least = 1 if images >= len(counts) else 0
+    dealt = np.maximum(counts * images // total, least)
+    while (missing := images - dealt.sum()) != 0:
+        owed = counts * images - dealt * total
+        if missing > 0:
+            dealt[np.argmax(owed)] += 1
+        else:
+            dealt[np.argmin(np.where(dealt > least, owed, np.iinfo(owed.dtype).max))] -= 1
+    return dealt

@@ -1,0 +1,108 @@
+"""Evaluate any CLIP on any stream's tasks, without training: `mulki-hf evaluate MODEL`, or by a launcher."""
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from .errors import ConfigurationError, PushError, TrainingError
+from .program import CommandParser
+from .runs.stopping import STATUSES, leave, stoppable
+
+
+# What takes seconds to import is imported when it is needed: help does without.
+if TYPE_CHECKING:
+    from .results import StreamResults
+
+USAGE = "%(prog)s MODEL [--config STREAM] [--protocols til,cil,xtail] [--output_dir OUT] [...]"
+DESCRIPTION = """
+Evaluate any CLIP on any stream's tasks, without training, by several protocols in one pass. MODEL is
+  - a run's folder: all of its checkpoints, and the model that it started from. On its own tasks and without
+    --output_dir it gets the protocols that it was not evaluated with;
+  - a finished task's folder or repository, a CLIP (folder, Hub id `org/name[@REVISION]`, clip-nano), or a PEFT adapter
+    (folder or Hub id), on its base.
+The tasks are those of the run that the model belongs to, or those of --config. All other options about tasks,
+protocols, precision and batches are those of `mulki-hf train --help` (--per_device_eval_batch_size, --bf16, --use_cpu,
+--evaluate_on, ...); what a stream's YAML says of training is passed over.
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options that an evaluation alone has; those of a stream are the parser's of `mulki_hf.train`."""
+    parser = CommandParser(
+        command="evaluate",
+        example="my-stream --protocols til,cil,xtail",
+        usage=USAGE,
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("model", metavar="MODEL", help="what is evaluated; the first word")
+
+    def option(name: str, **kwargs) -> None:
+        parser.add_argument(f"--{name}", *({f"--{name.replace('_', '-')}"} - {f"--{name}"}), dest=name, **kwargs)
+
+    option("base", help="the CLIP that an adapter belongs to, or that a run started from, where it is now")
+    option("output_dir", help="a new folder for results.json and pictures (default: evaluated-MODEL)")
+    option("overwrite", action="store_true", help="replace an earlier evaluation in output_dir")
+    option("per_class", nargs="+", default=[], metavar="TASK", help="print and write the accuracy of each class")
+    option("confusion", nargs="+", default=[], metavar="TASK", help="draw and write which class was taken for which")
+    option("checkpoint", type=int, metavar="N", help="of a run: whose answers those are (default: the last; 0: before)")
+    option("data_root", help="folder with what relative paths name, where a run on the Hub has some")
+    option("hub_token", help="default: the one of `hf auth login` or HF_TOKEN")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command; errors, Ctrl-C and SIGTERM end it as they end `mulki_hf.train`."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        with stoppable():
+            if "-h" in argv or "--help" in argv:
+                print(make_parser().format_help(), end="")
+                sys.exit(0)
+            if not argv or argv[0].startswith("-"):
+                raise ConfigurationError("MODEL, what is evaluated, comes first: mulki-hf evaluate MODEL [...]")
+            args, options = make_parser().parse_known_args(argv)
+            from .runs.disk import disk_faults
+
+            with disk_faults(args.output_dir or args.model, then="then give the same command again"):
+                evaluate(args, options, argv)
+    except KeyboardInterrupt as stop:
+        if os.environ.get("RANK", "0") == "0":
+            print("stopped: nothing was written; start again", file=sys.stderr)
+        sys.exit(getattr(stop, "status", STATUSES[0]))
+    except (ConfigurationError, PushError, TrainingError) as error:
+        sys.exit(f"error: {error}")
+
+
+def evaluate(args: argparse.Namespace, options: list[str], argv: list[str] | None = None) -> "StreamResults":
+    """Evaluate what `args` name on the stream that the other `options` do.
+
+    Args:
+        args: of [`make_parser`].
+        options: of a stream.
+        argv (*optional*): the command's words, for the results.
+
+    Returns:
+        [`StreamResults`], as in `results.json`.
+
+    Raises:
+        ConfigurationError: something the user gave can't be used; nothing was written.
+    """
+    from .measuring import Evaluation
+
+    evaluation = Evaluation.open(args, options, argv)
+    with evaluation.begin():
+        evaluation.measure()
+        evaluation.close()
+    return evaluation.results
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SystemExit as end:
+        if end.code in STATUSES:
+            leave(end.code)
+        raise

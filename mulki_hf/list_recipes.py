@@ -1,0 +1,61 @@
+"""`mulki-hf recipes`: the streams that ship with the package."""
+
+import sys
+
+from .errors import ConfigurationError
+from .program import CommandParser
+from .resources import shipped_recipe, shipped_recipes
+
+
+def make_parser() -> CommandParser:
+    """A name, and whether to show what it stands for."""
+    parser = CommandParser(
+        command="recipes",
+        example="quickstart --print > my-stream.yaml",
+        description="List the recipes that ship with the package, or show one: a YAML to run or to change.",
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the recipe; without one all are listed")
+    parser.add_argument("--print", action="store_true", dest="whole", help="print the YAML of NAME, and nothing else")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command: status 1 with one line on stderr for a name that is none."""
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    if args.whole and args.name is None:
+        sys.exit(f"error: --print needs a name: {', '.join(shipped_recipes())}")
+    try:
+        print(told(args.name, args.whole), end="")
+    except ConfigurationError as error:
+        sys.exit(f"error: {error}")
+
+
+def told(name: str | None, whole: bool = False) -> str:
+    """What there is to say of the recipe `name`, with `whole` its YAML; without a name of each of them, in a line.
+
+    Raises:
+        ConfigurationError: no recipe of that name ships.
+    """
+    if name is None:
+        paths = shipped_recipes()
+        width = max(map(len, paths)) + 2
+        lines = [f"{name:<{width}}{summary(path.read_text(encoding='utf-8'))}\n" for name, path in paths.items()]
+        return "".join(lines) + "\nRun one: mulki-hf train --config NAME. Look at it: mulki-hf recipes NAME --print\n"
+    path = shipped_recipe(name, f"no recipe {name!r} ships with the package")
+    text = path.read_text(encoding="utf-8")
+    if whole:
+        return text
+    return (
+        f"{summary(text)}\n\nRun it:     mulki-hf train --config {path.stem}\n"
+        f"Change it:  mulki-hf recipes {path.stem} --print > my-stream.yaml\nIt lies in  {path}\n"
+    )
+
+
+def summary(recipe: str) -> str:
+    """The first line of a recipe, which is a comment."""
+    return recipe.partition("\n")[0].removeprefix("#").strip()
+
+
+if __name__ == "__main__":
+    main()
