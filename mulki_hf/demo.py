@@ -15,21 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigurationError
-
-
-EXAMPLE = """examples:
-  mulki-hf demo quickstart
-  mulki-hf demo org/mulki-task5 --port 8000
-  mulki-hf demo quickstart --push_to_space org/mulki-demo
-"""
+from .program import CommandParser
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Options of the Hub are named and behave as those of `mulki_hf.train`."""
-    parser = argparse.ArgumentParser(
-        prog="mulki-hf demo",
+    parser = CommandParser(
+        command="demo",
+        example="my-stream",
         description=__doc__,
-        epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", metavar="RUN", help="a run's folder, or a task's repository on the Hub")

@@ -1,8 +1,8 @@
-"""Ask a model what pictures show: `mulki-hf predict RUN holiday/ --class_names cat,dog`.
+"""Ask a model what pictures show: `mulki-hf predict RUN pictures/`.
 
 RUN is a run's folder, a task's folder in it or a task's repository on the Hub, of which the last model answers unless
-`--checkpoint` names another; or any CLIP: a Hub id, a folder, `clip-nano`. Without `--class_names` the classes are
-those of the run's tasks. `--all_tasks` shows how the answer changed along the stream.
+`--checkpoint` names another; or any CLIP: a Hub id, a folder, `clip-nano`, an adapter. Without `--class_names` the
+classes are those of the run's tasks. `--all_tasks` shows how the answer changed along the stream.
 """
 
 import argparse
@@ -10,20 +10,15 @@ import sys
 from pathlib import Path
 
 from .errors import ConfigurationError
-
-
-EXAMPLE = """examples:
-  mulki-hf predict quickstart pictures/ --all_tasks --output_dir predicted
-  mulki-hf predict org/mulki-task5 cat.jpg --task pets
-  mulki-hf predict openai/clip-vit-base-patch16 cat.jpg --class_names cat,dog,"polar bear"
-"""
+from .program import CommandParser
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="mulki-hf predict",
+    """The command's options."""
+    parser = CommandParser(
+        command="predict",
+        example="my-stream pictures/ --all_tasks --output_dir predicted",
         description=__doc__,
-        epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="RUN_OR_MODEL", help="a run, or a CLIP")

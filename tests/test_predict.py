@@ -23,7 +23,7 @@ from mulki_hf.prediction.pictures import find_pictures, read_picture
 from mulki_hf.prediction.predictions import predict
 from mulki_hf.prediction.stages import find_models, models_of
 from mulki_hf.results import StreamResults
-from mulki_hf.runs.sources import Run, find_run
+from mulki_hf.runs.sources import Run
 
 
 CPU = Accelerator(cpu=True)
@@ -251,9 +251,17 @@ class TestModels:
         with pytest.raises(ConfigurationError, match="has no model that can be asked"):
             models_of(Run("run", results, folder=tmp_path))
 
-    def test_of_a_run_that_knows_where_its_models_are(self, finished):
-        run = find_run(str(finished))
-        assert [stage.find()[0] for stage in models_of(run).stages[1:]] == run.checkpoints
+    def test_an_adapter_answers_as_the_model_it_is_merged_into(self, published_lora, photos):
+        """Which is the one in the folder around it."""
+        task = published_lora.out / "task1-colours"
+        classes = Classes.of([*COLOURS], ["a {}."])
+        with connected(published_lora.env, published_lora.place):
+            stages = [find_models(str(folder)).stage("last") for folder in (task / "adapter", task)]
+            adapter, whole = (
+                predict("run", [stage], find_pictures([photos]), classes, CPU, count=9).answers for stage in stages
+            )
+        for path, said in next(iter(whole.values())).items():
+            assert dict(next(iter(adapter.values()))[path]) == pytest.approx(dict(said), abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +282,7 @@ def test_options_that_are_refused(finished, photos, options, message):
 
 
 def test_models_that_are_none(tmp_path, photos):
-    for name, message in ((str(tmp_path / "no/where"), "is no folder"), (str(photos), "can't load")):
+    for name, message in ((str(tmp_path / "no/where"), "is no folder"), (str(photos), "holds no model")):
         with pytest.raises(SystemExit, match=f"^error: .*{message}"):
             main([name, str(photos), "--class_names", "a,b"])
 

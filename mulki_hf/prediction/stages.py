@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -11,9 +11,10 @@ from transformers.utils import logging
 
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError
-from ..models.loading import load_model, load_processor
+from ..models.loading import load_processor
 from ..results import StreamResults
 from ..runs.sources import HUB_ID, Run, find_run
+from ..runs.subjects import MODEL, find_subject, loaded, whole_run
 
 
 ZERO_SHOT = "zero-shot"
@@ -25,21 +26,21 @@ class Stage:
 
     Attributes:
         name: `zero-shot`, `after greek`; a model that is of no stream by its own.
-        find: where it is, `(folder or Hub id, revision)`.
+        loader: of the model in fp32 and its own processor.
     """
 
     name: str
-    find: Callable[[], tuple[str, str]]
+    loader: Callable[[], tuple[CLIPModel, CLIPProcessor]]
 
     def load(self) -> tuple[CLIPModel, CLIPProcessor]:
-        """In fp32, in eval mode, with its own processor.
+        """The model in eval mode, and its processor.
 
         Raises:
-            ConfigurationError: it is not there, or no CLIP.
+            ConfigurationError: it is not there, no CLIP, or its weights are no numbers.
         """
-        place, revision = self.find()
         with without_bars():
-            return load_model(place, revision).eval(), load_processor(place, revision)
+            model, processor = self.loader()
+            return model.eval(), processor
 
 
 @contextmanager
@@ -109,7 +110,7 @@ def find_models(source: str, token: str | None = None) -> Models:
     if source in EMBEDDED_MODELS or (Path(source).is_dir() and not (Path(source) / StreamResults.FILE).is_file()):
         return _one(source)
     try:
-        return models_of(find_run(source, token, "model"))
+        return models_of(find_run(source, token, MODEL))
     except ConfigurationError as error:
         if Path(source).exists() or not HUB_ID.fullmatch(source):
             raise
@@ -120,9 +121,10 @@ def find_models(source: str, token: str | None = None) -> Models:
 
 
 def _one(source: str) -> Models:
-    name, _, revision = source.partition("@") if not Path(source).exists() else (source, "", "")
-    load_processor(name, revision or "main")
-    return Models(source, [Stage(Path(name).name or name, lambda: (name, revision or "main"))])
+    subject = find_subject(source)
+    # No CLIP is refused before any picture is looked at.
+    processor = load_processor(*subject.clip, MODEL)
+    return Models(source, [Stage(Path(subject.source).name, lambda: (subject.original(), processor))])
 
 
 def models_of(run: Run) -> Models:
@@ -130,7 +132,7 @@ def models_of(run: Run) -> Models:
     stages, absent = [], {}
     try:
         base = _base(run)
-        stages.append(Stage(ZERO_SHOT, lambda: base))
+        stages.append(Stage(ZERO_SHOT, partial(_at, *base)))
     except ConfigurationError as error:
         absent[ZERO_SHOT] = str(error)
     for position, place in enumerate(run.checkpoints):
@@ -149,13 +151,15 @@ def _base(run: Run) -> tuple[str, str]:
         return run.base
     except ConfigurationError:
         # A task's folder is ready for the Hub, and does not say where on this machine the stream began; the run's does.
-        if run.folder is None or not (run.folder / StreamResults.FILE).is_file():
-            raise
-        return replace(run, results=StreamResults.load(run.folder)).base
+        return whole_run(run).base
 
 
-def _checkpoint(run: Run, position: int) -> tuple[str, str]:
-    return str(run.checkpoint(position)), "main"
+def _checkpoint(run: Run, position: int) -> tuple[CLIPModel, CLIPProcessor]:
+    return _at(str(run.checkpoint(position).absolute()))
+
+
+def _at(place: str, revision: str = "main") -> tuple[CLIPModel, CLIPProcessor]:
+    return loaded(place, revision), load_processor(place, revision, MODEL)
 
 
 def models_at(places: Mapping[str, str]) -> Models:
@@ -165,9 +169,5 @@ def models_at(places: Mapping[str, str]) -> Models:
         ConfigurationError: there is no such checkpoint.
     """
     run = find_run([*places.values()][-1])
-    return Models(run.source, [Stage(name, _finder(place)) for name, place in places.items()], run.results, run=run)
-
-
-def _finder(place: str) -> Callable[[], tuple[str, str]]:
-    name, _, revision = place.partition("@")
-    return lambda: (name, revision or "main")
+    stages = [Stage(name, partial(_at, *place.split("@"))) for name, place in places.items()]
+    return Models(run.source, stages, run.results, run=run)
