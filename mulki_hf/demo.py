@@ -75,7 +75,12 @@ def run(args: argparse.Namespace) -> None:
         return
     title = Path(args.run).name
     with open_page(title, models, examples, notes, args.use_cpu) as page:
-        address = page.launch(server_name="127.0.0.1", server_port=args.port)
+        try:
+            address = page.launch(server_name="127.0.0.1", server_port=args.port)
+        except OSError as error:
+            raise ConfigurationError(
+                f"port {args.port or 'from 7860'} can't be had: it is taken; give another"
+            ) from error
         print("\n".join([*notes, f"{title}: {address} (Ctrl-C ends it)"]), flush=True)
         wait(page)
 

@@ -93,6 +93,9 @@ class Page:
 
     def launch(self, **options: Any) -> str:
         """Serve the page until [`close`], without waiting; returns its address."""
+        # Gradio asks the page whether it is there; a proxy for other machines does not know.
+        for name in ("no_proxy", "NO_PROXY"):
+            os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost"]))
         gr = self.gradio
         theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
         own = {"theme": theme, "css": CSS, "footer_links": ["settings"], "ssr_mode": False, "share": False}

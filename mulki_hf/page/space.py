@@ -124,7 +124,7 @@ def space_files(repo_id: str, models: Models, examples: list[Example]) -> tuple[
             licence = licences[name] or "not known"
             notes.append(f"examples of {name} stay here: that they may be shared is not clear ({licence})")
     listed = "\n".join(f"        {_quoted(name)}: {_quoted(place)}," for name, place in places.items())
-    repositories = [place.partition("@")[0] for place in places.values() if "/" in place]
+    repositories = [*dict.fromkeys(place.partition("@")[0] for place in places.values() if "/" in place)]
     datasets = [task.dataset for task in results.tasks if re.fullmatch(r"[\w.-]+/[\w.-]+", task.dataset)]
     metadata = SpaceCardData(
         title=title,
