@@ -78,7 +78,7 @@ class Bar:
     def __init__(self) -> None:
         colour = None if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else "green"
         self._bar = tqdm(
-            total=1.0, bar_format=BAR, leave=False, dynamic_ncols=True, file=sys.stderr, colour=colour, mininterval=0
+            total=1.0, bar_format=BAR, leave=False, ncols=80, nrows=24, file=sys.stderr, colour=colour, mininterval=0
         )
         self._shown = 0.0
         self._streams = {name: getattr(sys, name) for name in ("stdout", "stderr")}
@@ -98,7 +98,9 @@ class Bar:
         """Let the bar stand at `share`, in [0, 1], with `texts` beside it; ten times a second, unless it is `now`."""
         if not now and time.monotonic() < self._shown + 0.1:
             return
-        text, room = "  ".join(texts), os.get_terminal_size(self._streams["stderr"].fileno()).columns - BESIDE
+        # It may have been resized; some don't say how wide they are.
+        self._bar.ncols = os.get_terminal_size(self._streams["stderr"].fileno()).columns or 80
+        text, room = "  ".join(texts), self._bar.ncols - BESIDE
         text = text if room > 50 else text.strip()
         self._bar.n = min(share, 1.0)
         self._bar.set_description_str(text if len(text) < room else f"{text[: room - 2]}…", refresh=False)

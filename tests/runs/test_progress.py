@@ -17,7 +17,7 @@ from transformers.utils import logging as theirs
 from mulki_hf import MulKITrainer
 from mulki_hf.runs.plan import Plan
 from mulki_hf.runs.progress import Progress, Steps
-from mulki_hf.runs.terminal import Lines, said
+from mulki_hf.runs.terminal import Bar, Lines, said
 from mulki_hf.train import main
 
 
@@ -107,6 +107,13 @@ class TestOnATerminal:
             main(["--config", str(stream_yaml(**BAR, method="finetune")), "--disable_tqdm", "true"])
         assert "\r" not in seen.raw.replace("\r\n", "\n")
         assert "task 1/2 colours, step 4/4, loss " in seen.raw
+
+    def test_on_one_that_does_not_say_how_wide_it_is(self):
+        with terminal(columns=0) as seen:
+            bar = Bar()
+            bar.show(0.5, ["task 1/2 colours", "x" * 100], now=True)
+            bar.close()
+        assert seen.frames[-1].startswith("50% |████████        | task 1/2 colours  xxxx") and len(seen.frames[-1]) < 80
 
     def test_without_colour(self, stream_yaml, monkeypatch):
         monkeypatch.setenv("NO_COLOR", "1")

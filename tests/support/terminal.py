@@ -55,7 +55,7 @@ class Terminal:
 def terminal(columns: int = COLUMNS) -> Iterator[Terminal]:
     """Inside the block stdout and stderr are one."""
     read, write = pty.openpty()
-    fcntl.ioctl(write, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
+    fcntl.ioctl(write, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS if columns else 0, columns, 0, 0))
     seen = Terminal()
 
     def listen() -> None:
