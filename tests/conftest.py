@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+from types import SimpleNamespace
 
 
 # Before any Hugging Face import: the tests must not reach for a hub, and tiny models are fastest on one core.
@@ -22,6 +23,7 @@ from transformers import CLIPModel, CLIPProcessor
 
 from mulki_hf import MulKIConfig, Task
 from mulki_hf.data.tables import ArrayCache
+from mulki_hf.push import main as push
 from mulki_hf.report import checkpoint
 from mulki_hf.train import main
 
@@ -147,6 +149,18 @@ def published(tmp_path_factory):
         options += ["--hub_token", SECRET, "--license", "mit", "--report_to", "tensorboard"]
         stream.done = train(*options, env=anonymous(stream.env), cwd=stream.place)
         yield stream
+
+
+@pytest.fixture(scope="session")
+def pushed(tmp_path_factory, finished):
+    """The finished run, on disk in `out` and on a Hub, to be read alone."""
+    place = tmp_path_factory.mktemp("pushed")
+    shutil.copytree(finished, place / "out")
+    with tiny_hub() as hub:
+        env = hub_environment(hub, place / "hf-home")
+        with connected(env, place):
+            push(["out", "--hub_model_id", "org/mulki"])
+        yield SimpleNamespace(hub=hub, env=env, place=place, out=place / "out")
 
 
 @pytest.fixture(scope="session")

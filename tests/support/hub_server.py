@@ -1,4 +1,4 @@
-"""A model hub on loopback that speaks the Hub's HTTP protocol, as far as publishing and loading models goes.
+"""A hub on loopback that speaks the Hub's HTTP protocol, as far as publishing and loading models and Spaces goes.
 
 Repositories with commits, branches and tags, LFS storage, tokens, private repositories and collections, all in memory;
 every request is recorded, and faults can be ordered.
@@ -173,7 +173,21 @@ def route(method: str, pattern: str):
     return register
 
 
-REPO = r"(?P<repo>[^/]+/[^/]+)"
+# A Space is kept under `spaces/org/name`, which is how its addresses are.
+REPO = r"(?P<repo>(?:spaces/)?[^/]+/[^/]+)"
+API = rf"/api/(?:models/|(?=spaces/)){REPO}"
+COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
+
+
+def owner(repo: str) -> str:
+    return repo.removeprefix("spaces/").partition("/")[0]
+
+
+def faults_of_space(data: dict) -> list[str]:
+    """What the Hub would not take in a Space's card."""
+    wrong = [name for name in ("sdk", "sdk_version", "app_file") if not data.get(name)]
+    wrong += [name for name in ("colorFrom", "colorTo") if data.get(name, "red") not in COLOURS]
+    return wrong + (["short_description"] if len(data.get("short_description", "")) > 60 else [])
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -278,12 +292,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def repository(self, repo: str, write: bool = False) -> Repository:
         found = self.hub.repositories.get(repo)
-        hidden = found is not None and found.private and repo.split("/")[0] not in (self.user or {}).get("writes", ())
+        hidden = found is not None and found.private and owner(repo) not in (self.user or {}).get("writes", ())
         if found is None or hidden:
             code = 404 if self.user else 401
             raise Answer(code, {"error": "Repository not found"}, X_Error_Code="RepoNotFound")
         if write:
-            self.may_write(repo.split("/")[0])
+            self.may_write(owner(repo))
         return found
 
     def commit_of(self, repo: str, revision: str) -> Commit:
@@ -310,20 +324,23 @@ class Handler(BaseHTTPRequestHandler):
     def create(self):
         namespace = self.json.get("organization") or (self.user or {}).get("name")
         self.may_write(namespace)
-        repo_id = f"{namespace}/{self.json['name']}"
+        space = self.json.get("type") == "space"
+        if space and self.json.get("sdk") not in ("gradio", "docker", "static"):
+            raise Answer(400, {"error": "a Space needs an SDK"})
+        repo_id = f"{'spaces/' if space else ''}{namespace}/{self.json['name']}"
         answer = {"url": f"{self.hub.url}/{repo_id}", "name": repo_id, "id": repo_id}
         if repo_id in self.hub.repositories:
-            raise Answer(409, answer | {"error": "You already created this model repo"})
+            raise Answer(409, answer | {"error": "You already created this repo"})
         private = self.json.get("visibility") == "private" or bool(self.json.get("private"))
         self.hub.make_repository(repo_id, private)
         raise Answer(200, answer)
 
-    @route("GET", f"/api/models/{REPO}/auth-check(?P<write>/write)?")
+    @route("GET", f"{API}/auth-check(?P<write>/write)?")
     def auth_check(self, repo, write=None):
         self.repository(repo, write=bool(write))
         raise Answer(200, {})
 
-    @route("GET", f"/api/models/{REPO}/refs")
+    @route("GET", f"{API}/refs")
     def refs(self, repo):
         repository = self.repository(repo)
         kinds = {"branches": ("heads", repository.branches), "tags": ("tags", repository.tags)}
@@ -333,7 +350,7 @@ class Handler(BaseHTTPRequestHandler):
         }
         raise Answer(200, answer | {"converts": []})
 
-    @route("POST", f"/api/models/{REPO}/branch/(?P<branch>[^/]+)")
+    @route("POST", f"{API}/branch/(?P<branch>[^/]+)")
     def branch(self, repo, branch):
         repository = self.repository(repo, write=True)
         if branch in repository.branches:
@@ -341,7 +358,7 @@ class Handler(BaseHTTPRequestHandler):
         repository.branches[branch] = repository.branches["main"]
         raise Answer(200, {})
 
-    @route("POST", f"/api/models/{REPO}/tag/(?P<revision>[^/]+)")
+    @route("POST", f"{API}/tag/(?P<revision>[^/]+)")
     def tag(self, repo, revision):
         repository = self.repository(repo, write=True)
         if self.json["tag"] in repository.tags:
@@ -395,9 +412,11 @@ class Handler(BaseHTTPRequestHandler):
             errors.append({"message": f'"license" must be one of [mit, apache-2.0, ...], got {data["license"]}'})
         if head and not re.fullmatch(r"[a-z]{2,3}", data.get("language", "en")):
             errors.append({"message": '"language" must only contain lowercase characters, an ISO 639 code'})
+        if head and self.json.get("repoType") == "space":
+            errors += [{"message": f'"{name}" is missing or wrong'} for name in faults_of_space(data)]
         raise Answer(400 if errors else 200, {"errors": errors, "warnings": []})
 
-    @route("POST", f"/api/models/{REPO}/preupload/(?P<revision>[^/]+)")
+    @route("POST", f"{API}/preupload/(?P<revision>[^/]+)")
     def preupload(self, repo, revision):
         self.repository(repo, write=True)
         present = self.commit_of(repo, revision).files
@@ -427,7 +446,7 @@ class Handler(BaseHTTPRequestHandler):
         self.hub.lfs[oid] = self.body
         raise Answer(200)
 
-    @route("POST", f"/api/models/{REPO}/commit/(?P<revision>[^/]+)")
+    @route("POST", f"{API}/commit/(?P<revision>[^/]+)")
     def make_commit(self, repo, revision):
         repository = self.repository(repo, write=True)
         if revision not in repository.branches:
@@ -454,14 +473,15 @@ class Handler(BaseHTTPRequestHandler):
 
     # Reading
 
-    @route("GET", f"/api/models/{REPO}(/revision/(?P<revision>[^/]+))?")
+    @route("GET", f"{API}(/revision/(?P<revision>[^/]+))?")
     def info(self, repo, revision=None):
         commit = self.commit_of(repo, revision or "main")
         siblings = [{"rfilename": path} for path in sorted(commit.files)]
         private = self.repository(repo).private
+        repo = repo.removeprefix("spaces/")
         raise Answer(200, {"id": repo, "modelId": repo, "sha": commit.oid, "private": private, "siblings": siblings})
 
-    @route("GET", f"/api/models/{REPO}/tree/(?P<revision>[^/]+)(/(?P<folder>.*))?")
+    @route("GET", f"{API}/tree/(?P<revision>[^/]+)(/(?P<folder>.*))?")
     def tree(self, repo, revision, folder=None):
         files = self.commit_of(repo, revision).files
         entries = []

@@ -1,0 +1,106 @@
+"""Example pictures: some of each task's evaluation split, as far as the data are at hand."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import numpy as np
+from PIL import Image
+
+from ..data.config import TaskConfig
+from ..data.rows import EMBEDDED_PREFIX, check_column, load_split
+from ..errors import ConfigurationError
+from ..prediction.pictures import UnreadablePicture, read_picture
+from ..results import StreamResults, TaskRecord
+
+
+FILE = "examples.json"
+"""In a folder of examples: their files, tasks and class names."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture of a task with the name of its class."""
+
+    image: Image.Image
+    task: str
+    class_name: str
+
+
+def find_examples(results: StreamResults, count: int) -> tuple[list[Example], list[str]]:
+    """`count` pictures of each task's evaluation split, always the same; and for tasks without, why.
+
+    Tasks are found as the run's configuration describes them. A dataset of the Hub that was never loaded on this
+    machine is not at hand: nothing is downloaded for examples' sake.
+    """
+    examples, notes = [], []
+    specs = {spec.get("name"): spec for spec in results.config.get("tasks", []) if isinstance(spec, dict)}
+    for task in results.tasks if count else ():
+        # Of `class_incremental` tasks the name has a number behind it.
+        spec = specs.get(task.name) or specs.get(task.name.rpartition("-")[0])
+        try:
+            if spec is None:
+                raise ConfigurationError("its data are not recorded")
+            examples += _of_task(task, TaskConfig(**spec), results.config.get("evaluate_on") == "validation", count)
+        except (ConfigurationError, TypeError, OSError) as error:
+            notes.append(f"no examples of {task.name}: {error}")
+    return examples, notes
+
+
+def _of_task(record: TaskRecord, task: TaskConfig, validation: bool, count: int) -> list[Example]:
+    split = task.validation_split if validation and task.validation_split else task.eval_split
+    where = f"dataset {task.dataset!r}"
+    if not _at_hand(task.dataset):
+        raise ConfigurationError(f"{where} is not on this machine")
+    rows = load_split(where, task.dataset, split, task.config_name, task.data_dir, task.data_files, task.revision)
+    for column in (task.image_column, task.label_column):
+        check_column(rows, column, where)
+    rows = rows.cast_column(task.image_column, datasets.Image())
+    names = _names(rows, task, record)
+    known = set(record.class_names)
+    order = [row for row in np.random.default_rng(0).permutation(len(names)).tolist() if names[row] in known]
+    # Of different classes as long as there are any.
+    first: dict[str, int] = {}
+    for row in order:
+        first.setdefault(names[row], row)
+    chosen = [*dict.fromkeys([*first.values(), *order])][:count]
+    return [Example(rows[row][task.image_column].convert("RGB"), record.name, names[row]) for row in chosen]
+
+
+def _names(rows: datasets.Dataset, task: TaskConfig, record: TaskRecord) -> list[str]:
+    """Of every row the name of its class."""
+    feature = rows.features[task.label_column]
+    labels = rows[task.label_column][:]
+    if labels and isinstance(labels[0], str):
+        return labels
+    if isinstance(task.class_names, list):
+        every: list[str] = task.class_names
+    elif isinstance(feature, datasets.ClassLabel) and task.class_names is None:
+        every = feature.names
+    elif task.class_incremental == 1:
+        every = record.class_names
+    else:
+        raise ConfigurationError("which class a label means is in a file of names")
+    return [every[label] if 0 <= label < len(every) else "" for label in labels]
+
+
+def _at_hand(dataset: str) -> bool:
+    if dataset.startswith(EMBEDDED_PREFIX) or "/" not in dataset or Path(dataset).exists():
+        return True
+    return (Path(datasets.config.HF_DATASETS_CACHE) / dataset.replace("/", "___")).is_dir()
+
+
+def read_examples(folder: Path) -> list[Example]:
+    """Those of a Space: `examples.json` names the files; nothing where there is no such file.
+
+    Raises:
+        ConfigurationError: it can't be read.
+    """
+    if not (folder / FILE).is_file():
+        return []
+    try:
+        listed = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        return [Example(read_picture(folder / one["file"]), one["task"], one["class_name"]) for one in listed]
+    except (OSError, ValueError, KeyError, TypeError, UnreadablePicture) as error:
+        raise ConfigurationError(f"can't read the examples in {folder}: {error}") from error

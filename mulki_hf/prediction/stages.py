@@ -1,0 +1,173 @@
+"""The models of a stream, from before the first task to after the last, or a single one."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from transformers import CLIPModel, CLIPProcessor
+from transformers.utils import logging
+
+from ..embedded import EMBEDDED_MODELS
+from ..errors import ConfigurationError
+from ..models.loading import load_processor
+from ..results import StreamResults
+from ..runs.sources import HUB_ID, Run, find_run
+from ..runs.subjects import MODEL, find_subject, loaded, whole_run
+
+
+ZERO_SHOT = "zero-shot"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A model, found and loaded when it is asked for.
+
+    Attributes:
+        name: `zero-shot`, `after greek`; a model that is of no stream by its own.
+        loader: of the model in fp32 and its own processor.
+    """
+
+    name: str
+    loader: Callable[[], tuple[CLIPModel, CLIPProcessor]]
+
+    def load(self) -> tuple[CLIPModel, CLIPProcessor]:
+        """The model in eval mode, and its processor.
+
+        Raises:
+            ConfigurationError: it is not there, no CLIP, or its weights are no numbers.
+        """
+        with without_bars():
+            model, processor = self.loader()
+            return model.eval(), processor
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Inside, transformers shows no bars: one of weights a model would run through those of the pictures."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+@dataclass(frozen=True)
+class Models:
+    """What can be asked: a stream's models in order, or one.
+
+    Attributes:
+        source: as it was given.
+        stages: zero-shot first.
+        results (*optional*): of the stream.
+        absent: by a stage's name, why its model can't be had; it is none of `stages`.
+        run (*optional*): the stream's.
+    """
+
+    source: str
+    stages: list[Stage]
+    results: StreamResults | None = None
+    absent: dict[str, str] = field(default_factory=dict)
+    run: Run | None = None
+
+    def stage(self, asked: str) -> Stage:
+        """The one that `--checkpoint` means: `last`, `zero-shot`, or a task's number or name.
+
+        Raises:
+            ConfigurationError: there is no such one, or it can't be had.
+        """
+        if self.results is None:
+            if asked != "last":
+                raise ConfigurationError(f"checkpoint {asked!r}: {self.source!r} is one model, not a stream's run")
+            return self.stages[0]
+        names = [ZERO_SHOT, *map(after, self.results.stage_names[: self.results.finished])]
+        by_name = dict(zip(self.results.stage_names, names[1:], strict=False))
+        numbers = {str(number): name for number, name in enumerate(names)}
+        wanted = {"last": names[-1], ZERO_SHOT: ZERO_SHOT} | by_name | numbers
+        if asked not in wanted:
+            finished = ", ".join(f"{number} ({name})" for number, name in enumerate(names))
+            raise ConfigurationError(f"checkpoint {asked!r}: {self.source!r} has last, zero-shot, {finished}")
+        name = wanted[asked]
+        if name in self.absent:
+            raise ConfigurationError(f"checkpoint {asked!r}: {self.absent[name]}")
+        return next(stage for stage in self.stages if stage.name == name)
+
+
+def after(name: str) -> str:
+    """What the model after the stage `name` is called."""
+    return f"after {name}"
+
+
+def find_models(source: str, token: str | None = None) -> Models:
+    """The models that `source` names: those of a run (see [`find_run`]), or a CLIP of its own.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if source in EMBEDDED_MODELS or (Path(source).is_dir() and not (Path(source) / StreamResults.FILE).is_file()):
+        return _one(source)
+    try:
+        return models_of(find_run(source, token, MODEL))
+    except ConfigurationError as error:
+        if Path(source).exists() or not HUB_ID.fullmatch(source):
+            raise
+        try:
+            return _one(source)
+        except ConfigurationError:
+            raise error from None
+
+
+def _one(source: str) -> Models:
+    subject = find_subject(source)
+    # No CLIP is refused before any picture is looked at.
+    processor = load_processor(*subject.clip, MODEL)
+    return Models(source, [Stage(Path(subject.source).name, lambda: (subject.original(), processor))])
+
+
+def models_of(run: Run) -> Models:
+    """Those of a run that can be had, zero-shot first."""
+    stages, absent = [], {}
+    try:
+        base = _base(run)
+        stages.append(Stage(ZERO_SHOT, partial(_at, *base)))
+    except ConfigurationError as error:
+        absent[ZERO_SHOT] = str(error)
+    for position, place in enumerate(run.checkpoints):
+        name = after(run.results.stage_names[position])
+        if place is None:
+            absent[name] = f"{run.source!r} has no checkpoint of task {position + 1}, nor a record of where it went"
+        else:
+            stages.append(Stage(name, partial(_checkpoint, run, position)))
+    if not stages:
+        raise ConfigurationError(f"{run.source!r} has no model that can be asked: {'; '.join(absent.values())}")
+    return Models(run.source, stages, run.results, absent, run)
+
+
+def _base(run: Run) -> tuple[str, str]:
+    try:
+        return run.base
+    except ConfigurationError:
+        # A task's folder is ready for the Hub, and does not say where on this machine the stream began; the run's does.
+        return whole_run(run).base
+
+
+def _checkpoint(run: Run, position: int) -> tuple[CLIPModel, CLIPProcessor]:
+    return _at(str(run.checkpoint(position).absolute()))
+
+
+def _at(place: str, revision: str = "main") -> tuple[CLIPModel, CLIPProcessor]:
+    return loaded(place, revision), load_processor(place, revision, MODEL)
+
+
+def models_at(places: Mapping[str, str]) -> Models:
+    """Those of a stream by name where they are: `clip-nano` or `org/name@REVISION`; results are of the last one.
+
+    Raises:
+        ConfigurationError: there is no such checkpoint.
+    """
+    run = find_run([*places.values()][-1])
+    stages = [Stage(name, partial(_at, *place.split("@"))) for name, place in places.items()]
+    return Models(run.source, stages, run.results, run=run)
