@@ -7,7 +7,7 @@ help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
 
 quickstart: $(VENV)/installed ## train on the embedded stream, offline
-	$(BIN)/accelerate launch -m mulki_hf.train --config quickstart $(ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/mulki-hf train --config quickstart $(ARGS)
 
 nano-mtil: $(VENV)/installed ## every method on ten tasks in two orders, three seeds each, offline; goes on where it stopped
 	$(BIN)/python recipes/nano_mtil/run.py grid --output_dir runs/nano_mtil $(ARGS)

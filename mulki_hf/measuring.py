@@ -44,7 +44,7 @@ from .runs.ranks import main_process_first, on_main_process
 from .runs.records import look_up_licences, task_record
 from .runs.resume import PROCESSES
 from .runs.subjects import MODEL, Subject, find_subject
-from .stream import quieten
+from .runs.terminal import quieten
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import pytest
 from accelerate import Accelerator
 from PIL import Image
 from support.adapted import LORA
+from support.browser import chromium
 from support.hub import SECRET, anonymous, connected, hub_environment, stream_and_hub, tiny_hub
 from support.launch import train
 from support.tiny import save_tasks, save_tiny, stream_writer, tiny_model, tiny_processor, tiny_task
@@ -155,6 +156,19 @@ def published_lora(tmp_path_factory):
         with connected(stream.env, stream.place):
             main(["--config", "stream.yaml", "--push_to_hub", "--hub_model_id", "org/mulki"])
         yield stream
+
+
+@pytest.fixture(scope="module")
+def chromium_started():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(chromium_started):
+    """A headless Chromium (`open` shows a page in it); a test is skipped where none is installed."""
+    yield chromium_started
+    chromium_started.close()
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ FLOORS = [
     {"config", "features", "evaluation", "report"},
     {"trainer", "runs", "help"},
     {"stream", "publish", "measuring", "__init__"},
-    {"__main__", "train", "evaluate", "push", "list_recipes"},
+    {"__main__", "train", "evaluate", "compare", "push", "list_recipes"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS, start=1) for room in rooms}
 

@@ -1,8 +1,6 @@
 """Finished runs as records, which a JSON file keeps a line each: all that tables and picture are made of."""
 
 import json
-import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from mulki_hf.config.paths import shareable_settings
 from mulki_hf.config.recipes import decisive
 from mulki_hf.errors import ConfigurationError
 from mulki_hf.fields import instance
+from mulki_hf.report.comparison.versions import changed_versions, versions_of
 from mulki_hf.results import StreamResults
 
 
@@ -83,28 +82,6 @@ class Record:
         return {name: value for name, value in own.items() if name not in OWN and value != its.get(name)}
 
 
-THEN = " then "
-
-
-def versions_of(results: StreamResults) -> dict[str, str | None]:
-    """Those that a run was learned with: `1.0 then 1.1` where it went on with others."""
-    made = [part.provenance for part in results.learned[: results.finished]]
-    found = [_versions(one.get("versions") or "") | {"git_commit": one.get("git_commit")} for one in made]
-    found = found or [results.versions | {"git_commit": results.provenance.get("git_commit")}]
-    values = {name: [*dict.fromkeys(one.get(name) for one in found)] for one in found for name in one}
-    return {name: seen[0] if len(seen) == 1 else THEN.join(map(str, seen)) for name, seen in values.items()}
-
-
-def _versions(text: str) -> dict[str, str]:
-    """`python 3.11, torch 2.13`, as a task's provenance has them."""
-    return dict(entry.rpartition(" ")[::2] for entry in text.split(", ") if entry)
-
-
-def _short(version: str | None) -> str:
-    """With the start of each commit alone."""
-    return re.sub(r"\b([0-9a-f]{8})[0-9a-f]{32}\b", r"\1", str(version))
-
-
 @dataclass
 class Records:
     """Runs, and of which row the ablation is."""
@@ -126,15 +103,7 @@ class Records:
 
     def changed_versions(self) -> list[str]:
         """What was not the same in all runs, with the number of runs: `torch (2.12 in 3 runs, 2.13 in 1)`."""
-        said = []
-        for name in dict.fromkeys(name for run in self.runs for name in run.versions):
-            counts = Counter(_short(run.versions.get(name)) for run in self.runs)
-            if len(counts) > 1 or any(THEN in value for value in counts):
-                (first, number), *others = counts.items()
-                runs = "run" if number == 1 else "runs"
-                more = "".join(f", {value} in {count}" for value, count in others)
-                said.append(f"{name} ({first} in {number} {runs}{more})")
-        return said
+        return changed_versions([run.versions for run in self.runs])
 
     def warnings(self) -> list[str]:
         """Why the runs may not be compared as they are, a sentence each."""

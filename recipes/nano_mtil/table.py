@@ -8,7 +8,6 @@ import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from statistics import mean, stdev
 
 from grid import GRID
 from one_run import trial_name
@@ -16,10 +15,11 @@ from picture import draw
 from records import Record, Records
 
 from mulki_hf.errors import ConfigurationError
-from mulki_hf.report.tables import markdown_table, percent, signed
+from mulki_hf.report.comparison.spread import TABLE_METRICS as METRICS
+from mulki_hf.report.comparison.spread import difference_text, spread_text
+from mulki_hf.report.tables import average, markdown_table, percent
 
 
-METRICS = ("transfer", "avg", "last", "forgetting", "degradation")
 HEADLINE = METRICS[:3]
 SPREAD = """Mean ± standard deviation of the differences, paired by seed and order; in brackets the pairs in which the
 first is ahead. ≈: the difference is within its spread."""
@@ -83,7 +83,9 @@ def comparison(grid: list[Record]) -> str:
     """All methods: mean and spread over seeds and orders."""
     table = [["method", "runs", *(name.capitalize() for name in METRICS)]]
     for label, runs in rows(grid).items():
-        table.append([label, str(len(runs)), *(_spread([run.metrics.get(name) for run in runs]) for name in METRICS)])
+        table.append(
+            [label, str(len(runs)), *(spread_text([run.metrics.get(name) for run in runs]) for name in METRICS)]
+        )
     return markdown_table(table)
 
 
@@ -106,7 +108,7 @@ def orders(grid: list[Record]) -> str:
     for label, runs in rows(grid).items():
         of = [[run for run in runs if run.order == number] for number in numbers]
         table.append(
-            [label, *(percent(_mean([run.metrics.get(name) for run in own])) for own in of for name in HEADLINE)]
+            [label, *(percent(average([run.metrics.get(name) for run in own])) for own in of for name in HEADLINE)]
         )
     return markdown_table(table)
 
@@ -143,7 +145,7 @@ def trials(tuning: list[Record]) -> str:
 
 def best_trial(runs: list[Record]) -> Record:
     """The one with the best mean of the headline's metrics, as far as they are defined; the first of equals."""
-    return max(runs, key=lambda run: _mean([run.metrics.get(name) for name in HEADLINE]) or 0.0)
+    return max(runs, key=lambda run: average([run.metrics.get(name) for name in HEADLINE]) or 0.0)
 
 
 def chosen(tuning: list[Record], grid: list[Record]) -> str:
@@ -163,28 +165,7 @@ def _paired(first: list[Record], second: list[Record]) -> list[str]:
     place = STANDS_FOR.get(second[0].method, lambda run: (run.order, run.seed))
     partners = {place(run): run.metrics for run in second}
     pairs = [(run.metrics, partners[place(run)]) for run in first if place(run) in partners]
-    return [str(len(pairs)), *(_difference(pairs, name) for name in METRICS)]
-
-
-def _difference(pairs: list[tuple[dict, dict]], name: str) -> str:
-    sign = -1 if name in ("forgetting", "degradation") else 1
-    values = [one[name] - other[name] for one, other in pairs if None not in (one.get(name), other.get(name))]
-    if not values:
-        return "-"
-    ahead = sum(sign * value > 0 for value in values)
-    middle, spread = mean(values), stdev(values) if len(values) > 1 else None
-    within = "≈ " if spread is not None and abs(middle) <= spread else ""
-    return f"{within}{signed(middle)}{'' if spread is None else f' ± {spread:.1f}'} ({ahead}/{len(values)})"
-
-
-def _spread(values: list[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return f"{mean(known):.1f} ± {stdev(known):.1f}" if len(known) > 1 else percent(_mean(known))
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return mean(known) if known else None
+    return [str(len(pairs)), *(difference_text(pairs, name) for name in METRICS)]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from mulki_hf.results import BaseModel, ReferenceRecord, StreamResults, TaskRecord
+from mulki_hf.results import BaseModel, MethodRecord, ReferenceRecord, StreamResults, TaskRecord
 
 
 ROWS = [[80.25, 30.5], [70.75, 90.125]]
@@ -34,6 +34,19 @@ def by_protocols(finished: int = 2) -> StreamResults:
     results.measured(rows[0])
     for row in rows[1 : 1 + finished]:
         results.add(row, seconds=1.5)
+    return results
+
+
+def seeded(rows: list[list[float]], seed: int = 0, names: str = "abc", settings=None, **fields) -> StreamResults:
+    """Results of the tasks `names`, a letter each, from the zero-shot row and those after each task."""
+    settings = (settings or {}) | {"seed": seed}
+    config = {"learning_rate": 1e-5, "lora_r": None} | settings
+    results = empty_results(*names, config=config, **fields)
+    results.about = MethodRecord("A method.", "both towers", settings=settings)
+    results.provenance = {"command": f"python -m mulki_hf.train --seed {seed}", "git_commit": "c0ffee"}
+    results.measured({results.protocol: rows[0]})
+    for row in rows[1:]:
+        results.add({results.protocol: row}, seconds=1.5)
     return results
 
 

@@ -1,0 +1,1 @@
+"""Runs side by side: a comparison's numbers, tables, pictures and page, from their results alone."""
