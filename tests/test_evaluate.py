@@ -17,6 +17,7 @@ from mulki_hf import train
 from mulki_hf.evaluate import main
 from mulki_hf.report.checkpoint import picture_names
 from mulki_hf.results import StreamResults
+from mulki_hf.runs.terminal import Lines
 
 
 ALL = ["til", "cil", "xtail"]
@@ -387,6 +388,15 @@ class TestRefusals:
         with pytest.raises(SystemExit, match="holds curves_cil.png, which the run did not draw"):
             main([str(folder), "--protocols", "cil"])
         assert (folder / "curves_cil.png").read_text() == "mine"
+
+
+def test_one_bar_for_all_models(run, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(Lines, "show", lambda self, share, texts, now=False: said.append((share, texts[-1])))
+    main([str(run), "--output_dir", str(tmp_path / "it"), "--protocols", "til"])
+    shares = [share for share, _ in said]
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1
+    assert said[-1][1] == "model 3/3 shapes" and "model 1/3 zero-shot" in [text for _, text in said]
 
 
 def test_an_interruption_loses_nothing(by_til, monkeypatch, capsys):
