@@ -96,6 +96,7 @@ def evaluate(args: argparse.Namespace, options: list[str], argv: list[str] | Non
     with evaluation.begin():
         evaluation.measure()
         evaluation.close()
+    evaluation.accelerator.end_training()
     return evaluation.results
 
 

@@ -39,6 +39,7 @@ from .runs.evaluations import (
     single_results,
 )
 from .runs.folder import RunFolder, results_file
+from .runs.passes import Passes
 from .runs.provenance import library_versions, provenance
 from .runs.ranks import main_process_first, on_main_process
 from .runs.records import look_up_licences, task_record
@@ -228,25 +229,29 @@ class Evaluation:
         tasks, by = ", ".join(self.results.names), ", ".join(self.stream.protocols)
         processes = f"{self.accelerator.num_processes} process(es), {self.accelerator.device.type}"
         self.accelerator.print(f"{self.subject.source} on {tasks}; by {by}; on {processes}")
-        for row, plan in self.plan.items():
-            name = self.name(row)
-            seen = ConfusionCounts(self.evaluator, self.looked_at) if plan.looked_at else None
-            model = self.loads[row]()
+        with Passes(self.config, self.accelerator.is_main_process, len(self.plan)) as passes:
+            for row, plan in self.plan.items():
+                self._measure(row, plan, passes)
+
+    def _measure(self, row: int | None, plan: Row, passes: Passes) -> None:
+        name = self.name(row)
+        seen = ConfusionCounts(self.evaluator, self.looked_at) if plan.looked_at else None
+        model = self.loads[row]()
+        with passes.evaluating(name):
             cells = self.evaluator.cells(model, plan.learned, name, plan.protocols, plan.only, seen)
-            self.counts = seen or self.counts
-            rows = {protocol: cells[protocol][0] for protocol in plan.protocols}
-            new = {protocol: rows[protocol] for protocol in self.missing}
-            if row is not None:
-                self.results.evaluated(new)
-            elif new:
-                self.results.measured(new)
-                if not self.results.learned:
-                    self.results.stayed({protocol: cells[protocol][1:] for protocol in new})
-            self.results.fill(row, {protocol: rows[protocol] for protocol in plan.gaps})
-            if plan.only is None:
-                means = ", ".join(f"{percent(average(rows[name]))} % ({name})" for name in plan.protocols)
-                self.accelerator.print(f"{name}: {means} on average")
-            del model
+        self.counts = seen or self.counts
+        rows = {protocol: cells[protocol][0] for protocol in plan.protocols}
+        new = {protocol: rows[protocol] for protocol in self.missing}
+        if row is not None:
+            self.results.evaluated(new)
+        elif new:
+            self.results.measured(new)
+            if not self.results.learned:
+                self.results.stayed({protocol: cells[protocol][1:] for protocol in new})
+        self.results.fill(row, {protocol: rows[protocol] for protocol in plan.gaps})
+        if plan.only is None:
+            means = ", ".join(f"{percent(average(rows[name]))} % ({name})" for name in plan.protocols)
+            self.accelerator.print(f"{name}: {means} on average")
 
     def close(self) -> None:
         """Write and print the results."""

@@ -34,7 +34,7 @@ def test_an_unknown_command_names_the_nearest():
 
 
 def test_the_rest_is_the_commands_own(capsys):
-    for name in ("train", "compare", "push", "recipes"):
+    for name in ("train", "evaluate", "compare", "push", "recipes"):
         with pytest.raises(SystemExit) as end:
             main([name, "--help"])
         assert end.value.code == 0

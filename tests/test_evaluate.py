@@ -17,6 +17,7 @@ from mulki_hf import train
 from mulki_hf.evaluate import main
 from mulki_hf.report.checkpoint import picture_names
 from mulki_hf.results import StreamResults
+from mulki_hf.runs.terminal import Lines
 
 
 ALL = ["til", "cil", "xtail"]
@@ -42,6 +43,8 @@ def as_if_by(folder: Path, protocol: str) -> StreamResults:
     results.zero_shot, results.accuracy, results.metrics = own.zero_shot, own.accuracy, own.metrics
     results.config["protocols"] = [protocol]
     results.save(folder)
+    for name in {*picture_names(full.protocols)} - {*picture_names([protocol])}:
+        (folder / name).unlink()
     return full
 
 
@@ -49,10 +52,7 @@ def as_if_by(folder: Path, protocol: str) -> StreamResults:
 def by_til(run, tmp_path):
     """A copy of the run as if it had been evaluated by til alone; and what all protocols say."""
     shutil.copytree(run, tmp_path / "mine")
-    full = as_if_by(tmp_path / "mine", "til")
-    for name in set(picture_names(ALL)) - set(picture_names(["til"])):
-        (tmp_path / "mine" / name).unlink()
-    return tmp_path / "mine", full
+    return tmp_path / "mine", as_if_by(tmp_path / "mine", "til")
 
 
 def matrices(results: StreamResults) -> dict:
@@ -133,6 +133,28 @@ class TestRun:
         for name in ("til", "cil"):  # more classes compete by xtail
             assert [row[:2] for row in results.of(name).accuracy] == was.of(name).accuracy
         assert recipe.is_file()
+
+    @pytest.mark.parametrize("method", ["zero_shot", "joint"])
+    def test_of_a_method_without_a_stage_a_task(self, run, tmp_path, method):
+        command = ["--config", str(run.parent / "stream.yaml"), "--method", method, "--max_steps", "2"]
+        train.main([*command, "--output_dir", str(tmp_path / "mine")])
+        full = as_if_by(tmp_path / "mine", "xtail")
+        main([str(tmp_path / "mine"), "--protocols", "til,cil", "--output_dir", str(tmp_path / "it")])
+        main([str(tmp_path / "mine"), "--protocols", "til,cil"])
+        assert matrices(StreamResults.load(tmp_path / "mine")) == matrices(full)
+        it = StreamResults.load(tmp_path / "it")
+        assert it.accuracy == full.of("til").accuracy and it.metrics == full.of("til").metrics
+
+    def test_with_a_base_that_was_moved(self, run, tmp_path):
+        shutil.copytree(run, tmp_path / "mine")
+        results = StreamResults.load(tmp_path / "mine")
+        results.config["model_name_or_path"] = str(tmp_path / "gone")
+        results.save(tmp_path / "mine")
+        words = [str(tmp_path / "mine"), "--output_dir", str(tmp_path / "it"), "--protocols", "til"]
+        with pytest.raises(SystemExit, match="gone', which is not on this machine; give its place with --base"):
+            main(words)
+        main([*words, "--base", str(run.parent / "tiny-clip")])
+        assert StreamResults.load(tmp_path / "it").zero_shot == StreamResults.load(run).zero_shot
 
     def test_without_a_checkpoint(self, by_til):
         folder, _ = by_til
@@ -366,6 +388,15 @@ class TestRefusals:
         with pytest.raises(SystemExit, match="holds curves_cil.png, which the run did not draw"):
             main([str(folder), "--protocols", "cil"])
         assert (folder / "curves_cil.png").read_text() == "mine"
+
+
+def test_one_bar_for_all_models(run, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(Lines, "show", lambda self, share, texts, now=False: said.append((share, texts[-1])))
+    main([str(run), "--output_dir", str(tmp_path / "it"), "--protocols", "til"])
+    shares = [share for share, _ in said]
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1
+    assert said[-1][1] == "model 3/3 shapes" and "model 1/3 zero-shot" in [text for _, text in said]
 
 
 def test_an_interruption_loses_nothing(by_til, monkeypatch, capsys):

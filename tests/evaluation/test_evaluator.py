@@ -5,6 +5,7 @@ from accelerate import Accelerator
 from support.tiny import tiny_model, tiny_processor, tiny_task
 
 from mulki_hf import StreamEvaluator
+from mulki_hf.evaluation.confusion import ConfusionCounts
 
 
 class TestEvaluation:
@@ -51,3 +52,14 @@ class TestEvaluation:
 
     def test_cached_images_give_the_same(self, cache):
         assert self.evaluator(image_cache=cache)(tiny_model(), 0, "test") == self.evaluator()(tiny_model(), 0, "test")
+
+    @pytest.mark.parametrize("protocol", ["til", "xtail"])
+    def test_which_class_each_image_was_taken_for(self, protocol):
+        """In the same pass; what is counted on the diagonal is the accuracy."""
+        evaluate = self.evaluator()
+        counts = ConfusionCounts(evaluate, [1])
+        cells = evaluate.cells(tiny_model(3), [2, 0], "test", [protocol, "cil"], seen=counts)
+        (table,) = counts.tables.values()
+        assert table.shape == (3, 7) and table.sum(dim=1).tolist() == [3, 3, 3]
+        assert 100 * sum(table[i, 4 + i].item() for i in range(3)) / 9 == pytest.approx(cells[protocol][0][1])
+        assert (table[:, :4] == 0).all() or protocol == "xtail"

@@ -3,9 +3,20 @@
 import shutil
 from pathlib import Path
 
+import pytest
+from matplotlib.figure import Figure
 from support.results import by_protocols, empty_results, make_results
 
-from mulki_hf.report.tables import duration, markdown_table, matrix_table, progress_line, results_table, signed
+from mulki_hf.report.plots import plot_accuracy_matrix, plot_curves
+from mulki_hf.report.tables import (
+    duration,
+    full_tables,
+    markdown_table,
+    matrix_table,
+    progress_line,
+    results_table,
+    signed,
+)
 from mulki_hf.results import StreamResults
 
 
@@ -92,6 +103,49 @@ class TestTable:
     def test_names_with_a_bar_stay_in_their_cell(self):
         results = empty_results("a|b", zero_shot=[10.0])
         assert results_table(results).splitlines()[0].replace(r"\|", "").count("|") == 3
+
+
+class TestLearnedElsewhere:
+    """Rows of another stream, or of one model: their means, and nothing that supposes learning."""
+
+    def results(self, *stages: str) -> StreamResults:
+        results = empty_results("x", "y", elsewhere=True)
+        results.stages = empty_results(*stages).tasks if stages else []
+        results.measured({"til": [50.0, 40.0]})
+        for number, _ in enumerate(stages):
+            results.evaluated({"til": [60.0 + number, 30.0]})
+        return results
+
+    def test_a_runs_stages(self):
+        results = self.results("a", "b")
+        assert results.metrics == {"last": 45.5} and results.tasks_learned == 0
+        header, _, *rows = full_tables(results).splitlines()[2:]
+        assert cells(header) == ["after", "x", "y", "mean"]
+        assert [cells(row) for row in rows] == [
+            ["zero-shot", "50.0", "40.0", "45.0"],
+            ["a", "60.0", "30.0", "45.0"],
+            ["b", "61.0", "30.0", "45.5"],
+        ]
+
+    def test_one_model_has_its_name(self):
+        results = self.results()
+        assert matrix_table(results).splitlines()[2].startswith("| tiny ")
+        assert results.subject == "tiny" and results.first_row == "tiny"
+
+    def test_round_trip(self, tmp_path):
+        self.results("a", "b", "c").save(tmp_path)
+        assert StreamResults.load(tmp_path) == self.results("a", "b", "c")
+
+    @pytest.mark.pictures
+    @pytest.mark.parametrize("stages", [(), ("a",), ("a", "b"), ("a", "b", "c")])
+    def test_pictures_frame_and_shade_nothing(self, tmp_path, monkeypatch, stages):
+        drawn = []
+        monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: drawn.append(figure))
+        for draw in (plot_accuracy_matrix, plot_curves):
+            draw(self.results(*stages), tmp_path / "x.png")
+        assert all(not axes.patches for figure in drawn for axes in figure.axes[:1])
+        name = "mulki" if stages else "tiny"
+        assert drawn[1].get_suptitle().startswith(f"{name}, til: ")
 
 
 def test_progress_has_a_line_for_each_protocol():
