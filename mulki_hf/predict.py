@@ -31,7 +31,10 @@ def make_parser() -> argparse.ArgumentParser:
     asked.add_argument(
         "--templates", nargs="+", metavar="TEMPLATE", help="as 'a photo of a {}.'; default: the task's or the stream's"
     )
-    models = parser.add_argument_group("by whom").add_mutually_exclusive_group()
+    whom = parser.add_argument_group("by whom")
+    whom.add_argument("--base", help="the CLIP that an adapter belongs to, or that a run started from, where it is now")
+    whom.add_argument("--hub_token", help="default: the one of `hf auth login` or HF_TOKEN")
+    models = whom.add_mutually_exclusive_group()
     models.add_argument(
         "--checkpoint", default="last", help="last (default), zero-shot, or a task's number or name: the model after it"
     )
@@ -84,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
                 f"output_dir {str(args.output_dir)!r} holds {', '.join(there)} already; give --overwrite or another"
             )
     pictures = find_pictures(args.images)
-    models = find_models(args.model)
+    models = find_models(args.model, args.hub_token, args.base)
     classes = classes_for(models.results, args.class_names, args.task, args.templates)
     if args.all_tasks and models.results is None:
         raise ConfigurationError(f"all_tasks: {args.model!r} is one model, not a stream's run")

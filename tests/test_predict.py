@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from datasets import load_dataset
 from PIL import Image
-from support.hub import connected
+from support.hub import SECRET, anonymous, connected
 from support.tiny import COLOURS, SHAPES, picture
 from transformers import pipeline
 
@@ -139,8 +139,12 @@ class TestAnswers:
         with connected(pushed.env, pushed.place):
             main(["org/mulki-task2", str(photos), "--all_tasks", "--output_dir", str(tmp_path / "hub"), "--use_cpu"])
         assert "left out: " in capsys.readouterr().err  # the model from before any training was a folder
+        asked = ["org/mulki-task2", str(photos), "--all_tasks", "--use_cpu", "--hub_token", SECRET]
+        with connected(anonymous(pushed.env), pushed.place):
+            main([*asked, "--base", str(pushed.place / "tiny-clip"), "--output_dir", str(tmp_path / "whole")])
         main([str(pushed.out), str(photos), "--all_tasks", "--output_dir", str(tmp_path / "disk"), "--use_cpu"])
         hub, disk = answered(tmp_path / "hub"), answered(tmp_path / "disk")
+        assert answered(tmp_path / "whole") == disk
         assert hub == {path: {k: v for k, v in said.items() if k != "zero-shot"} for path, said in disk.items()}
         assert [*hub[str(photos / "a.png")]] == ["after colours", "after shapes"]
 

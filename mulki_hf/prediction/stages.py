@@ -14,7 +14,7 @@ from ..errors import ConfigurationError
 from ..models.loading import load_processor
 from ..results import StreamResults
 from ..runs.sources import HUB_ID, Run, find_run
-from ..runs.subjects import MODEL, find_subject, loaded, whole_run
+from ..runs.subjects import MODEL, find_subject, loaded, named, whole_run
 
 
 ZERO_SHOT = "zero-shot"
@@ -101,38 +101,43 @@ def after(name: str) -> str:
     return f"after {name}"
 
 
-def find_models(source: str, token: str | None = None) -> Models:
+def find_models(source: str, token: str | None = None, base: str | None = None) -> Models:
     """The models that `source` names: those of a run (see [`find_run`]), or a CLIP of its own.
+
+    Args:
+        source: a run, or a model.
+        token (*optional*): for the Hub.
+        base (*optional*): the CLIP that an adapter belongs to or that a run started from, where it is now.
 
     Raises:
         ConfigurationError: it is neither.
     """
     if source in EMBEDDED_MODELS or (Path(source).is_dir() and not (Path(source) / StreamResults.FILE).is_file()):
-        return _one(source)
+        return _one(source, token, base)
     try:
-        return models_of(find_run(source, token, MODEL))
+        return models_of(find_run(source, token, MODEL), base)
     except ConfigurationError as error:
         if Path(source).exists() or not HUB_ID.fullmatch(source):
             raise
         try:
-            return _one(source)
+            return _one(source, token, base)
         except ConfigurationError:
             raise error from None
 
 
-def _one(source: str) -> Models:
-    subject = find_subject(source)
+def _one(source: str, token: str | None, base: str | None) -> Models:
+    subject = find_subject(source, base, token)
     # No CLIP is refused before any picture is looked at.
     processor = load_processor(*subject.clip, MODEL)
     return Models(source, [Stage(Path(subject.source).name, lambda: (subject.original(), processor))])
 
 
-def models_of(run: Run) -> Models:
-    """Those of a run that can be had, zero-shot first."""
+def models_of(run: Run, base: str | None = None) -> Models:
+    """Those of a run that can be had, zero-shot first: `base` or, by default, the model that it started from."""
     stages, absent = [], {}
     try:
-        base = _base(run)
-        stages.append(Stage(ZERO_SHOT, partial(_at, *base)))
+        origin = named(base) if base is not None else _base(run)
+        stages.append(Stage(ZERO_SHOT, partial(_at, *origin)))
     except ConfigurationError as error:
         absent[ZERO_SHOT] = str(error)
     for position, place in enumerate(run.checkpoints):

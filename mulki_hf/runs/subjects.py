@@ -92,7 +92,7 @@ def find_subject(source: str, base: str | None = None, token: str | None = None)
     Raises:
         ConfigurationError: it names nothing that could be evaluated.
     """
-    path, given = Path(source), None if base is None else _named(base)
+    path, given = Path(source), None if base is None else named(base)
     if source in EMBEDDED_MODELS:
         found = Subject(source)
     elif path.exists():
@@ -172,7 +172,7 @@ def whole_run(run: Run) -> Run:
     return whole if last.is_dir() and same_stream(run.results, whole.results) else run
 
 
-def _named(base: str) -> tuple[str, str]:
+def named(base: str) -> tuple[str, str]:
     """A model's name, folder or Hub id, and its revision."""
     name, _, revision = base.partition("@")
     return (base, "main") if Path(base).exists() else (name, revision or "main")
