@@ -141,7 +141,8 @@ class TestAnswers:
         assert "left out: " in capsys.readouterr().err  # the model from before any training was a folder
         asked = ["org/mulki-task2", str(photos), "--all_tasks", "--use_cpu", "--hub_token", SECRET]
         with connected(anonymous(pushed.env), pushed.place):
-            main([*asked, "--base", str(pushed.place / "tiny-clip"), "--output_dir", str(tmp_path / "whole")])
+            base = StreamResults.load(pushed.out).config["model_name_or_path"]
+            main([*asked, "--base", base, "--output_dir", str(tmp_path / "whole")])
         main([str(pushed.out), str(photos), "--all_tasks", "--output_dir", str(tmp_path / "disk"), "--use_cpu"])
         hub, disk = answered(tmp_path / "hub"), answered(tmp_path / "disk")
         assert answered(tmp_path / "whole") == disk
