@@ -13,6 +13,7 @@ from support.launch import two_ranks
 from support.tiny import save_tiny, stream_writer
 
 from mulki_hf import StreamEvaluator
+from mulki_hf.evaluate import main as evaluate
 from mulki_hf.results import StreamResults
 from mulki_hf.train import main
 
@@ -132,18 +133,15 @@ class TestAppended:
         assert kept(StreamResults.load(tmp_path / "out")) == kept(StreamResults.load(tmp_path / "whole"))
 
     @pytest.mark.xdist_group("ranks")
-    def test_on_two_ranks(self, planned, two, tmp_path):
-        folder, _ = two
-        shutil.rmtree(folder)
-        config = tmp_path / "stream.yaml"
-        shutil.copy(planned / "stream.yaml", config)
-        recipe = yaml.safe_load(config.read_text())
-        config.write_text(yaml.safe_dump(recipe | {"tasks": tasks_of(config)}))
-        two_ranks(config, folder)
+    def test_on_two_ranks(self, stream_yaml, tmp_path):
+        config, out = stream_yaml(protocols=THREE, max_steps=2), tmp_path / "out"
+        two_ranks(config, out)
         appended(config, "paints")
-        two_ranks(config, folder, "--resume")
-        two_ranks(config, tmp_path / "whole")
-        assert kept(StreamResults.load(folder)) == kept(StreamResults.load(tmp_path / "whole"))
+        two_ranks(config, out, "--resume")
+        grown = StreamResults.load(out)
+        assert grown.finished == 3
+        evaluate([str(out), "--protocols", *THREE, "--output_dir", str(tmp_path / "again"), "--use_cpu", "true"])
+        assert kept(StreamResults.load(tmp_path / "again"))["rows"] == kept(grown)["rows"]
 
 
 class TestRefused:

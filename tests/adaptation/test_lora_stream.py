@@ -37,7 +37,9 @@ def learned(tmp_path_factory, tasks_files):
     gc.collect()
     before = sum(isinstance(thing, CLIPModel) for thing in gc.get_objects())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MulKITrainer, "__init__", lambda self, *a, **k: original(self, *a, callbacks=[Count()], **k))
+        patch.setattr(
+            MulKITrainer, "__init__", lambda self, *a, **k: original(self, *a, **k | {"callbacks": [Count()]})
+        )
         main(["--config", str(config)])
     return folder / "out", {count - before for count in alive}
 
