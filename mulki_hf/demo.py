@@ -63,7 +63,8 @@ def run(args: argparse.Namespace) -> None:
     models = find_models(args.run, args.hub_token)
     if models.results is None:
         raise ConfigurationError(f"{args.run!r} is one model, not a stream's run; ask it with mulki-hf predict")
-    examples, notes = find_examples(models.results, args.examples)
+    from_hub = args.run if models.run is not None and models.run.repository is not None else None
+    examples, notes = find_examples(models.results, args.examples, from_hub)
     if args.push_to_space is not None:
         from .hub.space import push_space
         from .page.space import OURS, space_files

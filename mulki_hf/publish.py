@@ -87,12 +87,6 @@ class Publisher:
             for push in address(self.outbox, folder):
                 self.outbox.send_in_background(push)
 
-    @property
-    def pending(self) -> set[str]:
-        """Names of the tasks' folders of which something has not arrived."""
-        pushes = self.outbox.pending if self.outbox is not None else []
-        return {push.folder.partition("/")[0] for push in pushes}
-
     def raise_for_pending(self) -> None:
         """Raise [`PushError`] if a push is pending."""
         if self.outbox is not None:

@@ -30,6 +30,7 @@ from .evaluation.evaluator import StreamEvaluator
 from .features.prototypes import PROTOTYPES_FILE, save_prototypes
 from .finite import not_finite
 from .hub.fetch import fetch_checkpoint
+from .hub.outbox import recorded_pushes
 from .models.loading import load_model, load_processor, save_model
 from .objectives import check_reference, objective_of
 from .report.checkpoint import describe_checkpoint, draw, picture_names
@@ -91,7 +92,7 @@ class Stream:
         place = {"repository": earlier.source} if earlier.source else {"folder": self.folder.path}
         self.run = Run(earlier.source or str(self.folder.path), results, token=config.hub_token, **place)
         self.trackers = Trackers(config.output_dir)
-        self.progress = Progress(config, accelerator, self.curriculum, tasks, results)
+        self.progress = Progress(config, accelerator, self.curriculum, tasks, results, stream.fill_rows)
         self._original: CLIPModel | None = original
         self._evaluator: StreamEvaluator | None = None
 
@@ -232,6 +233,7 @@ class Stream:
     def _fill(
         self, row: int | None, model: CLIPModel | None, learned: Sequence[int], description: str, columns: list[int]
     ) -> None:
+        self.progress.fill(row)
         cells = self.evaluate(model, learned, description, columns)
         self.results.fill(row, {name: values for name, (values,) in cells.items()})
 
@@ -301,12 +303,15 @@ class Stream:
             f"\n{results_table(self.results)}\n\nResults, pictures and checkpoints: {self.folder.path}"
         )
 
-    def tidy(self, needed: Collection[str] = ()) -> None:
-        """Delete the finished tasks' folders that `keep_checkpoints` does not keep, but for those named in `needed`."""
+    def tidy(self) -> None:
+        """Delete the finished tasks' folders that `keep_checkpoints` does not keep, but those still to be pushed."""
         keep, names, finished = self.stream.keep_checkpoints, self.results.stage_names, self.results.finished
         if keep == "all" or not self.accelerator.is_main_process:
             return
         last = 0 if keep == "none" and not self.remaining() else 1
+        # Whoever pushed them: this run, or one before it without an answer.
+        waiting = [push for push in recorded_pushes(self.folder.path) if push.commit is None]
+        needed = {push.folder.partition("/")[0] for push in waiting}
         dropped = self.folder.drop(names, range(finished - last), needed)
         if dropped and not self.remaining():
             print(KEPT[keep].format(names[finished - 1]), flush=True)

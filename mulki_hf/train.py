@@ -75,9 +75,9 @@ def run(
             life.measure()
             for position in life.remaining():
                 publisher.send(life.learn(position))
-                life.tidy(publisher.pending)
+                life.tidy()
             life.close()
-        life.tidy(publisher.pending)
+        life.tidy()
     life.accelerator.end_training()
     publisher.raise_for_pending()
     return life.results

@@ -15,6 +15,7 @@ from support.tiny import save_tiny, stream_writer
 from mulki_hf import StreamEvaluator
 from mulki_hf.evaluate import main as evaluate
 from mulki_hf.results import StreamResults
+from mulki_hf.runs.sources import find_run, sibling
 from mulki_hf.train import main
 
 
@@ -111,11 +112,12 @@ class TestAppended:
         main([*options, "--resume"])
         assert kept(StreamResults.load(folder)) == kept(StreamResults.load(planned / "three"))
 
-    def test_rows_left_empty_and_filled_later(self, planned, two, capsys):
+    def test_rows_left_empty_and_filled_later(self, planned, two, capsys, caplog):
         folder, options = two
         main([*options, "--resume", "--fill_rows", "false"])
         results = StreamResults.load(folder)
         assert [row[2] is None for row in results.accuracy] == [True, True, False] and None not in results.zero_shot
+        assert "by xtail the classes of appended tasks compete for every image" in caplog.text
         # By xtail the new classes compete for every image: nothing of before means the same.
         assert results.of("xtail").accuracy[:2] == [[None] * 3] * 2
         note = "Not every cell was measured (til); metrics are of those that were: transfer 1 of 3"
@@ -233,6 +235,45 @@ class TestKeepCheckpoints:
             with pytest.raises(SystemExit, match="1 of 2 pushes pending"):
                 main([*options, "--hub_model_id", "org/mulki"])
             assert [path.name for path in stream.out.glob("task*")] == ["task1-colours"]
+
+    def test_so_does_what_an_earlier_run_did_not_push(self, own_copy):
+        """Also when this one pushes nothing."""
+        folder, options = own_copy
+        record = {"folder": "task1-colours", "repo_id": "org/mulki-task1"}
+        (folder / "pushes.json").write_text(json.dumps([record]))
+        main([*options, "--resume", "--keep_checkpoints", "none"])
+        assert [path.name for path in folder.glob("task*")] == ["task1-colours"]
+
+
+class TestPlaces:
+    """Where a model is that is no longer in the run's folder."""
+
+    @pytest.fixture
+    def places(self, finished, tmp_path):
+        """Of the first task, by what the run has on record."""
+
+        def of(*records: dict) -> str | None:
+            results = StreamResults.load(finished)
+            results.save(tmp_path)
+            (tmp_path / "pushes.json").write_text(json.dumps(records))
+            return find_run(str(tmp_path)).checkpoints[0]
+
+        return of
+
+    def test_by_the_record(self, places):
+        last = {"folder": "task2-shapes", "repo_id": "org/mulki-task2", "commit": "b" * 40}
+        first = {"folder": "task1-colours", "repo_id": "org/mulki-task1"}
+        assert places(last, first | {"commit": "a" * 40, "tag": "v1"}) == f"org/mulki-task1@{'a' * 40}"
+        # What was taken up is one of a row of repositories; what the run pushed is on record, each.
+        assert places(last) == "org/mulki-task1"
+        assert places(last | {"tag": "v1"}) is None
+        assert places(last, first) is None
+        assert places() is None
+
+    def test_numbers_of_repositories(self):
+        assert sibling("org/mulki-task12@abc", 2) == "org/mulki-task3"
+        assert sibling("org/mulki-task3@abc", 2) == "org/mulki-task3@abc"
+        assert sibling("org/best", 2) is None
 
 
 class TestHub:

@@ -46,6 +46,11 @@ class Push:
     tag: str | None = None
     error: str | None = None
 
+    @property
+    def taken_up(self) -> bool:
+        """Whether the folder came from the Hub, and is not pushed."""
+        return self.commit is not None and self.tag is None
+
 
 PUSHES = "pushes.json"
 
@@ -285,7 +290,7 @@ class Outbox:
 
     def pending_message(self) -> str:
         """How much is pending, and how to send it."""
-        taken_up = sum(push.commit is not None and push.tag is None for push in self.pushes)
+        taken_up = sum(push.taken_up for push in self.pushes)
         return (
             f"{len(self.pending)} of {len(self.pushes) - taken_up} pushes pending (the checkpoints are complete on "
             f"disk); send with: python -m mulki_hf.push {shlex.quote(str(self.output_dir))}"

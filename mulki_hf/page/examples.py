@@ -8,6 +8,7 @@ import datasets
 import numpy as np
 from PIL import Image
 
+from ..config.from_hub import confined
 from ..data.config import TaskConfig
 from ..data.rows import EMBEDDED_PREFIX, check_column, load_split
 from ..errors import ConfigurationError
@@ -28,11 +29,12 @@ class Example:
     class_name: str
 
 
-def find_examples(results: StreamResults, count: int) -> tuple[list[Example], list[str]]:
+def find_examples(results: StreamResults, count: int, from_hub: str | None = None) -> tuple[list[Example], list[str]]:
     """`count` pictures of each task's evaluation split, always the same; and for tasks without, why.
 
     Tasks are found as the run's configuration describes them. A dataset of the Hub that was never loaded on this
-    machine is not at hand: nothing is downloaded for examples' sake.
+    machine is not at hand: nothing is downloaded for examples' sake. Results that came `from_hub`, which is their name
+    there, choose no files of this machine.
     """
     examples, notes = [], []
     specs = {spec.get("name"): spec for spec in results.config.get("tasks", []) if isinstance(spec, dict)}
@@ -42,6 +44,8 @@ def find_examples(results: StreamResults, count: int) -> tuple[list[Example], li
         try:
             if spec is None:
                 raise ConfigurationError("its data are not recorded")
+            if from_hub is not None:
+                spec = confined({"tasks": [spec]}, from_hub, None, "RUN")["tasks"][0]
             examples += _of_task(task, TaskConfig(**spec), results.config.get("evaluate_on") == "validation", count)
         except (ConfigurationError, TypeError, OSError) as error:
             notes.append(f"no examples of {task.name}: {error}")

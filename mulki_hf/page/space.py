@@ -10,12 +10,9 @@ from huggingface_hub import SpaceCardData, constants
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError
 from ..hub.fetch import pinned
-from ..hub.outbox import recorded_pushes
 from ..hub.space import ASKED_BY
 from ..prediction.stages import ZERO_SHOT, Models, after
 from ..resources import __version__
-from ..results import task_folder
-from ..runs.sources import Run, sibling
 from .examples import FILE, Example
 from .page import gradio
 
@@ -78,7 +75,7 @@ def hub_places(models: Models) -> dict[str, str]:
         if embedded or base.hub_id:
             places[ZERO_SHOT] = embedded or pinned(f"{base.hub_id}@{base.revision or 'main'}", run.token, ASKED_BY)
     for position, name in enumerate(run.results.stage_names[: run.results.finished]):
-        place = _pushed(run, position)
+        place = run.pushed(position)
         if place is None:
             raise ConfigurationError(
                 f"{ASKED_BY}: the model after {name} is not on the Hub; push the run first: "
@@ -88,20 +85,6 @@ def hub_places(models: Models) -> dict[str, str]:
     if not run.results.finished:
         raise ConfigurationError(f"{ASKED_BY}: {models.source!r} has no finished task")
     return places
-
-
-def _pushed(run: Run, position: int) -> str | None:
-    """Where the model after a stage went: by the run's record, or as the neighbour of a later one."""
-    if run.folder is None:
-        return run.checkpoints[position]
-    pushed = {push.folder: f"{push.repo_id}@{push.commit}" for push in recorded_pushes(run.folder) if push.commit}
-    names = [task_folder(run.folder, run.results.stage_names, number).name for number in range(run.results.finished)]
-    if names[position] in pushed:
-        return pushed[names[position]]
-    # An earlier part of the stream came from the Hub; a part that is pending did not go there.
-    later = [name for name in names[position + 1 :] if name in pushed]
-    known = {push.folder for push in recorded_pushes(run.folder)}
-    return sibling(pushed[later[0]], position) if later and names[position] not in known else None
 
 
 def space_files(repo_id: str, models: Models, examples: list[Example]) -> tuple[dict[str, bytes], list[str]]:

@@ -140,12 +140,13 @@ def models_of(run: Run, base: str | None = None) -> Models:
         stages.append(Stage(ZERO_SHOT, partial(_at, *origin)))
     except ConfigurationError as error:
         absent[ZERO_SHOT] = str(error)
-    for position, place in enumerate(run.checkpoints):
+    for position in range(run.results.finished):
         name = after(run.results.stage_names[position])
-        if place is None:
-            absent[name] = f"{run.source!r} has no checkpoint of task {position + 1}, nor a record of where it went"
-        else:
+        try:
+            run.check(position)
             stages.append(Stage(name, partial(_checkpoint, run, position)))
+        except ConfigurationError as error:
+            absent[name] = str(error)
     if not stages:
         raise ConfigurationError(f"{run.source!r} has no model that can be asked: {'; '.join(absent.values())}")
     return Models(run.source, stages, run.results, absent, run)

@@ -121,8 +121,9 @@ def check_finished(folder: Path, artefact: str | None = None) -> None:
     fault = task_fault(folder, artefact)
     if fault is not None:
         raise ConfigurationError(
-            f"{fault}, but the next task starts from there: put it back (if it was pushed, from the Hub), go on "
-            "with --resume_from_hub in another output_dir, or start anew"
+            f"{fault}, but the next task starts from there (keep_checkpoints none leaves nothing to start from): "
+            "put it back (if it was pushed, from the Hub), go on with --resume_from_hub in another output_dir, or "
+            "start anew"
         )
 
 

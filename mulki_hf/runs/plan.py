@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 
 STEPS, EVALUATION = "steps", "evaluation"
+FILLS = -2
+"""What stands for a stage in the first evaluation that fills a row; the next one has one less."""
 FORWARD_AND_BACK = 3
 """What an image costs in a step, against one that is evaluated: until both have been timed, and for the bar."""
 MEMORY = 0.98
@@ -43,6 +45,7 @@ class Plan:
         evaluated (`int`): images of an evaluation on every task.
         finished (`int`): stages that are.
         measured (`bool`): the zero-shot row is there.
+        fills: images of each evaluation that fills a row which lacks cells.
         clock: seconds from anywhere.
     """
 
@@ -54,6 +57,7 @@ class Plan:
         evaluated: int,
         finished: int = 0,
         measured: bool = False,
+        fills: Sequence[int] = (),
         clock: Callable[[], float] = time.monotonic,
     ):
         self.images, self.batch, self.clock = images, batch, clock
@@ -64,6 +68,9 @@ class Plan:
             self.work[EVALUATION, stage] = evaluated
         first = finished if finished or measured else -1
         self.done = {part: work if part[1] < first else 0.0 for part, work in self.work.items()}
+        # What is filled comes before the first stage, too.
+        self.work |= {(EVALUATION, FILLS - number): count for number, count in enumerate(fills)}
+        self.done |= {(EVALUATION, FILLS - number): 0.0 for number in range(len(fills))}
         self.paces = {STEPS: Pace(), EVALUATION: Pace()}
         self.stage = -1
         self._ended = finished - 1

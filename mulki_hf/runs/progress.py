@@ -13,7 +13,7 @@ from ..config import MulKIConfig
 from ..data.tasks import Task
 from ..report.tables import duration
 from ..results import StreamResults
-from .plan import EVALUATION, STEPS, Plan, planned_steps
+from .plan import EVALUATION, FILLS, STEPS, Plan, planned_steps
 from .terminal import Bar, Lines, verbose, wants_bar
 
 
@@ -29,6 +29,7 @@ class Progress:
         curriculum: the stages.
         tasks: what is evaluated.
         results ([`StreamResults`]): what was done before.
+        fill_rows (`bool`): cells that earlier rows lack are measured.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Progress:
         curriculum: Sequence[Task],
         tasks: Sequence[Task],
         results: StreamResults,
+        fill_rows: bool = True,
     ):
         self.config = config
         self.names = results.stage_names
@@ -50,7 +52,11 @@ class Progress:
         steps = [planned_steps(count, batch, *numbers) for count in images]
         evaluated = sum(len(task.evaluation) for task in tasks)
         measured = bool(results.zero_shot)
-        self.plan = Plan(images, steps, batch * accumulation, evaluated, results.finished, measured)
+        rows = [None, *range(results.finished if fill_rows else 0)] if measured else []
+        lacking = {row: columns for row in rows if (columns := results.unmeasured(row))}
+        self._fills = {row: FILLS - number for number, row in enumerate(lacking)}
+        fills = [sum(len(tasks[column].evaluation) for column in columns) for columns in lacking.values()]
+        self.plan = Plan(images, steps, batch * accumulation, evaluated, results.finished, measured, fills)
         self._view: Bar | Lines | None = None
         self._hook: Any = None
         self._evaluating = False
@@ -85,6 +91,10 @@ class Progress:
             self._what = []
             trainer.add_callback(Steps(self))
             self.show()
+
+    def fill(self, row: int | None) -> None:
+        """What is evaluated next fills the cells that a row lacks; None: zero-shot, which may be measured at first."""
+        self.plan.begin(self._fills.get(row, -1))
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

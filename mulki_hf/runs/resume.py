@@ -1,6 +1,7 @@
 """May a run go on, and from what? Every reason for `--resume` to refuse is here."""
 
 import dataclasses
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from .lock import check_free
 from .records import describe_base, describe_method, new_results, reference_record, task_record
 from .sources import Run
 
+
+logger = logging.getLogger(__name__)
 
 TASK_DEFAULTS = {
     field.name: field.default for field in dataclasses.fields(TaskConfig) if field.default is not dataclasses.MISSING
@@ -102,7 +105,14 @@ def start_results(
     records = [task_record(task) for task in tasks]
     check_unchanged(results, earlier.source, settings, [task.name for task in tasks])
     check_data(results, earlier.source, records[: len(results.tasks)], images)
-    results.append(records[len(results.tasks) :], [name for name in PROTOCOLS if PROTOCOLS[name].of_all_tasks])
+    stale = [name for name, protocol in PROTOCOLS.items() if protocol.of_all_tasks and name in results.protocols]
+    if len(records) > len(results.tasks) and results.finished and stale and not stream.fill_rows:
+        logger.warning(
+            f"fill_rows is false: by {', '.join(stale)} the classes of appended tasks compete for every image, so that "
+            "no cell of earlier rows means what it meant; they are left empty. What they were stands in the results of "
+            f"the folder of task {results.stage_names[results.finished - 1]!r}"
+        )
+    results.append(records[len(results.tasks) :], stale)
     if config.license is not None:
         results.base.license = config.license
     # From here on a run from the Hub has this machine's settings; any other has its own, and those that are new.

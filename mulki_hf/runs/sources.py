@@ -45,18 +45,24 @@ class Run:
         return [self._checkpoint(position) for position in range(self.results.finished)]
 
     def _checkpoint(self, position: int) -> str | None:
+        if self.folder is not None:
+            place = task_folder(self.folder, self.results.stage_names, position)
+            if (place / StreamResults.FILE).is_file():
+                return str(place)
+        return self.pushed(position)
+
+    def pushed(self, position: int) -> str | None:
+        """Where on the Hub the model after a stage is, by the run's record of pushes; None: it did not go there."""
         if self.folder is None:
             return sibling(self.repository, position) if self.repository else None
-        place = task_folder(self.folder, self.results.stage_names, position)
-        if (place / StreamResults.FILE).is_file():
-            return str(place)
-        pushed = {push.folder: f"{push.repo_id}@{push.commit}" for push in recorded_pushes(self.folder) if push.commit}
-        if place.name in pushed:
-            return pushed[place.name]
-        # What the stream was taken up from was one of a row of repositories.
-        later = range(position + 1, self.results.finished)
-        names = [task_folder(self.folder, self.results.stage_names, number).name for number in later]
-        return next((sibling(pushed[name], position) for name in names if name in pushed), None)
+        stages = range(position, self.results.finished)
+        own, *later = (task_folder(self.folder, self.results.stage_names, number).name for number in stages)
+        recorded = {push.folder: push for push in recorded_pushes(self.folder)}
+        if own in recorded:
+            return f"{recorded[own].repo_id}@{recorded[own].commit}" if recorded[own].commit else None
+        # What the stream was taken up from is one of a row of repositories; its own pushes are on record, each.
+        taken_up = [recorded[name] for name in later if name in recorded and recorded[name].taken_up]
+        return sibling(f"{taken_up[0].repo_id}@{taken_up[0].commit}", position) if taken_up else None
 
     def check(self, position: int) -> str:
         """Where the model after a stage is: one of `checkpoints`, which was looked for, but not loaded.

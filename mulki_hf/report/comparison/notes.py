@@ -80,7 +80,7 @@ def _cells(runs: list[ComparedRun]) -> Iterator[str]:
         used = cells_used(run.accuracy, run.zero_shot) if run.accuracy and not run.elsewhere else {}
         partial = [f"{name} of {have} of {wanted}" for name, (have, wanted) in used.items() if have < wanted]
         if partial:
-            yield f"In {run.name} not every cell was measured; metrics are of those that were: {', '.join(partial)}."
+            yield f"In {run.name} not every cell was measured, so metrics are left out: {', '.join(partial)} cells."
 
 
 def _twice(runs: list[ComparedRun]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...evaluation.protocols import PROTOCOLS
-from ...metrics import continual_metrics
+from ...metrics import cells_used, continual_metrics
 from ...results import StreamResults, TaskRecord
 from ..tables import average
 
@@ -109,7 +109,12 @@ class ComparedRun:
 
     @cached_property
     def metrics(self) -> dict[str, float | None]:
-        """As if the stream were of the compared tasks alone."""
+        """As if the stream were of the compared tasks alone; None where cells are missing that others have."""
+        whole = cells_used(self.accuracy, self.zero_shot) if self.accuracy and not self.elsewhere else {}
+        lacking = {name for name, (have, wanted) in whole.items() if have < wanted}
+        return {name: None if name in lacking else value for name, value in self._of_known_cells().items()}
+
+    def _of_known_cells(self) -> dict[str, float | None]:
         own = self.results.of(self.protocol)
         if self.elsewhere:
             return {"last": average(self.accuracy[-1])}
