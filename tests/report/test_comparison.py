@@ -314,6 +314,9 @@ class TestOtherTasks:
             "In grown not every cell was measured" in note and "avg of 8 of 9" in note for note in comparison.notes
         )
         assert comparison.rows[0].curve("c")[1] == [rows()[1][2], None]
+        # A figure of fewer cells is not the same figure.
+        grown = comparison.rows[0].runs[1].metrics
+        assert grown["avg"] is None and grown["last"] is not None
 
 
 class TestProtocols:
