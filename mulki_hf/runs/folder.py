@@ -164,8 +164,9 @@ class RunFolder:
 
     @contextmanager
     def replacing(self) -> Iterator[Path]:
-        """The files of an evaluation, filled elsewhere inside the block; after it in their place and those of an
-        earlier one gone. The main process alone enters.
+        """An evaluation's files, filled under `unfinished` inside the block, after it in the place of an earlier one's.
+
+        The main process alone enters.
         """
         new = self.path / UNFINISHED / WRITING
         _remove(new)
