@@ -47,7 +47,8 @@ def make_parser() -> argparse.ArgumentParser:
     option("overwrite", action="store_true", help="replace an earlier evaluation in output_dir")
     option("per_class", nargs="+", default=[], metavar="TASK", help="print and write the accuracy of each class")
     option("confusion", nargs="+", default=[], metavar="TASK", help="draw and write which class was taken for which")
-    option("checkpoint", type=int, metavar="N", help="of a run: whose answers those are (default: the last; 0: before)")
+    which = "of a run: whose answers those are: last (default), zero-shot, a task's number or name"
+    option("checkpoint", help=which)
     option("data_root", help="folder with what relative paths name, where a run on the Hub has some")
     option("hub_token", help="default: the one of `hf auth login` or HF_TOKEN")
     return parser
@@ -70,7 +71,9 @@ def main(argv: list[str] | None = None) -> None:
                 evaluate(args, options, argv)
     except KeyboardInterrupt as stop:
         if os.environ.get("RANK", "0") == "0":
-            print("stopped: nothing was written; start again", file=sys.stderr)
+            told = next((e for e in (stop, stop.__context__) if hasattr(e, "__notes__")), None)
+            safe = told.__notes__ if told else ["nothing was written; start again"]
+            print(f"stopped: {safe[-1]}", file=sys.stderr)
         sys.exit(getattr(stop, "status", STATUSES[0]))
     except (ConfigurationError, PushError, TrainingError) as error:
         sys.exit(f"error: {error}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
@@ -28,6 +29,8 @@ from .report.tables import average, full_tables, percent
 from .results import StreamResults
 from .runs.checks import check_task
 from .runs.evaluations import (
+    absent_rows,
+    add_protocols,
     check_checkpoint,
     check_folder,
     check_inside,
@@ -54,15 +57,15 @@ class Row:
 
     Attributes:
         protocols: by which it is measured; none: it is not loaded.
-        gaps: those of them by which the row is there, with empty cells.
-        only (*optional*): positions of the tasks to evaluate on. Default: all.
+        gaps: those of them by which the row has empty cells.
+        only: positions of the tasks to evaluate on.
         learned: how many tasks count as learned; after the first, those of a model that stays as it is.
         looked_at: for which class each image was taken is counted, by the first protocol.
     """
 
     protocols: list[str]
     gaps: list[str]
-    only: list[int] | None
+    only: list[int]
     learned: list[int]
     looked_at: bool
 
@@ -73,7 +76,7 @@ class Evaluation:
     Args:
         subject ([`Subject`]): what is evaluated.
         stream ([`StreamConfig`]), config ([`MulKIConfig`]): tasks and protocols; precision, batches and workers.
-        args: `per_class` and `confusion`, names of tasks, and `checkpoint`, the number of the one that they are of;
+        args: `per_class` and `confusion`, names of tasks, and `checkpoint`, which one of a run they are of;
             `output_dir` and `overwrite`.
         argv (*optional*): the command's words, for the results.
 
@@ -116,15 +119,23 @@ class Evaluation:
             check_task(task, processor, config)
         self.results = self._results(argv)
         known = self.results.protocols if self.results.zero_shot else []
-        self.missing = [name for name in stream.protocols if name not in known]
+        missing = [name for name in stream.protocols if name not in known]
+        stages = range(run.finished) if run is not None and subject.whole else range(0)
+        add_protocols(self.results, missing, len(stages))
         towers = run.config.get("train_towers") if run is not None and subject.whole else None
         self.evaluator = self._evaluator(processor, towers or "both")
-        stages = range(run.finished) if run is not None and subject.whole else ()
         self.plan = {row: plan for row in (None, *stages) if (plan := self._plan(row)).protocols}
         rows = [row for row in self.plan if row is not None]
+        # What has only gaps to fill may stay as it is.
+        needed = [row for row in rows if missing or self.plan[row].looked_at]
+        self.absent = self.on_main(partial(absent_rows, subject.run, rows, needed)) if subject.run else {}
+        for row in self.absent:
+            rows.remove(row)
+            del self.plan[row]
         loads = main_process_first(self.accelerator, partial(subject.checkpoints, rows))
         self.loads = {None: subject.original, **dict(zip(rows, loads, strict=True))}
         self.counts: ConfusionCounts | None = None
+        self.standing = "nothing was written; start again"
 
     @classmethod
     def open(cls, args: argparse.Namespace, options: list[str], argv: list[str] | None = None) -> "Evaluation":
@@ -181,27 +192,21 @@ class Evaluation:
             image_cache=cache if self.config.cache_images else None,
         )
 
-    def _gaps(self, row: int | None) -> tuple[list[str], list[int]]:
-        """Protocols by which a row has empty cells, and tasks of which."""
-        results = self.results
-        if not results.zero_shot or not (columns := results.unmeasured(row)):
-            return [], []
-        owns = {name: results.of(name) for name in results.protocols}
-        rows = {name: own.zero_shot if row is None else own.accuracy[row] for name, own in owns.items()}
-        return [name for name, cells in rows.items() if None in cells], columns
-
     def _plan(self, row: int | None) -> Row:
         looked_at = self.looked_at if row == self.row else []
-        gaps, columns = self._gaps(row)
+        owns = {name: self.results.of(name) for name in self.results.protocols}
+        rows = {name: own.zero_shot if row is None else own.accuracy[row] for name, own in owns.items()}
+        gaps = [name for name, cells in rows.items() if None in cells]
         headline = [self.results.protocol] if looked_at else []
-        asked = list(dict.fromkeys([*headline, *gaps, *self.missing]))
-        only = None if self.missing else sorted({*columns, *looked_at})
+        asked = list(dict.fromkeys([*headline, *gaps]))
         count, run = len(self.tasks), self.subject.run.results if self.subject.run else None
         position = row if self.subject.whole else self.subject.position
         learned = 0
         if self.own and run is not None and position is not None:
             learned = count if run.stages is not None else position + 1
-        # A model that stays as it is counts as the one after each of the tasks.
+        # A model that stays as it is counts as the one after each of the tasks, on all of them.
+        columns = self.results.unmeasured(row) if self.results.learned or not gaps else range(count)
+        only = sorted({*columns, *looked_at})
         later = () if self.results.learned else range(1, count + 1)
         return Row(asked, gaps, only, [learned, *later], bool(looked_at))
 
@@ -214,6 +219,9 @@ class Evaluation:
         self.on_main(lambda: self.folder.take(self.found))
         try:
             yield
+        except BaseException as error:
+            error.add_note(self.standing)
+            raise
         finally:
             if self.accelerator.is_main_process:
                 # What an unfinished run has computed there, it goes on with.
@@ -230,8 +238,14 @@ class Evaluation:
         processes = f"{self.accelerator.num_processes} process(es), {self.accelerator.device.type}"
         self.accelerator.print(f"{self.subject.source} on {tasks}; by {by}; on {processes}")
         with Passes(self.config, self.accelerator.is_main_process, len(self.plan)) as passes:
-            for row, plan in self.plan.items():
+            for number, (row, plan) in enumerate(self.plan.items(), start=1):
                 self._measure(row, plan, passes)
+                if self.inside and plan.gaps:
+                    self.on_main(lambda: self.results.save(self.folder.path))
+                    self.standing = (
+                        f"{number} of {len(self.plan)} models are measured, and in the results in {self.folder.path}; "
+                        "the same command goes on"
+                    )
 
     def _measure(self, row: int | None, plan: Row, passes: Passes) -> None:
         name = self.name(row)
@@ -240,29 +254,26 @@ class Evaluation:
         with passes.evaluating(name):
             cells = self.evaluator.cells(model, plan.learned, name, plan.protocols, plan.only, seen)
         self.counts = seen or self.counts
-        rows = {protocol: cells[protocol][0] for protocol in plan.protocols}
-        new = {protocol: rows[protocol] for protocol in self.missing}
-        if row is not None:
-            self.results.evaluated(new)
-        elif new:
-            self.results.measured(new)
-            if not self.results.learned:
-                self.results.stayed({protocol: cells[protocol][1:] for protocol in new})
-        self.results.fill(row, {protocol: rows[protocol] for protocol in plan.gaps})
-        if plan.only is None:
-            means = ", ".join(f"{percent(average(rows[name]))} % ({name})" for name in plan.protocols)
+        self.results.fill(row, {protocol: cells[protocol][0] for protocol in plan.gaps})
+        if not self.results.learned:
+            self.results.stayed({protocol: cells[protocol][1:] for protocol in plan.gaps})
+        if len(plan.only) == len(self.tasks):
+            means = ", ".join(f"{percent(average(cells[name][0]))} % ({name})" for name in plan.protocols)
             self.accelerator.print(f"{name}: {means} on average")
 
     def close(self) -> None:
         """Write and print the results."""
         shown = [self._confusion(position) for position in self.looked_at] if self.counts else []
-        self.on_main(lambda: self._write(shown))
+        self.on_main(lambda: self._put(shown))
         print_ = self.accelerator.print
         print_(f"\n{full_tables(self.results)}")
         for confusion in shown:
             if confusion.task in self.per_class:
                 print_(f"\n{confusion.task}, {confusion.protocol}: {confusion.model}\n\n{class_table(confusion)}")
-        if not self.plan:
+        if self.absent:
+            names = ", ".join(map(self.name, self.absent))
+            print_(f"\nLeft empty after {names}, for want of a checkpoint: {next(iter(self.absent.values()))}")
+        elif not self.plan:
             print_(f"\n{self.folder.path} has all of these already; with --output_dir they are measured again")
         print_(f"\nResults and pictures: {self.folder.path}")
 
@@ -275,15 +286,20 @@ class Evaluation:
         words = self.name(self.row) if self.row is None else f"after {self.name(self.row)}"
         return Confusion.of(self.results, position, words, self.counts.tables[position].tolist())
 
-    def _write(self, shown: list[Confusion]) -> None:
+    def _put(self, shown: list[Confusion]) -> None:
         path = self.folder.path
-        if not self.inside:
-            look_up_licences(self.results, self.subject.token)
-            self.folder.clear()  # of an earlier evaluation, when told to
-        if self.missing or any(plan.gaps for plan in self.plan.values()):
-            self.results.config["protocols"] = self.results.protocols
-            self.results.save(path)
-            draw(self.results, path)
+        if self.inside:
+            self.standing = f"the figures are in {path}, but not yet all pictures; the same command draws them"
+            self._write(path, shown)
+            return
+        look_up_licences(self.results, self.subject.token)
+        with self.folder.replacing() as new:
+            self.results.save(new)
+            self._write(new, shown)
+            self.standing = f"the new results were on their way into {path}; start again with --overwrite"
+
+    def _write(self, path: Path, shown: list[Confusion]) -> None:
+        draw(self.results, path)
         stage = "" if self.row is None else f"task{self.row + 1}-"
         model = re.sub(r"[^\w.+-]", "-", f"{stage}{self.name(self.row)}")
         for confusion in shown:

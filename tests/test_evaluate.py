@@ -1,6 +1,7 @@
 """Any CLIP on any stream, without training: through the command."""
 
 import csv
+import errno
 import shutil
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from transformers import BertConfig, SiglipConfig
 
 from mulki_hf import train
 from mulki_hf.evaluate import main
+from mulki_hf.evaluation.evaluator import StreamEvaluator
 from mulki_hf.report.checkpoint import picture_names
 from mulki_hf.results import StreamResults
 from mulki_hf.runs.terminal import Lines
@@ -157,12 +159,36 @@ class TestRun:
         assert StreamResults.load(tmp_path / "it").zero_shot == StreamResults.load(run).zero_shot
 
     def test_without_a_checkpoint(self, by_til):
-        folder, _ = by_til
+        folder, full = by_til
         before = (folder / "results.json").read_bytes()
         shutil.rmtree(folder / "task1-colours")
-        with pytest.raises(SystemExit, match="has no checkpoint of task 1, 'colours'"):
-            main([str(folder), "--protocols", "cil"])
+        for more in ([], ["--output_dir", str(folder.parent / "it")]):
+            with pytest.raises(
+                SystemExit, match="has no checkpoint of task 1, 'colours'.*: mulki-hf evaluate (.*)$"
+            ) as no:
+                main([str(folder), "--protocols", "cil", *more])
         assert (folder / "results.json").read_bytes() == before
+        way_out = str(no.value).rpartition(" ")[2]
+        assert way_out == str(folder / "task2-shapes")
+        main([way_out, "--protocols", "cil", "--output_dir", str(folder.parent / "it")])
+        assert StreamResults.load(folder.parent / "it").zero_shot == full.of("cil").accuracy[1]
+
+    def test_with_gaps_whose_checkpoint_is_gone(self, by_til, capsys):
+        """They stay; what is asked of other checkpoints is answered."""
+        folder, full = by_til
+        results = StreamResults.load(folder)
+        results.accuracy[0][1] = results.accuracy[1][0] = None
+        results.save(folder)
+        shutil.rmtree(folder / "task1-colours")
+        main([str(folder), "--per_class", "shapes", "--checkpoint", "shapes"])
+        assert (folder / "classes/per_class_shapes_task2-shapes.csv").is_file()
+        assert StreamResults.load(folder).accuracy == [[full.accuracy[0][0], None], full.accuracy[1]]
+        capsys.readouterr()
+        main([str(folder)])
+        printed = capsys.readouterr().out
+        assert "Left empty after colours, for want of a checkpoint: " in printed and "has all of these" not in printed
+        with pytest.raises(SystemExit, match="has no checkpoint of task 1, .*bring it back, or evaluate one that"):
+            main([str(folder), "--per_class", "shapes", "--checkpoint", "1"])
 
 
 class TestOneModel:
@@ -292,11 +318,12 @@ class TestClasses:
     def test_of_another_one_into_the_run(self, by_til):
         folder, full = by_til
         before = (folder / "results.json").read_bytes()
-        for number, name in ((0, "zero-shot"), (1, "task1-colours")):
-            main([str(folder), "--per_class", "colours", "--checkpoint", str(number)])
+        asked = (("0", "zero-shot"), ("zero-shot", "zero-shot"), ("1", "task1-colours"), ("colours", "task1-colours"))
+        for checkpoint, name in (*asked, ("last", "task2-shapes")):
+            main([str(folder), "--per_class", "colours", "--checkpoint", checkpoint])
             _, *rows = self.read(folder / f"classes/per_class_colours_{name}.csv")
             right = 100 * sum(int(row[2]) for row in rows) / sum(int(row[1]) for row in rows)
-            row = full.zero_shot if number == 0 else full.accuracy[0]
+            row = full.zero_shot if name == "zero-shot" else full.accuracy[int(name[4]) - 1]
             assert right == pytest.approx(row[0])
         assert (folder / "results.json").read_bytes() == before
         train.main(
@@ -335,7 +362,11 @@ class TestRefusals:
             (["clip-nano", "STREAM", "--base", "x/y"], "base 'x/y' is for an adapter or for a run"),
             (["clip-nano", "STREAM", "--checkpoint", "1"], "checkpoint says whose answers --per_class and --confusion"),
             (["clip-nano", "STREAM", "--checkpoint", "1", "--confusion", "shapes"], "checkpoint: 'clip-nano' is one"),
-            (["RUN", "--checkpoint", "3", "--confusion", "shapes"], "checkpoint must be 0, .* to 2, .*got 3"),
+            (
+                ["RUN", "--checkpoint", "3", "--confusion", "shapes"],
+                "checkpoint '3': .* has last, zero-shot, 0 .zero-shot., 1 .colours., 2 .shapes.$",
+            ),
+            (["RUN", "--checkpoint", "forms", "--confusion", "shapes"], "checkpoint 'forms': .* has last, zero-shot"),
             (["RUN", "--data_root", "x"], "data_root is for the tasks of a checkpoint on the Hub"),
             (["RUN", "--output_dir", "RUN"], "holds a run that was trained: an evaluation goes to a folder of its own"),
             (["RUN", "--output_dir", "taken"], "output_dir 'taken' holds 'mine.txt', which no evaluation wrote"),
@@ -400,17 +431,47 @@ def test_one_bar_for_all_models(run, tmp_path, monkeypatch):
 
 
 def test_an_interruption_loses_nothing(by_til, monkeypatch, capsys):
-    folder, _ = by_til
+    """What was measured is kept, and the same command measures the rest."""
+    folder, full = by_til
     there = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    cells, measured = StreamEvaluator.cells, []
 
-    def interrupt(*args):
-        raise KeyboardInterrupt
+    def interrupted(self, model, learned, description, *args):
+        if len(measured) == stop_at:
+            raise KeyboardInterrupt
+        measured.append(description)
+        return cells(self, model, learned, description, *args)
 
-    with monkeypatch.context() as patch, pytest.raises(SystemExit, match="130"):
-        patch.setattr("mulki_hf.measuring.Evaluation.close", interrupt)
-        main([str(folder), "--protocols", "cil"])
-    assert capsys.readouterr().err.splitlines()[-1] == "stopped: nothing was written; start again"
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == there
+    monkeypatch.setattr(StreamEvaluator, "cells", interrupted)
+    for stop_at, said in ((0, "nothing was written; start again"), (2, "2 of 3 models are measured, and in the res")):
+        with pytest.raises(SystemExit, match="130"):
+            main([str(folder), "--protocols", "cil"])
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f"stopped: {said}")
+        changed = {path.name for path in folder.rglob("*") if path.is_file() and path.read_bytes() != there.get(path)}
+        assert changed == ({"results.json"} if stop_at else set())
+    cil = StreamResults.load(folder).of("cil")
+    assert (cil.zero_shot, cil.accuracy) == (full.of("cil").zero_shot, [full.of("cil").accuracy[0], [None, None]])
+    stop_at = None
+    main([str(folder), "--protocols", "cil"])
+    assert measured == ["zero-shot", "colours", "shapes"]
+    assert StreamResults.load(folder).of("cil") == full.of("cil") and (folder / "curves_cil.png").is_file()
+
+
+def test_an_earlier_evaluation_stays_until_the_new_one_is_written(run, tmp_path, monkeypatch, capsys):
+    words = [str(run / "task1-colours"), "--output_dir", str(tmp_path / "one")]
+    main([*words, "--confusion", "shapes"])
+    there = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def full_disk(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit, match="No space left .*then give the same command"):
+        patch.setattr("mulki_hf.measuring.write_classes", full_disk)
+        main([*words, "--per_class", "shapes", "--overwrite"])
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == there
+    main([*words, "--per_class", "shapes", "--overwrite"])
+    assert [path.name for path in (tmp_path / "one/classes").iterdir()] == ["per_class_shapes_task1-colours.csv"]
+    assert not (tmp_path / "one/unfinished").exists()
 
 
 def test_help_needs_no_torch():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,12 @@ from .folder import UNFINISHED, begun_tasks, finished_tasks, named_pictures
 from .lock import check_free
 from .records import describe_base, new_results, task_record
 from .resume import changed_data
+from .sources import Run
 from .subjects import MODEL, Subject
+
+
+LAST, ZERO_SHOT = "last", "zero-shot"
+"""What `--checkpoint` calls the model after the last finished task, and the one before any training."""
 
 
 def same_tasks(subject: Subject, names: list[str]) -> bool:
@@ -109,6 +115,34 @@ def run_results(subject: Subject, own: bool, settings: dict[str, Any], tasks: li
     )
 
 
+def add_protocols(results: StreamResults, protocols: Iterable[str], stages: int) -> None:
+    """Give `results` empty cells by more protocols, for the model before training and those after `stages` stages."""
+    count = len(results.tasks)
+    for name in protocols:
+        results.measured({name: [None] * count})
+        results.of(name).accuracy = [[None] * count for _ in range(stages)]
+    results.config["protocols"] = results.protocols
+
+
+def absent_rows(run: Run, rows: Iterable[int], needed: Collection[int]) -> dict[int, str]:
+    """Of the `rows` of a run those whose models are not at hand, and why.
+
+    Raises:
+        ConfigurationError: one of them is `needed`; says what can be evaluated in its place.
+    """
+    absent: dict[int, str] = {}
+    for row in rows:
+        try:
+            run.check(row)
+        except ConfigurationError as error:
+            absent[row] = str(error)
+    if lost := [row for row in needed if row in absent]:
+        there = [place for row, place in enumerate(run.checkpoints) if place is not None and row not in absent]
+        instead = f", or evaluate one that is there by itself: mulki-hf evaluate {there[-1]}" if there else ""
+        raise ConfigurationError(f"{absent[lost[0]]}: bring it back{instead}")
+    return absent
+
+
 def check_inside(path: Path, subject: Subject, protocols: list[str], config: MulKIConfig) -> None:
     """Refuse to add figures to a run's own.
 
@@ -170,24 +204,32 @@ def check_folder(path: Path, overwrite: bool) -> None:
         )
 
 
-def check_checkpoint(subject: Subject, number: int | None, looked_at: bool) -> int | None:
+def check_checkpoint(subject: Subject, asked: str | None, looked_at: bool) -> int | None:
     """The row that `--checkpoint` means: None for the first, else the position of a stage; by default the last.
 
     Raises:
         ConfigurationError: there is no such checkpoint, or no answers of it are `looked_at`.
     """
-    if number is not None and not looked_at:
+    if asked is not None and not looked_at:
         raise ConfigurationError("checkpoint says whose answers --per_class and --confusion show: give one of them too")
     if not subject.whole or subject.run is None:
-        if number is not None:
+        if asked is not None:
             raise ConfigurationError(f"checkpoint: {subject.source!r} is one model; a run's folder has several")
         return None
-    finished = subject.run.results.finished
-    if number is None:
-        number = finished
-    if not 0 <= number <= finished:
-        raise ConfigurationError(
-            f"checkpoint must be 0, the model before training, to {finished}, the last of {subject.source!r}, got "
-            f"{number}"
-        )
-    return number - 1 if number else None
+    return row_of(subject.run.results, asked or LAST, subject.source)
+
+
+def row_of(results: StreamResults, asked: str, source: str) -> int | None:
+    """The row of the model that is called `last`, `zero-shot`, or by a task's number or name; None: zero-shot.
+
+    Raises:
+        ConfigurationError: there is no such one in `source`.
+    """
+    finished = results.stage_names[: results.finished]
+    names = {name: row for row, name in enumerate(finished)}
+    numbers = {str(row + 1): row for row in range(len(finished))}
+    rows = {LAST: len(finished) - 1 if finished else None, ZERO_SHOT: None} | names | {"0": None} | numbers
+    if asked not in rows:
+        there = ", ".join([f"0 ({ZERO_SHOT})", *(f"{row + 1} ({name})" for name, row in names.items())])
+        raise ConfigurationError(f"checkpoint {asked!r}: {source!r} has {LAST}, {ZERO_SHOT}, {there}")
+    return rows[asked]

@@ -162,6 +162,26 @@ class RunFolder:
         if self.accelerator.is_main_process:
             _put(partial, final)
 
+    @contextmanager
+    def replacing(self) -> Iterator[Path]:
+        """An evaluation's files, filled under `unfinished` inside the block, after it in the place of an earlier one's.
+
+        The main process alone enters.
+        """
+        new = self.path / UNFINISHED / WRITING
+        _remove(new)
+        new.mkdir(parents=True)
+        yield new
+        earlier = {*class_files(self.path), *(self.path / name for name in named_pictures(self.path))}
+        written = {file: self.path / file.relative_to(new) for file in new.rglob("*") if file.is_file()}
+        for file, place in written.items():
+            place.parent.mkdir(exist_ok=True)
+            os.replace(file, place)
+        for place in earlier - {*written.values()}:
+            place.unlink(missing_ok=True)
+        _remove_empty(self.path / CLASSES)
+        _remove(new)
+
     def keep_logs(self, names: list[str], position: int) -> None:
         """Delete a finished task's training state but for what `report_to` wrote there."""
         training = self.training(names, position)
