@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
     count = f"{len(classes.names)} classes"
     if len(classes.names) == 1:
         count = "1 class"
-        print("warning: of one class a picture is always, to 100 %: give those to tell it from, too", file=sys.stderr)
+        print("warning: one class alone is always 100 %: give those to tell it from, too", file=sys.stderr)
     if args.all_tasks and models.results is None:
         raise ConfigurationError(f"all_tasks: {args.model!r} is one model, not a stream's run")
     stages = models.stages if args.all_tasks else [models.stage(args.checkpoint)]

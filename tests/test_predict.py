@@ -241,9 +241,7 @@ class TestWritten:
         monkeypatch.setattr(sheet, "per_page", lambda predictions: 4)
         main([str(finished), str(photos), "--class_names", "red", "--use_cpu", "--output_dir", str(tmp_path / "out")])
         said = capsys.readouterr()
-        assert (
-            said.err.startswith("warning: of one class a picture is always, to 100 %") and "; 1 class in " in said.out
-        )
+        assert said.err.startswith("warning: one class alone is always 100 %: ") and "; 1 class in " in said.out
         assert said.out.splitlines()[-1] == "contact_sheet.png is the last page: 2 of 6 pictures are on none"
 
     def test_a_sheet_of_many_has_pages_up_to_a_limit(self, finished, photos, tmp_path, monkeypatch):
