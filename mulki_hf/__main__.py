@@ -4,6 +4,7 @@ import sys
 from difflib import get_close_matches
 from importlib import import_module
 
+from .program import ends_in_a_line
 from .resources import __version__
 from .runs.stopping import STATUSES, leave
 
@@ -37,15 +38,10 @@ processes: `accelerate launch --multi_gpu --num_processes 2 -m mulki_hf.train --
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Call the command that `argv` (by default the process's own) names first; its exit status is the process's.
-
-    One that was stopped with Ctrl-C, and says nothing of it itself, ends with status 130.
-    """
+    """Call the command that `argv` (by default the process's own) names first; its exit status is the process's."""
     try:
-        call(*(sys.argv[1:] if argv is None else argv))
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        sys.exit(STATUSES[0])
+        with ends_in_a_line():
+            call(*(sys.argv[1:] if argv is None else argv))
     except SystemExit as end:
         if argv is None and end.code in STATUSES:
             leave(end.code)

@@ -7,12 +7,10 @@ in the seed alone are one row: mean ± standard deviation. The differences to th
 import argparse
 import os
 import re
-import sys
 from pathlib import Path
 
-from .errors import ConfigurationError, TrainingError
 from .hub.shareable import shareable
-from .program import CommandParser
+from .program import CommandParser, ends_in_a_line
 from .report.comparison.compared import Comparison, compare
 from .report.comparison.files import check_free, write
 from .report.comparison.tables import terminal_text
@@ -42,19 +40,17 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@ends_in_a_line()
 def main(argv: list[str] | None = None) -> None:
     """The command: status 0, or 1 with one line on stderr and nothing written."""
     args = make_parser().parse_args(argv)
-    try:
-        with disk_faults(args.output_dir or ".", then="then give the same command again"):
-            if args.output_dir is not None:
-                check_free(args.output_dir, args.overwrite)
-            comparison = compared(args)
-            print(terminal_text(comparison))
-            if args.output_dir is not None:
-                print(f"\nOpen {write(comparison, args.output_dir)} in a browser")
-    except (ConfigurationError, TrainingError) as error:
-        sys.exit(f"error: {error}")
+    with disk_faults(args.output_dir or ".", then="then give the same command again"):
+        if args.output_dir is not None:
+            check_free(args.output_dir, args.overwrite)
+        comparison = compared(args)
+        print(terminal_text(comparison))
+        if args.output_dir is not None:
+            print(f"\nOpen {write(comparison, args.output_dir)} in a browser")
 
 
 def compared(args: argparse.Namespace) -> Comparison:

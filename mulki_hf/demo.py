@@ -8,14 +8,13 @@ from the Hub, where they have to be.
 
 import argparse
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .errors import ConfigurationError
-from .program import CommandParser
+from .program import SWITCH, CommandParser, ends_in_a_line
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -29,23 +28,20 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("run", metavar="RUN", help="a run's folder, or a task's repository on the Hub")
     parser.add_argument("--port", type=int, help="default: the first free one from 7860")
     parser.add_argument("--examples", type=int, default=2, help="pictures of each task to click on (default 2)")
-    parser.add_argument("--use_cpu", action="store_true", help="also where there is a GPU")
+    parser.add_argument("--use_cpu", **SWITCH, default=False, help="also where there is a GPU")
     space = parser.add_argument_group("as a Space")
     space.add_argument("--push_to_space", metavar="ORG/NAME", help="send the page there in place of showing it here")
-    space.add_argument("--hub_private_repo", action="store_true", default=None, help="a new Space is private")
+    space.add_argument("--hub_private_repo", **SWITCH, help="a new Space is private")
     space.add_argument("--hub_token", help="default: the one of `hf auth login` or HF_TOKEN")
     space.add_argument("--hub_retries", type=int, default=6, help="tries after the first (default 6)")
     space.add_argument("--hub_timeout", type=float, default=60.0, help="seconds without an answer (default 60)")
     return parser
 
 
+@ends_in_a_line(OSError)
 def main(argv: list[str] | None = None) -> None:
     """The command: status 0, else 1 with one line on stderr."""
-    args = make_parser().parse_args(argv)
-    try:
-        run(args)
-    except (ConfigurationError, OSError) as error:
-        sys.exit(f"error: {error}")
+    run(make_parser().parse_args(argv))
 
 
 def run(args: argparse.Namespace) -> None:

@@ -5,8 +5,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from .errors import ConfigurationError, PushError, TrainingError
-from .program import CommandParser
+from .errors import ConfigurationError
+from .program import CommandParser, ends_in_a_line
 from .runs.stopping import STATUSES, leave, stoppable
 
 
@@ -35,25 +35,27 @@ def make_parser() -> argparse.ArgumentParser:
         usage=USAGE,
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("model", metavar="MODEL", help="what is evaluated; the first word")
-
-    def option(name: str, **kwargs) -> None:
-        parser.add_argument(f"--{name}", *({f"--{name.replace('_', '-')}"} - {f"--{name}"}), dest=name, **kwargs)
-
-    option("base", help="the CLIP that an adapter belongs to, or that a run started from, where it is now")
-    option("output_dir", help="a new folder for results.json and pictures (default: evaluated-MODEL)")
-    option("overwrite", action="store_true", help="replace an earlier evaluation in output_dir")
-    option("per_class", nargs="+", default=[], metavar="TASK", help="print and write the accuracy of each class")
-    option("confusion", nargs="+", default=[], metavar="TASK", help="draw and write which class was taken for which")
+    parser.add_argument(
+        "--base", help="the CLIP that an adapter belongs to, or that a run started from, where it is now"
+    )
+    parser.add_argument("--output_dir", help="a new folder for results.json and pictures (default: evaluated-MODEL)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier evaluation in output_dir")
+    parser.add_argument(
+        "--per_class", nargs="+", default=[], metavar="TASK", help="print and write the accuracy of each class"
+    )
+    parser.add_argument(
+        "--confusion", nargs="+", default=[], metavar="TASK", help="draw and write which class was taken for which"
+    )
     which = "of a run: whose answers those are: last (default), zero-shot, a task's number or name"
-    option("checkpoint", help=which)
-    option("data_root", help="folder with what relative paths name, where a run on the Hub has some")
-    option("hub_token", help="default: the one of `hf auth login` or HF_TOKEN")
+    parser.add_argument("--checkpoint", help=which)
+    parser.add_argument("--data_root", help="folder with what relative paths name, where a run on the Hub has some")
+    parser.add_argument("--hub_token", help="default: the one of `hf auth login` or HF_TOKEN")
     return parser
 
 
+@ends_in_a_line()
 def main(argv: list[str] | None = None) -> None:
     """The command; errors, Ctrl-C and SIGTERM end it as they end `mulki_hf.train`."""
     argv = sys.argv[1:] if argv is None else argv
@@ -75,8 +77,6 @@ def main(argv: list[str] | None = None) -> None:
             safe = told.__notes__ if told else ["nothing was written; start again"]
             print(f"stopped: {safe[-1]}", file=sys.stderr)
         sys.exit(getattr(stop, "status", STATUSES[0]))
-    except (ConfigurationError, PushError, TrainingError) as error:
-        sys.exit(f"error: {error}")
 
 
 def evaluate(args: argparse.Namespace, options: list[str], argv: list[str] | None = None) -> "StreamResults":

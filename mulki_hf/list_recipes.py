@@ -1,9 +1,7 @@
 """`mulki-hf recipes`: the streams that ship with the package."""
 
-import sys
-
 from .errors import ConfigurationError
-from .program import CommandParser
+from .program import CommandParser, ends_in_a_line
 from .resources import shipped_recipe, shipped_recipes
 
 
@@ -19,16 +17,13 @@ def make_parser() -> CommandParser:
     return parser
 
 
+@ends_in_a_line()
 def main(argv: list[str] | None = None) -> None:
     """The command: status 1 with one line on stderr for a name that is none."""
-    parser = make_parser()
-    args = parser.parse_args(argv)
+    args = make_parser().parse_args(argv)
     if args.whole and args.name is None:
-        sys.exit(f"error: --print needs a name: {', '.join(shipped_recipes())}")
-    try:
-        print(told(args.name, args.whole), end="")
-    except ConfigurationError as error:
-        sys.exit(f"error: {error}")
+        raise ConfigurationError(f"--print needs a name: {', '.join(shipped_recipes())}")
+    print(told(args.name, args.whole), end="")
 
 
 def told(name: str | None, whole: bool = False) -> str:

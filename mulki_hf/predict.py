@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from .errors import ConfigurationError
-from .program import CommandParser
+from .program import SWITCH, CommandParser, ends_in_a_line
+from .runs.disk import check_output, disk_faults
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -53,17 +54,16 @@ def make_parser() -> argparse.ArgumentParser:
     )
     work = parser.add_argument_group("how")
     work.add_argument("--batch_size", type=int, default=32, help="pictures a forward (default 32)")
-    work.add_argument("--use_cpu", action="store_true", help="also where there is a GPU")
+    work.add_argument("--use_cpu", **SWITCH, default=False, help="also where there is a GPU")
     return parser
 
 
+@ends_in_a_line(OSError)
 def main(argv: list[str] | None = None) -> None:
     """The command: status 0, else 1 with one line on stderr."""
     args = make_parser().parse_intermixed_args(argv)
-    try:
+    with disk_faults(args.output_dir or ".", then="then give the same command again"):
         run(args)
-    except (ConfigurationError, OSError) as error:
-        sys.exit(f"error: {error}")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -77,18 +77,24 @@ def run(args: argparse.Namespace) -> None:
     from .prediction.classes import classes_for
     from .prediction.pictures import find_pictures
     from .prediction.predictions import CSV, JSON, predict
-    from .prediction.sheet import SHEET, draw_sheets
+    from .prediction.sheet import draw_sheets, left_off, pages_in
     from .prediction.stages import find_models
 
-    if args.output_dir is not None and not args.overwrite:
-        there = [name for name in (CSV, JSON, SHEET) if (args.output_dir / name).exists()]
-        if there:
+    if args.output_dir is not None:
+        check_output(args.output_dir)
+        there = [name for name in (CSV, JSON) if (args.output_dir / name).exists()]
+        there += [page.name for page in pages_in(args.output_dir)]
+        if there and not args.overwrite:
             raise ConfigurationError(
                 f"output_dir {str(args.output_dir)!r} holds {', '.join(there)} already; give --overwrite or another"
             )
     pictures = find_pictures(args.images)
     models = find_models(args.model, args.hub_token, args.base)
     classes = classes_for(models.results, args.class_names, args.task, args.templates)
+    count = f"{len(classes.names)} classes"
+    if len(classes.names) == 1:
+        count = "1 class"
+        print("warning: one class alone is always 100 %: give those to tell it from, too", file=sys.stderr)
     if args.all_tasks and models.results is None:
         raise ConfigurationError(f"all_tasks: {args.model!r} is one model, not a stream's run")
     stages = models.stages if args.all_tasks else [models.stage(args.checkpoint)]
@@ -98,7 +104,7 @@ def run(args: argparse.Namespace) -> None:
     options = (args.batch_size, args.top, args.unreadable_images)
     predictions = predict(args.model, stages, pictures, classes, accelerator, *options)
     templates = ", ".join(map(repr, classes.templates))
-    print(f"{args.model}: {', '.join(predictions.models)}; {len(classes.names)} classes in {templates}\n")
+    print(f"{args.model}: {', '.join(predictions.models)}; {count} in {templates}\n")
     print(predictions.table())
     if predictions.unreadable:
         print(f"\n{len(predictions.unreadable)} left out, as they can't be read")
@@ -106,6 +112,8 @@ def run(args: argparse.Namespace) -> None:
         predictions.save(args.output_dir)
         pages = draw_sheets(predictions, args.output_dir)
         print(f"\n{args.output_dir}: {', '.join([CSV, JSON, *(page.name for page in pages)])}")
+        if off := left_off(predictions):
+            print(f"{pages[-1].name} is the last page: {off} of {len(predictions.pictures)} pictures are on none")
 
 
 if __name__ == "__main__":

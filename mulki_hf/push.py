@@ -5,12 +5,11 @@ never pushed, of a run without `--push_to_hub`.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from .errors import ConfigurationError, PushError, TrainingError
+from .errors import ConfigurationError
 from .hub.outbox import Outbox
-from .program import CommandParser
+from .program import SWITCH, CommandParser, ends_in_a_line
 from .publish import publish, unpublished
 from .runs.disk import disk_faults
 
@@ -29,31 +28,19 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--hub_retries", type=int, default=6, help="tries after the first (default 6)")
     parser.add_argument("--hub_timeout", type=float, default=60.0, help="seconds without an answer (default 60)")
     new = parser.add_argument_group("with --hub_model_id")
-    new.add_argument(
-        "--hub_private_repo", type=string_to_bool, nargs="?", const=True, help="new repositories are private"
-    )
+    new.add_argument("--hub_private_repo", **SWITCH, help="new repositories are private")
     new.add_argument("--hub_revision", help="branch to push to")
     new.add_argument("--hub_collection", help="title of a collection that gathers the repositories")
     new.add_argument("--license", help="licence of the models, for their cards")
     return parser
 
 
-def string_to_bool(value: str) -> bool:
-    """As the options of `mulki_hf.train` take it."""
-    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    if value.lower() not in words:
-        raise argparse.ArgumentTypeError(f"true or false, got {value!r}")
-    return words[value.lower()]
-
-
+@ends_in_a_line()
 def main(argv: list[str] | None = None) -> None:
     """The command: status 0 when nothing is pending any more, else 1 with one line on stderr."""
     args = make_parser().parse_args(argv)
-    try:
-        with disk_faults(args.output_dir, then="then give the same command again"):
-            push(args)
-    except (ConfigurationError, PushError, TrainingError) as error:
-        sys.exit(f"error: {error}")
+    with disk_faults(args.output_dir, then="then give the same command again"):
+        push(args)
 
 
 def push(args: argparse.Namespace) -> None:

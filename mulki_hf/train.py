@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .errors import ConfigurationError, PushError, TrainingError
 from .help import help_text
+from .program import ends_in_a_line
 from .runs.stopping import STATUSES, leave, stoppable
 
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .results import StreamResults
 
 
+@ends_in_a_line()
 def main(argv: list[str] | None = None) -> None:
     """The command: what a person can mend, and pushes left pending, end with one line on stderr and status 1.
 
@@ -40,8 +41,6 @@ def main(argv: list[str] | None = None) -> None:
             safe = told.__notes__ if told else ["nothing was written yet; start again"]
             print(f"stopped: {safe[-1]}", file=sys.stderr)
         sys.exit(getattr(stop, "status", STATUSES[0]))
-    except (ConfigurationError, PushError, TrainingError) as error:
-        sys.exit(f"error: {error}")
 
 
 def run(

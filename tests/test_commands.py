@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from support.launch import run
 
-from mulki_hf import __main__, __version__
+from mulki_hf import __main__, __version__, compare, demo, evaluate, predict, push
 from mulki_hf.__main__ import COMMANDS, main
 from mulki_hf.resources import find_recipe, resource, shipped_recipes
 
@@ -45,6 +45,52 @@ def test_the_rest_is_the_commands_own(capsys):
 def test_errors_keep_their_status():
     with pytest.raises(SystemExit, match="^error: --config: no file 'nowhere'"):
         main(["train", "--config", "nowhere"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--config"], "argument --config: expected one argument"),
+        (["train", "--elicit_wieght", "1"], "unrecognized arguments: --elicit_wieght 1"),
+        (["evaluate", "run", "--checkpoint", "x"], "argument --checkpoint: invalid int value: 'x'"),
+        (["compare"], "the following arguments are required: RUN"),
+        (
+            ["predict", "run", "cat.png", "--all-tasks", "--checkpoint", "1"],
+            "argument --checkpoint: not allowed with .*",
+        ),
+        (["predict", "run", "--use_cpu", "cat.png"], "argument --use_cpu.*: its value is true, .* got 'cat.png'"),
+        (["demo", "run", "--port", "x"], "argument --port: invalid int value: 'x'"),
+        (["push", "run", "--hub-private-repo", "x"], "argument --hub_private_repo.*: its value is true, .* got 'x'"),
+        (["recipes", "quickstart", "--prnt"], "unrecognized arguments: --prnt"),
+    ],
+)
+def test_wrong_usage_is_an_error_in_a_line(words, message):
+    with pytest.raises(SystemExit, match=f"^error: {message}; see --help$"):
+        main(words)
+
+
+def test_options_of_several_words_have_hyphens_too():
+    for door in (evaluate, compare, predict, demo, push):
+        parser = door.make_parser()
+        names = {name for action in parser._actions for name in action.option_strings}
+        assert {name.replace("_", "-") for name in names if name.startswith("--")} <= names
+        assert "--hub-token" in names
+    asked = predict.make_parser().parse_intermixed_args(["run", "--use-cpu", "false", "a.png", "--batch-size", "3"])
+    assert (asked.use_cpu, asked.images, asked.batch_size, asked.all_tasks) == (False, ["a.png"], 3, False)
+    assert demo.make_parser().parse_args(["run", "--use_cpu"]).use_cpu is True
+
+
+@pytest.mark.parametrize(("door", "work"), [(predict, "run"), (compare, "check_free"), (push, "push")])
+def test_ctrl_c_in_a_module_of_its_own(monkeypatch, capsys, door, work):
+    def stopped(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(door, work, stopped)
+    with pytest.raises(SystemExit) as end:
+        door.main(
+            ["run", *(["a.png"] if door is predict else []), *(["--output_dir", "out"] if door is compare else [])]
+        )
+    assert end.value.code == 130 and capsys.readouterr().err == "stopped\n"
 
 
 def test_ctrl_c_is_one_line(monkeypatch, capsys):

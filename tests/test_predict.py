@@ -208,6 +208,42 @@ class TestWritten:
         main([*command, "--checkpoint", "zero-shot", "--overwrite"])
         assert (tmp_path / "out/predictions.json").read_bytes() != before
 
+    def test_pages_of_an_earlier_call_go_and_others_stay(self, finished, photos, tmp_path, monkeypatch):
+        monkeypatch.setattr(sheet, "per_page", lambda predictions: 2)
+        out = tmp_path / "out"
+        command = [str(finished), "--output_dir", str(out), "--use_cpu", "--class_names", "red,blue"]
+        main([*command, str(photos)])
+        assert len(sheet.pages_in(out)) == 3
+        shutil.copy(photos / "a.png", out / "contact_sheet-7.png")
+        main([*command, str(photos / "a.png"), "--overwrite"])
+        assert [page.name for page in sheet.pages_in(out)] == ["contact_sheet-7.png", "contact_sheet.png"]
+        for path in out.iterdir():
+            if path.name != "contact_sheet-7.png":
+                path.unlink()
+        with pytest.raises(SystemExit, match=r"error: output_dir .* holds contact_sheet-7.png already"):
+            main([*command, str(photos)])
+
+    def test_a_place_that_can_not_be_written_is_refused_first(self, finished, photos, tmp_path, monkeypatch):
+        monkeypatch.setattr("mulki_hf.prediction.stages.find_models", None)
+        command = [str(finished), str(photos), "--use_cpu", "--output_dir"]
+        with pytest.raises(SystemExit, match="^error: output_dir .*a.png' is a file, not a folder"):
+            main([*command, str(photos / "a.png")])
+
+    def test_a_disk_that_takes_nothing(self, finished, photos, tmp_path):
+        (tmp_path / "predictions.json").symlink_to("/dev/full")
+        command = [str(finished), str(photos), "--use_cpu", "--overwrite", "--output_dir", str(tmp_path)]
+        with pytest.raises(SystemExit, match="^error: can't write .*No space left on device: .* same command again$"):
+            main(command)
+
+    def test_what_is_no_news_is_said(self, finished, photos, tmp_path, monkeypatch, capsys):
+        """One class is certain; and pictures that the sheet has no room for."""
+        monkeypatch.setattr(sheet, "PAGES", 1)
+        monkeypatch.setattr(sheet, "per_page", lambda predictions: 4)
+        main([str(finished), str(photos), "--class_names", "red", "--use_cpu", "--output_dir", str(tmp_path / "out")])
+        said = capsys.readouterr()
+        assert said.err.startswith("warning: one class alone is always 100 %: ") and "; 1 class in " in said.out
+        assert said.out.splitlines()[-1] == "contact_sheet.png is the last page: 2 of 6 pictures are on none"
+
     def test_a_sheet_of_many_has_pages_up_to_a_limit(self, finished, photos, tmp_path, monkeypatch):
         monkeypatch.setattr(sheet, "PAGES", 2)
         for number in range(30):
@@ -302,7 +338,7 @@ def test_class_names_of_a_file_and_templates_of_a_task(finished, tmp_path):
 
 def test_unreadable_pictures_can_be_an_error(finished, photos, caplog):
     (photos / "broken.jpg").write_bytes(b"\xff\xd8 no more")
-    command = [str(finished), str(photos / "broken.jpg"), "--use_cpu"]
+    command = ["--use_cpu", "true", str(finished), str(photos / "broken.jpg")]
     with pytest.raises(SystemExit, match=r"error: images: .*broken.jpg can't be read: .*--unreadable_images skip"):
         main([*command, "--unreadable_images", "error"])
     with pytest.raises(SystemExit, match=r"error: images: none can be read: .*broken.jpg"):

@@ -38,7 +38,6 @@ def make_parser(config: type[MulKIConfig] = MulKIConfig) -> TrainParser:
         description="Train a CLIP on a stream of tasks. Every field can stand in the YAML; the command line\n"
         "overrides. This is one process; several are started by a launcher, on two GPUs by\n"
         "  accelerate launch --multi_gpu --num_processes 2 -m mulki_hf.train --config RECIPE",
-        allow_abbrev=False,
     )
     parser.add_argument("--config", help="YAML file, or the name of a recipe that the package ships (quickstart).")
     return parser
@@ -48,16 +47,16 @@ def parse(argv: list[str] | None = None) -> tuple[StreamConfig, MulKIConfig]:
     """Read `--config`, then the other options of `argv` (default: the process's) over it.
 
     Raises:
-        ConfigurationError: a key is unknown or there twice, or a value is of another type or out of range.
+        ConfigurationError: a key or option is unknown, a key there twice, a value of another type or out of range.
     """
     return configured(argv, *given_recipe(argv))
 
 
 def given_recipe(argv: list[str] | None) -> tuple[dict[str, Any], type[MulKIConfig]]:
     """What `--config` or `--resume_from_hub` say, checked, and the class of the method's configuration."""
-    finder = HfArgumentParser((), add_help=False, allow_abbrev=False)
+    finder = TrainParser((), command="train", example="", add_help=False)
     for name in ("config", "resume_from_hub", "data_root", "hub_token", "method"):
-        finder.add_argument(f"--{name}", f"--{name.replace('_', '-')}", dest=name)
+        finder.add_argument(*dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}")), dest=name)
     first = finder.parse_known_args(argv)[0]
     recipe: dict[str, Any] = {}
     if first.config is not None:

@@ -1,5 +1,6 @@
 """The contact sheet: pictures as thumbnails, with bars of what models take them for."""
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.ft2font import FT2Font
 from matplotlib.patches import Rectangle
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from .pictures import called, read_picture
 from .predictions import Predictions
@@ -21,6 +23,8 @@ from .predictions import Predictions
 SHEET = "contact_sheet.png"
 PAGES = 20
 """Pages that are drawn at most."""
+MAKER = "mulki-hf predict"
+"""Stands at the start of a page's file."""
 
 # In pixels.
 THUMBNAIL, BAR, LINE, GAP, EDGE = 132, 196, 24, 22, 24
@@ -30,6 +34,8 @@ FIRST, OTHER, INK, FAINT, CHANGED = "#2a7de1", "#b9cdea", "#1c2530", "#66717e", 
 
 def draw_sheets(predictions: Predictions, folder: Path) -> list[Path]:
     """Write `contact_sheet.png` and, for what does not fit, `contact_sheet-2.png`, ... up to `PAGES`.
+
+    Further pages, of an earlier call, are deleted.
 
     A picture has its thumbnail and, for each model, a bar a class; where the first class is another one than the model
     before had, its name is orange. Characters that no font here has are written by
@@ -43,7 +49,24 @@ def draw_sheets(predictions: Predictions, folder: Path) -> list[Path]:
         path = folder / (SHEET if number == 0 else SHEET.replace(".", f"-{number + 1}."))
         _Page(predictions, pictures).save(path)
         written.append(path)
+    for path in pages_in(folder):
+        if path not in written and _is_ours(path):
+            path.unlink()
     return written
+
+
+def pages_in(folder: Path) -> list[Path]:
+    """What has the name of a page there."""
+    return sorted(path for path in folder.glob("*") if re.fullmatch(r"contact_sheet(-\d+)?\.png", path.name))
+
+
+def _is_ours(path: Path) -> bool:
+    return path.is_file() and MAKER.encode() in path.read_bytes()[:2048]
+
+
+def left_off(predictions: Predictions) -> int:
+    """How many pictures no page has room for."""
+    return max(0, len(predictions.pictures) - per_page(predictions) * PAGES)
 
 
 def per_page(predictions: Predictions) -> int:
@@ -119,7 +142,9 @@ class _Page:
 
     def save(self, path: Path) -> None:
         self.canvas.draw()
-        Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]).save(path, optimize=True)
+        info = PngInfo()
+        info.add_text("Software", MAKER)
+        Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]).save(path, optimize=True, pnginfo=info)
 
 
 def _thumbnail(picture: Path, side: int) -> np.ndarray:

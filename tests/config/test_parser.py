@@ -79,9 +79,8 @@ def test_unknown_yaml_key_names_the_nearest(stream_yaml):
 
 
 def test_unknown_option(stream_yaml):
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(ConfigurationError, match="^unrecognized arguments: --elicit_wieght 1; see --help$"):
         parse(["--config", str(stream_yaml()), "--elicit_wieght", "1"])
-    assert stop.value.code != 0
 
 
 def test_every_option_is_explained_in_a_group():
@@ -149,13 +148,13 @@ class TestTypes:
             parse(["--config", str(path)])
 
 
-def test_tasks_that_are_no_yaml(stream_yaml, capsys):
-    with pytest.raises(SystemExit):
+def test_tasks_that_are_no_yaml(stream_yaml):
+    with pytest.raises(ConfigurationError, match="^argument --tasks.*: tasks: while parsing .*; see --help$"):
         parse(["--config", str(stream_yaml()), "--tasks", "{a"])
-    assert "error: argument --tasks: tasks: while parsing" in capsys.readouterr().err
 
 
-def test_tasks_that_are_no_mappings(stream_yaml, capsys):
-    with pytest.raises(SystemExit):
+def test_tasks_that_are_no_mappings(stream_yaml):
+    with pytest.raises(
+        ConfigurationError, match="--tasks: must be mappings with at least name and dataset, got 'colou"
+    ):
         parse(["--config", str(stream_yaml()), "--tasks", "colours"])
-    assert "--tasks: must be mappings with at least name and dataset, got 'colours'" in capsys.readouterr().err
