@@ -33,7 +33,10 @@ from mulki_hf.results import StreamResults
 
 pytest.importorskip("gradio", reason="gradio is not installed")
 
-CPU = Accelerator(cpu=True)
+
+def on_cpu() -> Accelerator:
+    """A new one: training in this process resets what they share."""
+    return Accelerator(cpu=True)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def models(finished):
 @pytest.fixture(scope="module")
 def page(models):
     examples, notes = find_examples(models.results, 2)
-    with Page(models, examples, notes, CPU, "tiny <stream>") as page:
+    with Page(models, examples, notes, on_cpu(), "tiny <stream>") as page:
         yield page
 
 
@@ -78,7 +81,7 @@ class TestPage:
     def test_says_what_predict_says(self, page, models, photo):
         html = page.answer(str(photo), "shapes", "", "")
         classes = page.classes("shapes", "", "")
-        said = predict("run", models.stages, find_pictures([photo]), classes, CPU).answers
+        said = predict("run", models.stages, find_pictures([photo]), classes, on_cpu()).answers
         cards = re.findall(r'<h3 title="(.*?)"', html)
         assert cards == [*said] == ["zero-shot", "after colours", "after shapes"]
         for card, answers in zip(html.split("</section>"), said.values(), strict=False):
@@ -228,9 +231,9 @@ class TestSpace:
         with connected(pushed.env, pushed.place):
             there = find_models("org/mulki-task2@main")
             assert [*hub_places(there)] == ["after colours", "after shapes"]
-            with Page(there, [], [], CPU, "hub") as page:
+            with Page(there, [], [], on_cpu(), "hub") as page:
                 hub = page.answer(str(photo), ALL, "", "")
-        with Page(find_models(str(pushed.out)), [], [], CPU, "disk") as page:
+        with Page(find_models(str(pushed.out)), [], [], on_cpu(), "disk") as page:
             disk = page.answer(str(photo), ALL, "", "")
         assert hub.split("</section>")[1:] == disk.split("</section>")[2:]
 
@@ -317,7 +320,7 @@ def test_a_proxy_for_other_machines(models, monkeypatch):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "example.org")
-    with Page(models, [], [], CPU, "behind a proxy") as page:
+    with Page(models, [], [], on_cpu(), "behind a proxy") as page:
         assert page.launch(server_name="127.0.0.1").startswith("http://127.0.0.1:")
 
 

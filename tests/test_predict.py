@@ -26,7 +26,9 @@ from mulki_hf.results import StreamResults
 from mulki_hf.runs.sources import Run
 
 
-CPU = Accelerator(cpu=True)
+def on_cpu() -> Accelerator:
+    """A new one: training in this process resets what they share."""
+    return Accelerator(cpu=True)
 
 
 @pytest.fixture
@@ -107,7 +109,7 @@ class TestAnswers:
         models, results = find_models(str(finished)), StreamResults.load(finished)
         classes = classes_for(results, None, task, None)
         paths = find_pictures([tmp_path])
-        said = predict("run", models.stages, paths, classes, CPU, count=1).answers
+        said = predict("run", models.stages, paths, classes, on_cpu(), count=1).answers
         right = [np.mean([answers[path][0][0] == path.parent.name for path in paths]) for answers in said.values()]
         column = results.names.index(task)
         assert [*said] == ["zero-shot", "after colours", "after shapes"]
@@ -117,7 +119,7 @@ class TestAnswers:
     def test_do_not_depend_on_the_batch(self, finished, photos):
         stages, paths = find_models(str(finished)).stages, find_pictures([photos])
         classes = Classes.of([*COLOURS, *SHAPES], ["a {}.", "one {}"])
-        one, all_at_once = (predict("run", stages, paths, classes, CPU, size, count=99) for size in (1, 64))
+        one, all_at_once = (predict("run", stages, paths, classes, on_cpu(), size, count=99) for size in (1, 64))
         for stage, answers in one.answers.items():
             for path, said in answers.items():
                 assert dict(said) == pytest.approx(dict(all_at_once.answers[stage][path]), abs=1e-5)
@@ -126,7 +128,7 @@ class TestAnswers:
     def test_an_equal_name_of_two_tasks_is_one_class_and_its_better_score_counts(self, finished, photos):
         classes = Classes(((("red", "blue"), ("a {}.",)), (("blue", "frame"), ("{} on black",))))
         stage = find_models(str(finished)).stage("last")
-        reader, image = Reader(stage, CPU), read_picture(photos / "a.png")
+        reader, image = Reader(stage, on_cpu()), read_picture(photos / "a.png")
         (shares,) = reader.probabilities([image], reader.classifier(classes), classes)
         assert classes.names == ["red", "blue", "frame"]
         pixels = reader.processor.image_processor([image], return_tensors="pt")["pixel_values"]
@@ -156,10 +158,13 @@ class TestMemory:
     @pytest.mark.parametrize(("models_that_fit", "loads"), [(0, 9), (1, 7), (9, 3)])
     def test_what_fits_stays(self, finished, photos, monkeypatch, models_that_fit, loads):
         stages, image = find_models(str(finished)).stages, read_picture(photos / "a.png")
-        size, loaded = Reader(stages[0], CPU).bytes, []
+        size, loaded = Reader(stages[0], on_cpu()).bytes, []
         read = type(stages[0]).load
         monkeypatch.setattr(type(stages[0]), "load", lambda stage: loaded.append(stage.name) or read(stage))
-        readers, classes = Readers(stages, CPU, memory=models_that_fit * size), Classes.of(["red", "blue"], ["a {}."])
+        readers, classes = (
+            Readers(stages, on_cpu(), memory=models_that_fit * size),
+            Classes.of(["red", "blue"], ["a {}."]),
+        )
         answers = [[readers.answer(stage, image, classes) for stage in stages] for _ in range(3)]
         assert len(loaded) == loads
         for later in answers[1:]:
@@ -167,7 +172,7 @@ class TestMemory:
 
     def test_of_classes_the_last_few_are_kept(self, finished, photos, monkeypatch):
         stage, image = find_models(str(finished)).stages[0], read_picture(photos / "a.png")
-        readers, asked = Readers([stage], CPU), []
+        readers, asked = Readers([stage], on_cpu()), []
         read = Reader.classifier
         monkeypatch.setattr(Reader, "classifier", lambda *args: asked.append(args[2] is None) or read(*args))
         questions = [Classes.of([f"class {number}", "other"], ["a {}."]) for number in range(10)]
@@ -250,7 +255,7 @@ class TestWritten:
             shutil.copy(photos / "a.png", photos / f"more-{number}.png")
         classes, stage = Classes.of(["red", "猫" * 20], ["a {}."]), find_models(str(finished)).stages[0]
         paths = find_pictures([photos])[:-6]
-        predictions = predict("run", [stage], paths, classes, CPU)
+        predictions = predict("run", [stage], paths, classes, on_cpu())
         assert [page.name for page in sheet.draw_sheets(predictions, tmp_path)] == [
             "contact_sheet.png",
             "contact_sheet-2.png",
@@ -299,7 +304,7 @@ class TestModels:
         with connected(published_lora.env, published_lora.place):
             stages = [find_models(str(folder)).stage("last") for folder in (task / "adapter", task)]
             adapter, whole = (
-                predict("run", [stage], find_pictures([photos]), classes, CPU, count=9).answers for stage in stages
+                predict("run", [stage], find_pictures([photos]), classes, on_cpu(), count=9).answers for stage in stages
             )
         for path, said in next(iter(whole.values())).items():
             assert dict(next(iter(adapter.values()))[path]) == pytest.approx(dict(said), abs=1e-4)
