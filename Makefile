@@ -40,10 +40,10 @@ wheel: $(VENV)/installed ## build the wheel and use it in an environment of its 
 	cd $(VENV)/clean && bin/mulki-hf --help && bin/mulki-hf train --help | grep -e --learning_rate && \
 	bin/mulki-hf recipes quickstart --print | cmp - $(CURDIR)/recipes/quickstart.yaml
 
-$(VENV)/installed: pyproject.toml constraints.txt tests/requirements-demo.txt
+$(VENV)/installed: pyproject.toml constraints.txt tests/requirements-no-deps.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[quickstart,test]"
-	$(BIN)/python -m pip install --quiet --no-deps --requirement tests/requirements-demo.txt
+	$(BIN)/python -m pip install --quiet --no-deps --requirement tests/requirements-no-deps.txt
 	touch $@
 
 .DEFAULT_GOAL = help

@@ -38,8 +38,12 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != "ranks")
 
 
-def pytest_collection_finish():
+def pytest_collection_finish(session):
     """A run collects garbage several times, and most objects belong to libraries: leave those out of it."""
+    grouped = getattr(session.config.option, "loadgroup", False)
+    assert not grouped or all("@" in item.nodeid for item in session.items), (
+        "pytest-xdist groups no tests of this pytest"
+    )
     gc.collect()
     gc.freeze()
 

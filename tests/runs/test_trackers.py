@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from importlib.util import find_spec
 from typing import ClassVar
 
 import pytest
@@ -105,7 +104,6 @@ def test_any_tracker_begins_and_ends_with_the_stream(stream_yaml, monkeypatch):
     assert heard[0][0] == 0 and heard[-2][0] == 8 and heard[-1][0::2] == ("end", "CLIPModel")
 
 
-@pytest.mark.skipif(find_spec("trackio") is None, reason="trackio is not installed: it holds back pillow")
 def test_trackio(stream_yaml, tmp_path):
     """In a process of its own: where it writes is decided as it is imported."""
     config = stream_yaml(report_to="trackio", logging_steps=1, project="tiny", run_name="once")
