@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from accelerate import Accelerator
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
@@ -17,11 +17,50 @@ from .plan import EVALUATION, FILLS, STEPS, Plan, planned_steps
 from .terminal import Bar, Lines, verbose, wants_bar
 
 
-class Progress:
-    """Shows a stream's progress inside its block, on the main process: see [`Bar`] and [`Lines`].
+class Shown:
+    """Work that is shown inside its block, on the main process: see [`Bar`] and [`Lines`].
 
-    It takes the place of Trainer's own bar and logs, and of every bar that is made by `transformers.utils.logging`
-    (evaluations, tables, weights). With `log_level` info or debug it shows nothing, and all of those are there.
+    It takes the place of every bar that is made by `transformers.utils.logging` (evaluations, tables, weights). With
+    `log_level` info or debug it shows nothing, and all of those are there.
+
+    Args:
+        config ([`MulKIConfig`]): the settings.
+        main_process (`bool`): whether this one shows anything.
+    """
+
+    def __init__(self, config: MulKIConfig, main_process: bool):
+        self.config = config
+        self.shown = main_process and not verbose(config)
+        self._view: Bar | Lines | None = None
+        self._hook: Any = None
+
+    def __enter__(self) -> Self:
+        if self.shown:
+            self._view = Bar() if wants_bar(self.config) else Lines()
+            self._hook = set_tqdm_hook(lambda factory, args, kwargs: Part(self, *args, **kwargs))
+            self.mark()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The end of it; once is enough."""
+        if self._view is not None:
+            set_tqdm_hook(self._hook)
+            self._view.close()
+            self._view = None
+
+    def mark(self) -> None:
+        """A piece of work begins: the time until now was none of its."""
+
+    def part(self, description: str, share: float) -> None:
+        """A piece of work stands at `share`."""
+        raise NotImplementedError
+
+
+class Progress(Shown):
+    """Shows a stream's progress; Trainer's own bar and logs give way, too.
 
     Args:
         config ([`MulKIConfig`]): the settings.
@@ -41,10 +80,8 @@ class Progress:
         results: StreamResults,
         fill_rows: bool = True,
     ):
-        self.config = config
+        super().__init__(config, accelerator.is_main_process)
         self.names = results.stage_names
-        self.shown = accelerator.is_main_process and not verbose(config)
-        self.kept = verbose(config)
         batch = config.train_batch_size * accelerator.num_processes
         accumulation = config.gradient_accumulation_steps
         images = [len(task.train) for task, _ in zip(curriculum, self.names, strict=False)]
@@ -57,31 +94,15 @@ class Progress:
         self._fills = {row: FILLS - number for number, row in enumerate(lacking)}
         fills = [sum(len(tasks[column].evaluation) for column in columns) for columns in lacking.values()]
         self.plan = Plan(images, steps, batch * accumulation, evaluated, results.finished, measured, fills)
-        self._view: Bar | Lines | None = None
-        self._hook: Any = None
         self._evaluating = False
         self._what: list[str] = []
 
-    def __enter__(self) -> "Progress":
-        if self.shown:
-            self._view = Bar() if wants_bar(self.config) else Lines()
-            self._hook = set_tqdm_hook(lambda factory, args, kwargs: Part(self, *args, **kwargs))
-            self.plan.mark()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """The end of it; once is enough."""
-        if self._view is not None:
-            set_tqdm_hook(self._hook)
-            self._view.close()
-            self._view = None
+    def mark(self) -> None:
+        self.plan.mark()
 
     def follow(self, trainer: Trainer, position: int) -> None:
         """Show the training of a stage, by a callback in the place of Trainer's own."""
-        if self.kept:
+        if verbose(self.config):
             return
         for callback in (ProgressCallback, PrinterCallback, DEFAULT_PROGRESS_CALLBACK):
             trainer.remove_callback(callback)
@@ -116,7 +137,6 @@ class Progress:
             self._view.show(self.plan.share, texts + self._what, now)
 
     def part(self, description: str, share: float) -> None:
-        """A piece of work beside the steps stands at `share`."""
         if self._evaluating:
             self.plan.advance(EVALUATION, share)
         name = f"{self.names[self.plan.stage]}: " if self.plan.stage >= 0 else ""
@@ -124,15 +144,15 @@ class Progress:
 
 
 class Part:
-    """A piece of a stream's work that counts what it does, with the methods of `tqdm`."""
+    """A piece of the work that counts what it does, with the methods of `tqdm`."""
 
-    def __init__(self, progress: Progress, iterable: Any = None, desc: str = "", total: int | None = None, **_: Any):
+    def __init__(self, progress: Shown, iterable: Any = None, desc: str = "", total: int | None = None, **_: Any):
         self._progress, self._iterable = progress, iterable
         self._description = desc[:1].lower() + desc[1:] if desc else ""
         self._total = len(iterable) if total is None and hasattr(iterable, "__len__") else total
         self._count = 0
         if self._description:
-            progress.plan.mark()
+            progress.mark()
             progress.part(self._description, 0.0)
 
     def update(self, count: int = 1) -> None:

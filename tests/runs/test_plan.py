@@ -3,7 +3,7 @@
 import pytest
 from support.training import trainer_of
 
-from mulki_hf.runs.plan import EVALUATION, FORWARD_AND_BACK, STEPS, Plan, planned_steps
+from mulki_hf.runs.plan import EVALUATION, FILLS, FORWARD_AND_BACK, STEPS, Plan, planned_steps
 
 
 class Clock:
@@ -131,3 +131,20 @@ def test_steps_as_trainer_counts_them(make_args, model, processor, settings, bat
     trainer = trainer_of(model, args, processor)
     numbers = (args.gradient_accumulation_steps, args.num_train_epochs, args.max_steps, args.dataloader_drop_last)
     assert planned_steps(len(trainer.task.train), batch, *numbers) == trainer._steps()
+
+
+def test_rows_that_are_filled_are_part_of_it(clock):
+    """Of a finished stream that grew: two rows to fill with 50 images each, before its third task."""
+    grown = {"images": [100, 300, 100], "steps": [10, 30, 10], "finished": 2, "measured": True, "fills": [50, 50]}
+    plan = plan_of(clock, **grown)
+    share = plan.share
+    for number in range(2):
+        plan.begin(FILLS - number)
+        clock.now += 5
+        plan.advance(EVALUATION, 1.0)
+        assert plan.share > share
+        share = plan.share
+        # What is left of filling, and an evaluation and ten steps of the task to come.
+        images = 50 * (1 - number) + 200 + FORWARD_AND_BACK * 10 * 10
+        assert plan.left() == pytest.approx(images * 0.1)
+    assert plan_of(clock, **grown | {"fills": []}).share > plan_of(clock, **grown).share
