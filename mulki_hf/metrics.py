@@ -88,6 +88,14 @@ def cells_used(
     return counts
 
 
+def cells_lacking(
+    accuracy: Sequence[Sequence[float | None]], zero_shot: Sequence[float | None] | None = None
+) -> dict[str, str]:
+    """The metrics that not all cells are known of, and of how many: `transfer` is `8 of 10`; see [`cells_used`]."""
+    used = cells_used(accuracy, zero_shot)
+    return {name: f"{have} of {wanted}" for name, (have, wanted) in used.items() if have < wanted}
+
+
 def _known(values: np.ndarray) -> np.ndarray:
     return values[~np.isnan(values)]
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from ..evaluation.protocols import PROTOCOLS
-from ..metrics import cells_used
+from ..metrics import cells_lacking
 from ..results import ProtocolResults, StreamResults
 from .markdown import text
 from .samples import samples_text
@@ -38,11 +38,11 @@ def cells_note(results: StreamResults, tasks: int | None = None) -> str:
     for protocol in results.protocols:
         own = results.of(protocol)
         accuracy = [row[:tasks] for row in own.accuracy]
-        used = cells_used(accuracy, own.zero_shot[:tasks] or None) if accuracy else {}
-        partial = [f"{name} {have} of {wanted}" for name, (have, wanted) in used.items() if have < wanted]
-        if partial:
+        lacking = cells_lacking(accuracy, own.zero_shot[:tasks] or None) if accuracy else {}
+        if lacking:
             by = f" ({protocol})" if results.others else ""
-            lines.append(f"Not every cell was measured{by}; metrics are of those that were: {', '.join(partial)}.")
+            partial = ", ".join(f"{name} {cells}" for name, cells in lacking.items())
+            lines.append(f"Not every cell was measured{by}; metrics are of those that were: {partial}.")
     return "\n".join(lines)
 
 

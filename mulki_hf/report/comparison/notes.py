@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ...metrics import cells_used
 from .runs import ComparedRun
 from .versions import changed_versions, versions_of
 
@@ -77,10 +76,9 @@ def _bases(runs: list[ComparedRun]) -> Iterator[str]:
 
 def _cells(runs: list[ComparedRun]) -> Iterator[str]:
     for run in runs:
-        used = cells_used(run.accuracy, run.zero_shot) if run.accuracy and not run.elsewhere else {}
-        partial = [f"{name} of {have} of {wanted}" for name, (have, wanted) in used.items() if have < wanted]
-        if partial:
-            yield f"In {run.name} not every cell was measured, so metrics are left out: {', '.join(partial)} cells."
+        if run.lacking:
+            partial = ", ".join(f"{name} of {cells}" for name, cells in run.lacking.items())
+            yield f"In {run.name} not every cell was measured, so metrics are left out: {partial} cells."
 
 
 def _twice(runs: list[ComparedRun]) -> Iterator[str]:

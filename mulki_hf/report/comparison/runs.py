@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from ...evaluation.protocols import PROTOCOLS
-from ...metrics import cells_used, continual_metrics
+from ...metrics import cells_lacking, continual_metrics
 from ...results import StreamResults, TaskRecord
 from ..tables import average
 
 
 SEEDS = ("seed", "data_seed")
 """Settings in which the runs of one row may differ."""
-
 
 DRAWN = ("shots", "max_train_samples")
 """Limits of tasks by which a part of their training images is drawn."""
@@ -110,9 +109,12 @@ class ComparedRun:
     @cached_property
     def metrics(self) -> dict[str, float | None]:
         """As if the stream were of the compared tasks alone; None where cells are missing that others have."""
-        whole = cells_used(self.accuracy, self.zero_shot) if self.accuracy and not self.elsewhere else {}
-        lacking = {name for name, (have, wanted) in whole.items() if have < wanted}
-        return {name: None if name in lacking else value for name, value in self._of_known_cells().items()}
+        return {name: None if name in self.lacking else value for name, value in self._of_known_cells().items()}
+
+    @cached_property
+    def lacking(self) -> dict[str, str]:
+        """The metrics that cells are missing for, and how many there are."""
+        return cells_lacking(self.accuracy, self.zero_shot) if self.accuracy and not self.elsewhere else {}
 
     def _of_known_cells(self) -> dict[str, float | None]:
         own = self.results.of(self.protocol)
