@@ -1,12 +1,13 @@
 """`mulki-hf COMMAND`: every command of the package, each imported when it is called."""
 
 import sys
+from contextlib import nullcontext
 from difflib import get_close_matches
 from importlib import import_module
 
 from .program import ends_in_a_line
 from .resources import __version__
-from .runs.stopping import STATUSES, leave
+from .runs.stopping import leaves_at_once
 
 
 COMMANDS = {
@@ -39,13 +40,8 @@ processes: `accelerate launch --multi_gpu --num_processes 2 -m mulki_hf.train --
 
 def main(argv: list[str] | None = None) -> None:
     """Call the command that `argv` (by default the process's own) names first; its exit status is the process's."""
-    try:
-        with ends_in_a_line():
-            call(*(sys.argv[1:] if argv is None else argv))
-    except SystemExit as end:
-        if argv is None and end.code in STATUSES:
-            leave(end.code)
-        raise
+    with leaves_at_once() if argv is None else nullcontext(), ends_in_a_line():
+        call(*(sys.argv[1:] if argv is None else argv))
 
 
 def call(name: str = "--help", *rest: str) -> None:

@@ -24,7 +24,6 @@ def make_parser() -> argparse.ArgumentParser:
         command="compare",
         example="runs/mulki-* runs/finetune-* --output_dir comparison",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a folder, results.json, or org/mulki-task5[@REVISION]")
     parser.add_argument("--protocol", help="til, cil or xtail; default: the headline's, if all runs have the same")

@@ -23,7 +23,6 @@ def make_parser() -> argparse.ArgumentParser:
         command="demo",
         example="my-stream",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", metavar="RUN", help="a run's folder, or a task's repository on the Hub")
     parser.add_argument("--port", type=int, help="default: the first free one from 7860")

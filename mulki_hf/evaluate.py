@@ -1,13 +1,12 @@
 """Evaluate any CLIP on any stream's tasks, without training: `mulki-hf evaluate MODEL`, or by a launcher."""
 
 import argparse
-import os
 import sys
 from typing import TYPE_CHECKING
 
 from .errors import ConfigurationError
 from .program import CommandParser, ends_in_a_line
-from .runs.stopping import STATUSES, leave, stoppable
+from .runs.stopping import leaves_at_once, stops_in_a_line
 
 
 # What takes seconds to import is imported when it is needed: help does without.
@@ -34,7 +33,6 @@ def make_parser() -> argparse.ArgumentParser:
         example="my-stream --protocols til,cil,xtail",
         usage=USAGE,
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", help="what is evaluated; the first word")
     parser.add_argument(
@@ -59,24 +57,17 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """The command; errors, Ctrl-C and SIGTERM end it as they end `mulki_hf.train`."""
     argv = sys.argv[1:] if argv is None else argv
-    try:
-        with stoppable():
-            if "-h" in argv or "--help" in argv:
-                print(make_parser().format_help(), end="")
-                sys.exit(0)
-            if not argv or argv[0].startswith("-"):
-                raise ConfigurationError("MODEL, what is evaluated, comes first: mulki-hf evaluate MODEL [...]")
-            args, options = make_parser().parse_known_args(argv)
-            from .runs.disk import disk_faults
+    with stops_in_a_line("nothing was written; start again"):
+        if "-h" in argv or "--help" in argv:
+            print(make_parser().format_help(), end="")
+            sys.exit(0)
+        if not argv or argv[0].startswith("-"):
+            raise ConfigurationError("MODEL, what is evaluated, comes first: mulki-hf evaluate MODEL [...]")
+        args, options = make_parser().parse_known_args(argv)
+        from .runs.disk import disk_faults
 
-            with disk_faults(args.output_dir or args.model, then="then give the same command again"):
-                evaluate(args, options, argv)
-    except KeyboardInterrupt as stop:
-        if os.environ.get("RANK", "0") == "0":
-            told = next((e for e in (stop, stop.__context__) if hasattr(e, "__notes__")), None)
-            safe = told.__notes__ if told else ["nothing was written; start again"]
-            print(f"stopped: {safe[-1]}", file=sys.stderr)
-        sys.exit(getattr(stop, "status", STATUSES[0]))
+        with disk_faults(args.output_dir or args.model, then="then give the same command again"):
+            evaluate(args, options, argv)
 
 
 def evaluate(args: argparse.Namespace, options: list[str], argv: list[str] | None = None) -> "StreamResults":
@@ -104,9 +95,5 @@ def evaluate(args: argparse.Namespace, options: list[str], argv: list[str] | Non
 
 
 if __name__ == "__main__":
-    try:
+    with leaves_at_once():
         main()
-    except SystemExit as end:
-        if end.code in STATUSES:
-            leave(end.code)
-        raise

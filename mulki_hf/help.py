@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigurationError
-from .program import CommandParser
+from .program import CommandParser, HelpFormatter
 from .resources import PACKAGE, __version__
 from .strict_yaml import read_yaml
 
@@ -37,7 +37,7 @@ def help_text(argv: Sequence[str] = ()) -> str:
     """
     options = training_options(argv)
     page = {name: options[name] for name in ("example", "usage", "description")}
-    parser = CommandParser(command="train", add_help=False, **page)
+    parser = CommandParser(command="train", add_help=False, formatter_class=HelpFormatter, **page)
     add_options(parser, options)
     return parser.format_help()
 

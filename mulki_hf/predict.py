@@ -20,7 +20,6 @@ def make_parser() -> argparse.ArgumentParser:
         command="predict",
         example="my-stream pictures/ --all_tasks --output_dir predicted",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="RUN_OR_MODEL", help="a run, or a CLIP")
     parser.add_argument(
@@ -91,9 +90,7 @@ def run(args: argparse.Namespace) -> None:
     pictures = find_pictures(args.images)
     models = find_models(args.model, args.hub_token, args.base)
     classes = classes_for(models.results, args.class_names, args.task, args.templates)
-    count = f"{len(classes.names)} classes"
     if len(classes.names) == 1:
-        count = "1 class"
         print("warning: one class alone is always 100 %: give those to tell it from, too", file=sys.stderr)
     if args.all_tasks and models.results is None:
         raise ConfigurationError(f"all_tasks: {args.model!r} is one model, not a stream's run")
@@ -104,7 +101,7 @@ def run(args: argparse.Namespace) -> None:
     options = (args.batch_size, args.top, args.unreadable_images)
     predictions = predict(args.model, stages, pictures, classes, accelerator, *options)
     templates = ", ".join(map(repr, classes.templates))
-    print(f"{args.model}: {', '.join(predictions.models)}; {count} in {templates}\n")
+    print(f"{args.model}: {', '.join(predictions.models)}; {classes.counted} in {templates}\n")
     print(predictions.table())
     if predictions.unreadable:
         print(f"\n{len(predictions.unreadable)} left out, as they can't be read")

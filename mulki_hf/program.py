@@ -95,7 +95,10 @@ class ExclusiveGroup(TwoSpellings, argparse._MutuallyExclusiveGroup):
 
 
 class CommandParser(ExampleFirst, TwoSpellings, argparse.ArgumentParser):
-    """The options of a command."""
+    """The options of a command, whose help says those defaults that are worth a word."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **{"formatter_class": argparse.RawDescriptionHelpFormatter} | kwargs)
 
 
 def string_to_bool(value: str) -> bool:

@@ -20,7 +20,6 @@ def make_parser() -> argparse.ArgumentParser:
         command="push",
         example="my-stream --hub_model_id org/mulki",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("output_dir", type=Path, help="the run's output_dir")
     parser.add_argument("--hub_model_id", help="org/mulki makes org/mulki-task1, org/mulki-task2, ...")

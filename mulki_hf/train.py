@@ -1,13 +1,12 @@
 """Train a CLIP on a stream of tasks: `mulki-hf train --config quickstart`, on several processes by a launcher."""
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .help import help_text
 from .program import ends_in_a_line
-from .runs.stopping import STATUSES, leave, stoppable
+from .runs.stopping import leaves_at_once, stops_in_a_line
 
 
 # What takes seconds to import is imported when it is needed: help does without, and a refusal without half of it.
@@ -23,24 +22,17 @@ def main(argv: list[str] | None = None) -> None:
     So does Ctrl-C, with status 130, and SIGTERM, with 143: the line says what is safe and how to go on.
     """
     argv = sys.argv[1:] if argv is None else argv
-    try:
-        with stoppable():
-            if "-h" in argv or "--help" in argv:
-                print(help_text(argv), end="")
-                sys.exit(0)
-            from .config.parser import parse
+    with stops_in_a_line("nothing was written yet; start again"):
+        if "-h" in argv or "--help" in argv:
+            print(help_text(argv), end="")
+            sys.exit(0)
+        from .config.parser import parse
 
-            stream, config = parse(argv)
-            from .runs.disk import disk_faults
+        stream, config = parse(argv)
+        from .runs.disk import disk_faults
 
-            with disk_faults(str(config.output_dir)):
-                run(stream, config, argv)
-    except KeyboardInterrupt as stop:
-        if os.environ.get("RANK", "0") == "0":
-            told = next((e for e in (stop, stop.__context__) if hasattr(e, "__notes__")), None)
-            safe = told.__notes__ if told else ["nothing was written yet; start again"]
-            print(f"stopped: {safe[-1]}", file=sys.stderr)
-        sys.exit(getattr(stop, "status", STATUSES[0]))
+        with disk_faults(str(config.output_dir)):
+            run(stream, config, argv)
 
 
 def run(
@@ -83,9 +75,5 @@ def run(
 
 
 if __name__ == "__main__":
-    try:
+    with leaves_at_once():
         main()
-    except SystemExit as end:
-        if end.code in STATUSES:
-            leave(end.code)
-        raise

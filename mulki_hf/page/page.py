@@ -137,8 +137,7 @@ class Page:
         whose = "of your own" if own.strip() else f"of {choice}"
         asked = ", ".join(f"“{template}”" for template in classes.templates[:3])
         more = ", ..." if len(classes.templates) > 3 else ""
-        count = "1 class" if len(names) == 1 else f"{len(names)} classes"
-        return answers_html(answers, f"{count} {whose}, as {asked}{more}")
+        return answers_html(answers, f"{classes.counted} {whose}, as {asked}{more}")
 
     def classes(self, choice: str, own: str, templates: str) -> Classes:
         """What the fields ask for; raises as [`classes_for`] does."""
@@ -166,7 +165,7 @@ class Page:
                     # As it was dropped: Gradio would decode it first, with an error of its own, and write it anew.
                     picture.preprocess = lambda payload: payload and payload.path
                 with gr.Column(scale=3, min_width=280):
-                    choices = [(f"{ALL} ({len(Classes.of_tasks(results.tasks).names)} classes)", ALL)]
+                    choices = [(f"{ALL} ({Classes.of_tasks(results.tasks).counted})", ALL)]
                     choices += [(f"{task.name} ({len(task.class_names)} classes)", task.name) for task in results.tasks]
                     choice = gr.Dropdown(choices, value=ALL, label="Classes of", elem_id="choice")
                     own = gr.Textbox(

@@ -30,6 +30,11 @@ class Classes:
         return [*dict.fromkeys(name for names, _ in self.groups for name in names)]
 
     @property
+    def counted(self) -> str:
+        """`1 class`, `177 classes`."""
+        return "1 class" if len(self.names) == 1 else f"{len(self.names)} classes"
+
+    @property
     def templates(self) -> list[str]:
         """Each template once."""
         return [*dict.fromkeys(template for _, templates in self.groups for template in templates)]

@@ -107,6 +107,34 @@ def _watch_launcher(over: threading.Event) -> None:
             return
 
 
+@contextmanager
+def stops_in_a_line(otherwise: str) -> Iterator[None]:
+    """[`stoppable`]; a stop that leaves the block ends the process with its status, and a line on what is safe.
+
+    Args:
+        otherwise: what is said where nobody has put a note on the stop: how things stand, and how to go on.
+    """
+    try:
+        with stoppable():
+            yield
+    except KeyboardInterrupt as stop:
+        if os.environ.get("RANK", "0") == "0":
+            told = next((e for e in (stop, stop.__context__) if hasattr(e, "__notes__")), None)
+            print(f"stopped: {told.__notes__[-1] if told else otherwise}", file=sys.stderr)
+        sys.exit(getattr(stop, "status", STATUSES[0]))
+
+
+@contextmanager
+def leaves_at_once() -> Iterator[None]:
+    """Around a whole process: one that was stopped waits for nothing, see [`leave`]."""
+    try:
+        yield
+    except SystemExit as end:
+        if end.code in STATUSES:
+            leave(end.code)
+        raise
+
+
 def leave(status: int) -> None:
     """End the process at once, and with it its workers, who would complain that nobody reads any more.
 
