@@ -11,8 +11,9 @@ from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError
 from ..hub.fetch import pinned
 from ..hub.space import ASKED_BY
-from ..prediction.stages import ZERO_SHOT, Models, after
+from ..prediction.stages import Models, after
 from ..resources import __version__
+from ..runs.sources import ZERO_SHOT
 from .examples import FILE, Example
 from .page import gradio
 

@@ -13,11 +13,8 @@ from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError
 from ..models.loading import load_processor
 from ..results import StreamResults
-from ..runs.sources import HUB_ID, Run, find_run
-from ..runs.subjects import MODEL, find_subject, loaded, named, whole_run
-
-
-ZERO_SHOT = "zero-shot"
+from ..runs.sources import HUB_ID, LAST, ZERO_SHOT, Run, find_run
+from ..runs.subjects import MODEL, find_subject, loaded, named
 
 
 @dataclass(frozen=True)
@@ -79,18 +76,12 @@ class Models:
         Raises:
             ConfigurationError: there is no such one, or it can't be had.
         """
-        if self.results is None:
-            if asked != "last":
+        if self.run is None:
+            if asked != LAST:
                 raise ConfigurationError(f"checkpoint {asked!r}: {self.source!r} is one model, not a stream's run")
             return self.stages[0]
-        names = [ZERO_SHOT, *map(after, self.results.stage_names[: self.results.finished])]
-        by_name = dict(zip(self.results.stage_names, names[1:], strict=False))
-        numbers = {str(number): name for number, name in enumerate(names)}
-        wanted = {"last": names[-1], ZERO_SHOT: ZERO_SHOT} | by_name | numbers
-        if asked not in wanted:
-            finished = ", ".join(f"{number} ({name})" for number, name in enumerate(names))
-            raise ConfigurationError(f"checkpoint {asked!r}: {self.source!r} has last, zero-shot, {finished}")
-        name = wanted[asked]
+        row = self.run.row(asked)
+        name = ZERO_SHOT if row is None else after(self.run.results.stage_names[row])
         if name in self.absent:
             raise ConfigurationError(f"checkpoint {asked!r}: {self.absent[name]}")
         return next(stage for stage in self.stages if stage.name == name)
@@ -136,7 +127,7 @@ def models_of(run: Run, base: str | None = None) -> Models:
     """Those of a run that can be had, zero-shot first: `base` or, by default, the model that it started from."""
     stages, absent = [], {}
     try:
-        origin = named(base) if base is not None else _base(run)
+        origin = named(base) if base is not None else run.base
         stages.append(Stage(ZERO_SHOT, partial(_at, *origin)))
     except ConfigurationError as error:
         absent[ZERO_SHOT] = str(error)
@@ -150,14 +141,6 @@ def models_of(run: Run, base: str | None = None) -> Models:
     if not stages:
         raise ConfigurationError(f"{run.source!r} has no model that can be asked: {'; '.join(absent.values())}")
     return Models(run.source, stages, run.results, absent, run)
-
-
-def _base(run: Run) -> tuple[str, str]:
-    try:
-        return run.base
-    except ConfigurationError:
-        # A task's folder is ready for the Hub, and does not say where on this machine the stream began; the run's does.
-        return whole_run(run).base
 
 
 def _checkpoint(run: Run, position: int) -> tuple[CLIPModel, CLIPProcessor]:

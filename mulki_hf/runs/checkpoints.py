@@ -14,6 +14,7 @@ from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_N
 
 from ..adaptation.averaging import MappedTensors, WeightAverage
 from ..errors import ConfigurationError
+from .sources import Run
 
 
 logger = logging.getLogger(__name__)
@@ -138,6 +139,20 @@ def task_fault(folder: Path, artefact: str | None = None) -> str | None:
     if lacking:
         return f"{lacking[0]} is missing"
     return damage([config, *needed.glob("*.index.json"), *weights]) if weights else f"{needed} holds no weights"
+
+
+def lost_rows(run: Run, rows: Iterable[int]) -> dict[int, str]:
+    """Of the `rows` of a run those whose models are missing or damaged, and why; of the Hub's only whether they are."""
+    lost = {}
+    for row in rows:
+        try:
+            place = Path(run.check(row))
+        except ConfigurationError as error:
+            lost[row] = str(error)
+            continue
+        if place.is_dir() and (fault := task_fault(place)) is not None:
+            lost[row] = fault
+    return lost
 
 
 def damage(files: Iterable[Path]) -> str | None:

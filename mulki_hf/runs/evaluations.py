@@ -14,17 +14,14 @@ from ..hub.outbox import Outbox
 from ..report.checkpoint import picture_names
 from ..report.classes import FOLDER as CLASSES
 from ..results import StreamResults, TaskRecord
+from .checkpoints import lost_rows
 from .disk import check_output
 from .folder import UNFINISHED, begun_tasks, finished_tasks, named_pictures
 from .lock import check_free
 from .records import describe_base, new_results, task_record
 from .resume import changed_data
-from .sources import Run
+from .sources import LAST, Run
 from .subjects import MODEL, Subject
-
-
-LAST, ZERO_SHOT = "last", "zero-shot"
-"""What `--checkpoint` calls the model after the last finished task, and the one before any training."""
 
 
 def same_tasks(subject: Subject, names: list[str]) -> bool:
@@ -130,12 +127,7 @@ def absent_rows(run: Run, rows: Iterable[int], needed: Collection[int]) -> dict[
     Raises:
         ConfigurationError: one of them is `needed`; says what can be evaluated in its place.
     """
-    absent: dict[int, str] = {}
-    for row in rows:
-        try:
-            run.check(row)
-        except ConfigurationError as error:
-            absent[row] = str(error)
+    absent = lost_rows(run, rows)
     if lost := [row for row in needed if row in absent]:
         there = [place for row, place in enumerate(run.checkpoints) if place is not None and row not in absent]
         instead = f", or evaluate one that is there by itself: mulki-hf evaluate {there[-1]}" if there else ""
@@ -216,20 +208,4 @@ def check_checkpoint(subject: Subject, asked: str | None, looked_at: bool) -> in
         if asked is not None:
             raise ConfigurationError(f"checkpoint: {subject.source!r} is one model; a run's folder has several")
         return None
-    return row_of(subject.run.results, asked or LAST, subject.source)
-
-
-def row_of(results: StreamResults, asked: str, source: str) -> int | None:
-    """The row of the model that is called `last`, `zero-shot`, or by a task's number or name; None: zero-shot.
-
-    Raises:
-        ConfigurationError: there is no such one in `source`.
-    """
-    finished = results.stage_names[: results.finished]
-    names = {name: row for row, name in enumerate(finished)}
-    numbers = {str(row + 1): row for row in range(len(finished))}
-    rows = {LAST: len(finished) - 1 if finished else None, ZERO_SHOT: None} | names | {"0": None} | numbers
-    if asked not in rows:
-        there = ", ".join([f"0 ({ZERO_SHOT})", *(f"{row + 1} ({name})" for name, row in names.items())])
-        raise ConfigurationError(f"checkpoint {asked!r}: {source!r} has {LAST}, {ZERO_SHOT}, {there}")
-    return rows[asked]
+    return subject.run.row(asked or LAST)

@@ -17,7 +17,7 @@ from ..evaluation.protocols import PROTOCOLS
 from ..hub.fetch import fetch_file, pinned
 from ..objectives import FORMER_SETTINGS, find_objective
 from ..results import ReferenceRecord, StreamResults, TaskRecord, task_folder
-from .checkpoints import check_finished, task_fault
+from .checkpoints import check_finished, lost_rows
 from .disk import check_output
 from .folder import UNFINISHED, finished_tasks, holds_run, named_folders, results_file
 from .lock import check_free
@@ -203,20 +203,12 @@ def check_rows(run: Run) -> None:
     Raises:
         ConfigurationError: a checkpoint is missing or damaged; names the task.
     """
-    for position in range(run.results.finished):
-        if not run.results.unmeasured(position):
-            continue
-        try:
-            place = Path(run.check(position))
-            fault = task_fault(place) if place.is_dir() else None
-            if fault is not None:
-                raise ConfigurationError(fault)
-        except ConfigurationError as error:
-            raise ConfigurationError(
-                f"fill_rows: {error}; the accuracy on appended tasks after task "
-                f"{run.results.stage_names[position]!r} can't be measured: bring it back, or leave those cells empty "
-                "with --fill_rows false"
-            ) from error
+    results = run.results
+    for position, fault in lost_rows(run, filter(results.unmeasured, range(results.finished))).items():
+        raise ConfigurationError(
+            f"fill_rows: {fault}; the accuracy on appended tasks after task {results.stage_names[position]!r} can't be "
+            "measured: bring it back, or leave those cells empty with --fill_rows false"
+        )
 
 
 def check_data(

@@ -14,6 +14,8 @@ from ..results import StreamResults, task_folder
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(?:@\w[\w./-]*)?")
 CHECKPOINT = "checkpoint"
+LAST, ZERO_SHOT = "last", "zero-shot"
+"""What `--checkpoint` calls the model after the last finished task, and the one before any training."""
 _NUMBERED = re.compile(r"(?P<stem>.+)-task(?P<number>\d+)")
 
 
@@ -92,6 +94,15 @@ class Run:
         return Path(place) if Path(place).is_dir() else fetch_checkpoint(place, self.token, CHECKPOINT)
 
     @property
+    def whole(self) -> "Run":
+        """The run as its own folder knows it, of one that a task's folder knows only up to there."""
+        if self.folder is None or not (self.folder / StreamResults.FILE).is_file():
+            return self
+        whole = find_run(str(self.folder))
+        last = task_folder(self.folder, self.results.stage_names, self.results.finished - 1)
+        return whole if last.is_dir() and same_stream(self.results, whole.results) else self
+
+    @property
     def base(self) -> tuple[str, str]:
         """Name, folder or Hub id of the model that the stream started from, and its revision.
 
@@ -101,12 +112,32 @@ class Run:
         base = self.results.base
         if base.hub_id is not None or base.embedded or base.name in EMBEDDED_MODELS:
             return base.hub_id or base.name, base.revision or "main"
-        place = Path(str(self.results.config.get("model_name_or_path", base.name)))
-        if not place.is_dir():
+        # A task's folder is ready for the Hub, and does not say where on this machine the stream began; the run's does.
+        settings = [self.results.config, self.whole.results.config]
+        places = [str(config.get("model_name_or_path", base.name)) for config in settings]
+        place = next((place for place in places if Path(place).is_dir()), None)
+        if place is None:
             raise ConfigurationError(
-                f"{self.source!r} started from the folder {str(place)!r}, which is not on this machine"
+                f"{self.source!r} started from the folder {places[-1]!r}, which is not on this machine"
             )
-        return str(place), "main"
+        return place, "main"
+
+    def row(self, asked: str) -> int | None:
+        """The row of the model that `--checkpoint` calls `last`, `zero-shot`, or by a task's number or name.
+
+        None: zero-shot, before any training.
+
+        Raises:
+            ConfigurationError: there is no such one.
+        """
+        finished = self.results.stage_names[: self.results.finished]
+        names = {name: row for row, name in enumerate(finished)}
+        numbers = {str(row + 1): row for row in range(len(finished))}
+        rows = {LAST: len(finished) - 1 if finished else None, ZERO_SHOT: None} | names | {"0": None} | numbers
+        if asked not in rows:
+            there = ", ".join([f"0 ({ZERO_SHOT})", *(f"{row + 1} ({name})" for name, row in names.items())])
+            raise ConfigurationError(f"checkpoint {asked!r}: {self.source!r} has {LAST}, {ZERO_SHOT}, {there}")
+        return rows[asked]
 
 
 def find_run(source: str, token: str | None = None, asked_by: str = "run") -> Run:

@@ -10,11 +10,10 @@ from transformers import CLIPModel
 from ..adaptation.merged import base_of_adapter, merged_adapter
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError
-from ..finite import not_finite
 from ..hub.fetch import holds
-from ..models.loading import load_model
-from ..results import StreamResults, task_folder
-from .sources import HUB_ID, Run, find_run, same_stream
+from ..models.loading import check_finite, load_finite
+from ..results import StreamResults
+from .sources import HUB_ID, Run, find_run
 
 
 MODEL = "MODEL"
@@ -53,9 +52,10 @@ class Subject:
     def original(self) -> CLIPModel:
         """The model of the first row: itself or, of a run, the one that it started from."""
         model = loaded(*self.clip)
-        if self.whole or self.base is None:
-            return model
-        return _finite(merged_adapter(model, self.source, self.revision, self.token, MODEL), self.source)
+        if not self.whole and self.base is not None:
+            model = merged_adapter(model, self.source, self.revision, self.token, MODEL)
+            check_finite(model, self.source, MODEL)
+        return model
 
     def checkpoints(self, positions: list[int]) -> list[Callable[[], CLIPModel]]:
         """What loads the model after each of a run's stages; asks at once whether they are there.
@@ -71,14 +71,7 @@ class Subject:
 
 def loaded(name: str, revision: str = "main") -> CLIPModel:
     """A model whose weights are numbers."""
-    return _finite(load_model(name, revision, MODEL), name)
-
-
-def _finite(model: CLIPModel, name: str) -> CLIPModel:
-    odd = not_finite(model.named_parameters())
-    if odd is not None:
-        raise ConfigurationError(f"{MODEL}: {name!r} has weights that are not finite, {odd} is the first")
-    return model
+    return load_finite(name, revision, MODEL)
 
 
 def find_subject(source: str, base: str | None = None, token: str | None = None) -> Subject:
@@ -127,7 +120,7 @@ def _on_disk(source: str, path: Path, base: tuple[str, str] | None) -> Subject:
     if home is None:
         return Subject(source, base=base or (_base_of_adapter(source) if adapter else None))
     run = find_run(str(home), asked_by=MODEL)
-    position, run = run.results.finished - 1, whole_run(run)
+    position, run = run.results.finished - 1, run.whole
     if adapter:
         base = base or _base_of_run(run)
     return Subject(source, run=run, position=position, base=base)
@@ -160,16 +153,6 @@ def _base_of_adapter(source: str, revision: str = "main", token: str | None = No
             "its place with --base"
         )
     return name, own_revision
-
-
-def whole_run(run: Run) -> Run:
-    """The run as its own folder knows it, of one that a task's folder knows only up to there."""
-    folder = run.folder
-    if folder is None or not (folder / StreamResults.FILE).is_file():
-        return run
-    whole = find_run(str(folder))
-    last = task_folder(folder, run.results.stage_names, run.results.finished - 1)
-    return whole if last.is_dir() and same_stream(run.results, whole.results) else run
 
 
 def named(base: str) -> tuple[str, str]:
