@@ -9,14 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from huggingface_hub import get_token
-from transformers import CLIPProcessor
 
 from .config import MulKIConfig, StreamConfig
 from .config.evaluating import evaluation_settings, hub_settings, run_settings
-from .data.tables import ArrayCache
 from .data.task import Task
 from .data.tasks import load_stream
 from .errors import ConfigurationError, shown
@@ -44,7 +40,7 @@ from .runs.evaluations import (
 from .runs.folder import RunFolder, results_file
 from .runs.passes import Passes
 from .runs.provenance import library_versions, provenance
-from .runs.ranks import main_process_first, on_main_process
+from .runs.ranks import accelerator_of, main_process_first, on_main_process
 from .runs.records import look_up_licences, task_record
 from .runs.resume import PROCESSES
 from .runs.subjects import MODEL, Subject, find_subject
@@ -106,9 +102,7 @@ class Evaluation:
         check_run(subject, self.own, stream.protocols)
         run = subject.run.results if subject.run else None
         self.inside = args.output_dir is None and subject.whole and self.own and run is not None and run.names == names
-        # Of a run before in the same process, whose precision accelerate would hold on to.
-        AcceleratorState._reset_state()
-        self.accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=config.use_cpu)
+        self.accelerator = accelerator_of(config)
         quieten(config, self.accelerator.is_main_process)
         place = subject.run.folder if self.inside and subject.run else config.output_dir
         self.folder = RunFolder(str(place), self.accelerator)
@@ -123,7 +117,9 @@ class Evaluation:
         stages = range(run.finished) if run is not None and subject.whole else range(0)
         add_protocols(self.results, missing, len(stages))
         towers = run.config.get("train_towers") if run is not None and subject.whole else None
-        self.evaluator = self._evaluator(processor, towers or "both")
+        self.evaluator = StreamEvaluator.of_run(
+            self.tasks, processor, self.accelerator, config, self.folder.cache, towers or "both"
+        )
         self.plan = {row: plan for row in (None, *stages) if (plan := self._plan(row)).protocols}
         rows = [row for row in self.plan if row is not None]
         # What has only gaps to fill may stay as it is.
@@ -178,19 +174,6 @@ class Evaluation:
         results.provenance = provenance(self.accelerator, argv, secrets, results.method, "mulki_hf.evaluate")
         results.versions = library_versions()
         return results
-
-    def _evaluator(self, processor: CLIPProcessor, trained_towers: str) -> StreamEvaluator:
-        batch_size, workers = self.config.per_device_eval_batch_size, self.config.dataloader_num_workers
-        cache = ArrayCache(self.folder.cache, self.accelerator, batch_size, workers)
-        return StreamEvaluator(
-            self.tasks,
-            processor,
-            self.accelerator,
-            batch_size=batch_size,
-            num_workers=workers,
-            trained_towers=trained_towers,
-            image_cache=cache if self.config.cache_images else None,
-        )
 
     def _plan(self, row: int | None) -> Row:
         looked_at = self.looked_at if row == self.row else []

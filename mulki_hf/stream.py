@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import TorchDynamoPlugin
 from huggingface_hub import get_token
 from transformers import CLIPModel, CLIPProcessor, IntervalStrategy
 
@@ -22,16 +20,14 @@ from .config import MulKIConfig, StreamConfig
 from .config.recipes import RECIPE_FILE, write_recipe
 from .data.captions import TEXT_FIELDS
 from .data.epochs import check_crops, data_seed
-from .data.tables import ArrayCache
 from .data.tasks import Reference, Task, load_reference, load_stream
 from .data.union import union
 from .errors import ConfigurationError
 from .evaluation.evaluator import StreamEvaluator
 from .features.prototypes import PROTOTYPES_FILE, save_prototypes
-from .finite import not_finite
 from .hub.fetch import fetch_checkpoint
 from .hub.outbox import recorded_pushes
-from .models.loading import load_model, load_processor, save_model
+from .models.loading import load_finite, load_model, load_processor, save_model
 from .objectives import check_reference, objective_of
 from .report.checkpoint import describe_checkpoint, draw, picture_names
 from .report.tables import average, percent, progress_line, results_table
@@ -42,7 +38,7 @@ from .runs.checks import check_selection, check_task, check_texts
 from .runs.folder import RunFolder, standing
 from .runs.progress import Progress
 from .runs.provenance import library_versions, provenance
-from .runs.ranks import main_process_first, on_main_process
+from .runs.ranks import accelerator_of, main_process_first, on_main_process
 from .runs.records import look_up_licences, shareable_results
 from .runs.resume import Earlier, check_rows, find_earlier, start_results
 from .runs.sources import Run
@@ -130,11 +126,7 @@ class Stream:
             )
         check_callbacks(callbacks, config)
         check_selection(stream, config, callbacks)
-        # Of a run before in the same notebook, whose precision accelerate would hold on to.
-        AcceleratorState._reset_state()
-        # Trainer's own takes over what the first one was made with.
-        compiling = TorchDynamoPlugin(backend=config.torch_compile_backend, mode=config.torch_compile_mode)
-        accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=config.use_cpu, dynamo_plugin=compiling)
+        accelerator = accelerator_of(config)
         quieten(config, accelerator.is_main_process)
         check_trackers(config.report_to)
         check_crops(config, stream.random_resized_crop)
@@ -152,12 +144,7 @@ class Stream:
         results = start_results(earlier, stream, config, tasks, reference)
         results.provenance = provenance(accelerator, argv, [config.hub_token, get_token()], config.method)
         results.versions = library_versions()
-        original = load_model(stream.model_name_or_path, stream.model_revision)
-        odd = not_finite(original.named_parameters())
-        if odd is not None:
-            raise ConfigurationError(
-                f"model_name_or_path: {stream.model_name_or_path!r} has weights that are not finite, {odd} is the first"
-            )
+        original = load_finite(stream.model_name_or_path, stream.model_revision)
         adaptation_of(config).check(original, config, objective)
         accelerator.wait_for_everyone()
         life = cls(stream, config, accelerator, processor, tasks, reference, earlier, results, original, callbacks)
@@ -371,19 +358,8 @@ class Stream:
         With `only` on the tasks at those positions, and None on the others.
         """
         if self._evaluator is None:
-            config = self.config
-            batch_size, workers = config.per_device_eval_batch_size, config.dataloader_num_workers
-            self._evaluator = StreamEvaluator(
-                self.tasks,
-                self.processor,
-                self.accelerator,
-                batch_size=batch_size,
-                num_workers=workers,
-                trained_towers=config.train_towers or "both",
-                image_cache=ArrayCache(self.folder.cache, self.accelerator, batch_size, workers)
-                if config.cache_images
-                else None,
-            )
+            made_of = (self.tasks, self.processor, self.accelerator, self.config, self.folder.cache)
+            self._evaluator = StreamEvaluator.of_run(*made_of, self.config.train_towers or "both")
         with self.progress.evaluating():
             return self._evaluator.cells(model, learned, description, self.results.protocols, only)
 

@@ -1,6 +1,8 @@
 """Accuracy on every task of the stream."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -74,6 +76,28 @@ class StreamEvaluator:
         self.names = torch.tensor([numbers[name] for task in tasks for name in task.class_names], device=device)
         counts = torch.tensor([len(task.class_names) for task in tasks], device=device)
         self.owner = torch.arange(len(tasks), device=device).repeat_interleave(counts)
+
+    @classmethod
+    def of_run(
+        cls,
+        tasks: list[Task],
+        processor: CLIPProcessor,
+        accelerator: Accelerator,
+        args: Any,
+        cache: Path,
+        trained_towers: str = "both",
+    ) -> "StreamEvaluator":
+        """By the settings of a run.
+
+        Args:
+            tasks, processor, accelerator, trained_towers: as of the evaluator.
+            args ([`MulKIConfig`]): batch size, workers, and whether images are kept decoded.
+            cache: the folder for these.
+        """
+        batch_size, workers = args.per_device_eval_batch_size, args.dataloader_num_workers
+        images = ArrayCache(cache, accelerator, batch_size, workers) if args.cache_images else None
+        options = {"batch_size": batch_size, "num_workers": workers, "image_cache": images}
+        return cls(tasks, processor, accelerator, trained_towers=trained_towers, **options)
 
     def __call__(self, model: CLIPModel, learned: int, description: str) -> list[float]:
         """Accuracy in percent on every task, by the evaluator's protocol.

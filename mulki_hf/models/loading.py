@@ -10,6 +10,7 @@ from transformers import AutoConfig, CLIPModel, CLIPProcessor
 
 from ..embedded import EMBEDDED_MODELS, embedded_model_path
 from ..errors import ConfigurationError
+from ..finite import not_finite
 from ..hub.shareable import PATH
 
 
@@ -67,6 +68,26 @@ def load_model(name_or_path: str | Path, revision: str = "main", asked_by: str =
         return CLIPModel.from_pretrained(resolve_model(str(name_or_path)), revision=revision, dtype=torch.float32)
     except (OSError, ValueError, SafetensorError) as error:
         raise _unusable(name_or_path, error, asked_by) from error
+
+
+def load_finite(name_or_path: str | Path, revision: str = "main", asked_by: str = FIELD) -> CLIPModel:
+    """[`load_model`], its weights looked at.
+
+    Raises:
+        ConfigurationError: it can't be loaded, or has weights that are not finite.
+    """
+    model = load_model(name_or_path, revision, asked_by)
+    check_finite(model, name_or_path, asked_by)
+    return model
+
+
+def check_finite(model: CLIPModel, name_or_path: str | Path, asked_by: str = FIELD) -> None:
+    """Raise `ConfigurationError` for weights that are not finite."""
+    odd = not_finite(model.named_parameters())
+    if odd is not None:
+        raise ConfigurationError(
+            f"{asked_by}: {str(name_or_path)!r} has weights that are not finite, {odd} is the first"
+        )
 
 
 def _unusable(name_or_path: str | Path, error: Exception, asked_by: str) -> ConfigurationError:

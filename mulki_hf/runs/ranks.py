@@ -1,4 +1,4 @@
-"""What one rank does for all of them, while the others wait for as long as it takes."""
+"""The ranks of a run, and what one does for all of them while the others wait for as long as it takes."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import torch.distributed as dist
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import TorchDynamoPlugin
 
 from ..errors import ConfigurationError
 
@@ -15,6 +17,18 @@ T = TypeVar("T")
 
 PATIENCE = timedelta(days=365)
 """Checking a data set or fetching a checkpoint may take hours; half an hour is what a step's collectives have."""
+
+
+def accelerator_of(config: Any) -> Accelerator:
+    """Made by the settings of a run ([`MulKIConfig`]): device, precision, ranks, compilation.
+
+    A run before it in the same process, in a notebook, may have had another precision, which accelerate would hold on
+    to; Trainer's arguments do the same.
+    """
+    AcceleratorState._reset_state()
+    # Trainer's own takes over what the first one was made with.
+    compiling = TorchDynamoPlugin(backend=config.torch_compile_backend, mode=config.torch_compile_mode)
+    return Accelerator(mixed_precision=config.mixed_precision, cpu=config.use_cpu, dynamo_plugin=compiling)
 
 
 def on_main_process(accelerator: Accelerator, action: Callable[[], T], share: bool = False) -> T | None:
