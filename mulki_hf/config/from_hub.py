@@ -99,7 +99,7 @@ class _Confined:
             return path
         if data and path == IN_MEMORY:
             raise ConfigurationError(
-                f"resume_from_hub {self.source!r}: {where} was given in Python, as a Task, which no recipe can "
+                f"{self.asked_by} {self.source!r}: {where} was given in Python, as a Task, which no recipe can "
                 "load; go on in Python, with run(StreamConfig(tasks=[...], resume_from_hub=...), ...)"
             )
         builder = data and path in LOCAL_BUILDERS
