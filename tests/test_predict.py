@@ -313,7 +313,7 @@ class TestModels:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--checkpoint", "3"], r"checkpoint '3': .* has last, zero-shot, 0 \(zero-shot\), 1 \(after colours\)"),
+        (["--checkpoint", "3"], r"checkpoint '3': .* has last, zero-shot, 0 .zero-shot., 1 .colours., 2 .shapes.$"),
         (["--task", "greek"], "task 'greek': the run has the tasks colours, shapes"),
         (["--class_names", " , "], "there is no name"),
         (["--class_names", "absent.txt"], "class_names: there is no file 'absent.txt'"),

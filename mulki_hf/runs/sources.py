@@ -96,7 +96,7 @@ class Run:
     @property
     def whole(self) -> "Run":
         """The run as its own folder knows it, of one that a task's folder knows only up to there."""
-        if self.folder is None or not (self.folder / StreamResults.FILE).is_file():
+        if not self.results.finished or self.folder is None or not (self.folder / StreamResults.FILE).is_file():
             return self
         whole = find_run(str(self.folder))
         last = task_folder(self.folder, self.results.stage_names, self.results.finished - 1)
