@@ -184,6 +184,10 @@ class DataArguments:
         default_factory=list,
         metadata={"help": "The tasks in order, each a mapping of TaskConfig's fields; best written in the YAML."},
     )
+    rotate_tasks: int = field(
+        default=0,
+        metadata={"help": "Turn the list of tasks left by that many: the stream begins with a later task."},
+    )
     templates: list[str] = field(
         default_factory=lambda: ["a photo of a {}."],
         metadata={"help": "Prompt templates of the tasks that bring none of their own."},
@@ -258,8 +262,15 @@ class DataArguments:
             raise ConfigurationError(
                 f"tasks must be a list of at least one task, in the YAML given with --config; got {shown(self.tasks)}"
             )
+        if not 0 <= self.rotate_tasks < len(self.tasks):
+            raise ConfigurationError(
+                f"rotate_tasks must be in [0, {len(self.tasks)}), for as many tasks, got {self.rotate_tasks}"
+            )
         # Plain ones: neither `dataclasses.asdict` nor YAML copies a class of their own.
-        self.tasks = [dict(task) if isinstance(task, TaskSpec) else task for task in self.tasks]  # type: ignore[misc]
+        tasks: Any = [dict(task) if isinstance(task, TaskSpec) else task for task in self.tasks]
+        # From here on they are in that order, for whoever reads the recipe of this run too.
+        self.tasks = tasks[self.rotate_tasks :] + tasks[: self.rotate_tasks]
+        self.rotate_tasks = 0
 
     def task_configs(self) -> list[TaskConfig | Task]:
         """The entries of `tasks`, checked one by one; a [`Task`] was checked as it was made."""
