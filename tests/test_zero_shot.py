@@ -5,6 +5,7 @@ import yaml
 from huggingface_hub import HfApi
 from support.hub import connected, stream_and_hub
 
+from mulki_hf.evaluate import main as evaluate
 from mulki_hf.report.benchmarks import PUBLISHED_FOR
 from mulki_hf.results import StreamResults
 from mulki_hf.train import main
@@ -44,6 +45,15 @@ def test_said_everywhere(ran, capsys):
         assert "local files (colours)" in card
     assert results.config["tasks"][0] == {"name": "colours", "dataset": "./colours.yaml"}
     assert results.tasks[0].benchmark["name"] == "colours" and results.tasks[0].class_names[0] == "red"
+
+
+def test_said_of_the_model_alone(ran, capsys, tmp_path):
+    tasks = ["--config", "stream.yaml", "--output_dir", str(tmp_path / "evaluated")]
+    evaluate([PUBLISHED_FOR, *tasks])
+    assert len(StreamResults.load(tmp_path / "evaluated").warnings) == 1
+    assert "WARNING: Zero-shot accuracy on colours" in capsys.readouterr().out
+    evaluate([str(ran.out / "task1-colours"), *tasks, "--overwrite"])
+    assert not StreamResults.load(tmp_path / "evaluated").warnings
 
 
 def test_once(ran, capsys):
