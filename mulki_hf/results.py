@@ -38,6 +38,8 @@ class TaskRecord:
             how many images it was drawn, as `training_images` and `evaluation_images`; empty if all were used.
         eval_templates (*optional*): those that accuracies are of, where they are others than `templates`.
         settings: training settings of its own, by name.
+        benchmark: of a benchmark's dataset its `name` (`mtil:aircraft`), what was published as `zero_shot`, `notes` for
+            card and table, and the fields `changed` with which it is that dataset no longer; None of any other.
     """
 
     name: str
@@ -55,6 +57,7 @@ class TaskRecord:
     limits: dict[str, int] = field(default_factory=dict)
     eval_templates: list[str] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    benchmark: dict[str, Any] | None = None
     provenance: dict[str, str | None] = field(default_factory=dict)
 
     @property
@@ -161,6 +164,7 @@ class StreamResults:
         elsewhere: an evaluation of what was learned without these tasks: of a model as it is, which is `base` and has
             no stages, or of another stream's models after each of its stages.
         others: by name and in order, the same by each further protocol that was asked for.
+        warnings: what makes the figures doubtful, a sentence each.
     """
 
     method: str
@@ -179,6 +183,7 @@ class StreamResults:
     others: dict[str, ProtocolResults] = field(default_factory=dict)
     stages: list[TaskRecord] | None = None
     elsewhere: bool = False
+    warnings: list[str] = field(default_factory=list)
 
     FILE = "results.json"
 
@@ -267,6 +272,12 @@ class StreamResults:
             own.metrics = {}
             for row in (own.zero_shot, *own.accuracy) if own.zero_shot else ():
                 row[:] = empty if protocol in stale else [*row, *empty[len(row) :]]
+
+    def warn(self, warnings: Sequence[str]) -> list[str]:
+        """Record `warnings`; returns those that were not yet."""
+        new = [warning for warning in warnings if warning not in self.warnings]
+        self.warnings += new
+        return new
 
     def stayed(self, rows: Mapping[str, Sequence[Sequence[float | None]]]) -> None:
         """The metrics of a model that is never trained, from its accuracies after each task, by protocol.

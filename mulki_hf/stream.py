@@ -30,6 +30,7 @@ from .hub.fetch import fetch_checkpoint
 from .hub.outbox import recorded_pushes
 from .models.loading import load_finite, load_model, load_processor, save_model
 from .objectives import check_reference, objective_of
+from .report.benchmarks import zero_shot_warnings
 from .report.checkpoint import describe_checkpoint, draw, picture_names
 from .report.tables import average, percent, progress_line, results_table
 from .results import StreamResults
@@ -206,6 +207,8 @@ class Stream:
             if not results.learned:
                 rows = self.evaluate(self._original, range(1, count + 1), "zero-shot evaluation after each task")
                 results.stayed(rows)
+            for warning in results.warn(zero_shot_warnings(results)):
+                self.accelerator.print(f"\nWARNING: {warning}\n")
             self._saved()
         # Each task loads what it needs, when it needs it.
         self._original = None

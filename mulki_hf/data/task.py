@@ -10,6 +10,7 @@ from ..errors import ConfigurationError
 from .labels import check_labels, labels_of
 from .names import check_class_names, check_templates
 from .own_settings import check_settings
+from .registry import Benchmark
 
 
 STREAMED = (
@@ -37,6 +38,7 @@ class Task:
         eval_templates (*optional*): templates of the accuracy matrix alone. Default: `templates`.
         settings: training settings of its own in a stream, by the field of [`OwnSettings`]. A [`MulKITrainer`] of this
             task alone is given all of them in its arguments.
+        benchmark ([`Benchmark`], *optional*): the one whose dataset it is.
 
     Raises:
         ConfigurationError: class names, templates, columns, labels or rows are not as described, or the rows can't be
@@ -54,6 +56,7 @@ class Task:
     limits: dict[str, int] = field(default_factory=dict)
     eval_templates: list[str] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    benchmark: Benchmark | None = None
 
     def __post_init__(self):
         where = f"task {self.name!r}"

@@ -11,6 +11,7 @@ from ..errors import ConfigurationError
 from ..evaluation.protocols import PROTOCOLS
 from ..resources import resource
 from ..results import IN_MEMORY, ArtefactRecord, BaseModel, StreamResults
+from .benchmarks import benchmark_name, notes
 from .markdown import code, hypothesis, literal, text
 from .metadata import card_data, metrics_so_far, on_hub
 from .samples import images_text, samples_text
@@ -158,6 +159,8 @@ def words(results: StreamResults) -> dict[str, Any]:
         ],
         "samples": samples_text(results),
         "own_settings": own_settings_text(results),
+        "benchmarks": notes(results),
+        "warnings": results.warnings,
         "data_table": data_table(results),
         "license": results.base.license,
     }
@@ -191,7 +194,8 @@ def stream_table(results: StreamResults) -> str:
         prompts = text("; ".join(task.templates))
         if task.eval_templates is not None:
             prompts += f"; evaluated with {len(task.eval_templates)} templates, in `results.json`"
-        rows.append([str(position + 1), text(task.name), link(task.dataset), *counts, prompts, learned])
+        data = link(task.dataset) + (f" ({text(name)})" if (name := benchmark_name(task)) else "")
+        rows.append([str(position + 1), text(task.name), data, *counts, prompts, learned])
     return markdown_table(rows)
 
 
