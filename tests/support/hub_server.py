@@ -53,20 +53,23 @@ class HubServer:
         self.repositories[repo_id] = repository
         return repository
 
-    def publish(self, repo_id: str, files: dict[str, bytes], gated: bool = False) -> Commit:
+    def publish(self, repo_id: str, files: dict[str, bytes], gated: bool = False, revision: str = "main") -> Commit:
         """Add files to a repository, which is made if there is none: whoever holds it did so, without a request.
 
         Args:
             repo_id: of a dataset with `datasets/` in front of it.
             files: by path.
             gated: whether its terms must be accepted, which nobody did yet.
+            revision: another branch than the main one (`refs/pr/1`), or a commit's id, which it then has.
         """
         if repo_id not in self.repositories:
             self.make_repository(repo_id)
         repository = self.repositories[repo_id]
         repository.accepted = set() if gated else repository.accepted
         self.lfs |= {digest(content): content for path, content in files.items() if is_lfs(path)}
-        return repository.commit("main", "add files", self.files(repo_id) | files)
+        oid = revision if re.fullmatch("[0-9a-f]{40}", revision) else None
+        branch = "main" if oid else revision
+        return repository.commit(branch, "add files", self.files(repo_id) | files, oid)
 
     def settle(self, seconds: float = 20.0) -> None:
         """Return when no request is being served, also none whose client has given up."""

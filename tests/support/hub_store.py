@@ -65,9 +65,9 @@ class Repository:
     tags: dict[str, str] = field(default_factory=dict)
     accepted: set[str] | None = None
 
-    def commit(self, branch: str, message: str, files: dict[str, bytes]) -> Commit:
+    def commit(self, branch: str, message: str, files: dict[str, bytes], oid: str | None = None) -> Commit:
         content = json.dumps([branch, message, len(self.commits), sorted(map(digest, files.values()))])
-        commit = Commit(hashlib.sha1(content.encode()).hexdigest(), message, files)
+        commit = Commit(oid or hashlib.sha1(content.encode()).hexdigest(), message, files)
         self.commits[commit.oid] = commit
         self.branches[branch] = commit.oid
         return commit
