@@ -1,7 +1,7 @@
 """Benchmark datasets: `mtil:aircraft`, or a YAML of the same form, in place of what a task's entry says at length."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,14 @@ class Benchmark:
         if not {"class_names", "left_out_classes", "random_split", of_split} & {*self.changed}:
             self._check(getattr(self, split), found, f"{split} images", where)
 
+    def part(self) -> "Benchmark":
+        """That of a task with some of the classes, of which nothing was published."""
+        return replace(self, zero_shot=None)
+
+    def record(self) -> dict[str, Any]:
+        """What results say of it."""
+        return {"name": self.name, "zero_shot": self.zero_shot, "notes": self.notes, "changed": self.changed}
+
     def _check(self, expected: int | None, found: int, what: str, where: str) -> None:
         if expected is not None and found != expected:
             raise ConfigurationError(
@@ -100,7 +108,9 @@ def expanded(spec: dict[str, Any], known: Mapping[str, Any], where: str) -> tupl
     dataset = spec.get("dataset")
     if not isinstance(dataset, str) or not (is_benchmark(dataset) or is_file(dataset)):
         return spec, None
-    content, benchmark = read(dataset, known, where)
+    content, benchmark = read(dataset, where)
+    where = f"{where}, {dataset}"
+    check_keys(content, {*known} - {"name"}, where)
     given = {name: value for name, value in spec.items() if name != "dataset"}
     changed = [name for name in DEFINING if name in given and given[name] != content.get(name, known[name])]
     out = {GIVES_WAY[name] for name in GIVES_WAY.keys() & {*changed}}
@@ -108,8 +118,12 @@ def expanded(spec: dict[str, Any], known: Mapping[str, Any], where: str) -> tupl
     return content | given, replace(benchmark, changed=changed)
 
 
-def read(dataset: str, known: Iterable[str], where: str) -> tuple[dict[str, Any], Benchmark]:
-    """The fields of a task's entry that a benchmark of that name, or a YAML, gives, and what else it knows."""
+def read(dataset: str, where: str) -> tuple[dict[str, Any], Benchmark]:
+    """The fields of a task's entry that a benchmark of that name, or a YAML, gives, and what else it knows.
+
+    Raises:
+        ConfigurationError: there is no such benchmark or file, or it is none.
+    """
     named = _NAME.fullmatch(dataset)
     path = BENCHMARKS / named[1] / f"{named[2]}.yaml" if named and is_benchmark(dataset) else Path(dataset)
     if not path.is_file():
@@ -122,7 +136,6 @@ def read(dataset: str, known: Iterable[str], where: str) -> tuple[dict[str, Any]
             f"{where}: must be a mapping of a task's fields with at least dataset, got {shown(content)}"
         )
     facts = content.pop("benchmark", {})
-    check_keys(content, {*known} - {"name"}, where)
     if is_benchmark(content["dataset"]) or is_file(content["dataset"]):
         raise ConfigurationError(f"{where}: dataset must be what is loaded, and no benchmark: {content['dataset']!r}")
     if not isinstance(facts, dict):
