@@ -2,12 +2,13 @@
 
 import hashlib
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
 from datasets import ClassLabel, Dataset, Image
 
-from ..errors import ConfigurationError, shown
+from ..errors import Attempt, ConfigurationError, shown
 from .captions import read_texts, texts_of
 from .checked import content_fingerprint
 from .config import DataArguments, TaskConfig
@@ -89,32 +90,52 @@ def _fingerprint(splits: list[tuple[np.ndarray, np.ndarray]]) -> str:
     return "-".join([content_fingerprint(splits[:2]), *validation])
 
 
-def load_task(task: TaskConfig, config: DataArguments, validation: bool = False) -> list[Task]:
-    """The task that `task` describes or, with `class_incremental: N`, the N tasks."""
+def load_task(
+    task: TaskConfig, config: DataArguments, validation: bool = False, attempt: Attempt = nullcontext
+) -> list[Task]:
+    """The task that `task` describes or, with `class_incremental: N`, the N tasks.
+
+    Args:
+        task, config, validation: its entry, and as [`load_stream`] has them.
+        attempt: around each check; where it takes an error that leaves nothing to go on with, there are no tasks.
+    """
     where = f"task {task.name!r}, {task.origin}"
     sources = find_sources(task, config.evaluate_on == "validation", validation)
-    loaded = load_sources(task, sources, where)
-    train = loaded["train"]
-    if not isinstance(task.class_names, dict):
+    loaded = load_sources(task, sources, where, attempt)
+    for name, own in loaded.items():
+        with attempt():
+            _check_same_names(task, next(iter(loaded.values())), own, where)
+        if task.benchmark is not None and (name == "train" or config.evaluate_on == "test"):
+            with attempt():
+                task.benchmark.check_classes(len(own.classes.names), where)
+            with attempt():
+                task.benchmark.check_images(name, own.count, where)
+    parts: dict[str, Part] = {}
+    if loaded.keys() == sources.keys():
+        class_names = loaded["train"].classes.names
+        groups = _split_classes(task, len(class_names))
         for name, own in loaded.items():
-            features = [one.rows.features[task.label_column] for one in (train, own)]
-            if all(isinstance(one, ClassLabel) for one in features) and features[0].names != features[1].names:
-                raise ConfigurationError(
-                    f"{where}: column {task.label_column!r} has other class names, or another order of them, in split "
-                    f"{sources[name].split!r} than in {sources['train'].split!r}"
-                )
-    class_names = train.classes.names
-    if task.benchmark is not None:
-        task.benchmark.check_classes(len(class_names), where)
-        for name in ("train", "evaluation") if config.evaluate_on == "test" else ("train",):
-            task.benchmark.check_images(name, loaded[name].count, where)
-    groups = _split_classes(task, len(class_names))
-    parts = {name: _part(task, own, groups, name, config) for name, own in loaded.items()}
+            with attempt():
+                parts[name] = _part(task, own, groups, name, config)
+    if parts.keys() != sources.keys():
+        return []
     names = [task.name] if task.class_incremental == 1 else [f"{task.name}-{n + 1}" for n in range(len(groups))]
     return [
         _of_classes(task, name, classes, class_names, parts, number, config)
         for number, (name, classes) in enumerate(zip(names, groups, strict=True))
     ]
+
+
+def _check_same_names(task: TaskConfig, first: Loaded, other: Loaded, where: str) -> None:
+    """Unless they are mapped, the labels of a split that have names must have those of the training split."""
+    features = [one.rows.features[task.label_column] for one in (first, other)]
+    if isinstance(task.class_names, dict) or not all(isinstance(one, ClassLabel) for one in features):
+        return
+    if features[0].names != features[1].names:
+        raise ConfigurationError(
+            f"{where}: column {task.label_column!r} has other class names, or another order of them, in split "
+            f"{other.split!r} than in {first.split!r}"
+        )
 
 
 @dataclass(frozen=True)
