@@ -10,6 +10,7 @@ from ..fields import check_keys, conformed
 from ..hub.shareable import PATH
 from ..results import IN_MEMORY
 from ..strict_yaml import parse_yaml
+from .class_orders import check_class_order, check_increments, task_count
 from .names import check_task_name, check_templates
 from .sampling import EVALUATION, TRAINING, Limit
 from .task import STREAMED, Task
@@ -24,7 +25,7 @@ LIMITS = ("shots", "max_train_samples", "max_eval_samples")
 
 @dataclass
 class TaskConfig:
-    """One entry of the YAML's `tasks`. With `class_incremental: N` it stands for N tasks.
+    """One entry of the YAML's `tasks`. With `class_incremental` it stands for several tasks.
 
     Raises:
         ConfigurationError: a field is missing or malformed; the message names the task.
@@ -62,11 +63,22 @@ class TaskConfig:
     templates: list[str] | None = field(
         default=None, metadata={"help": "Prompt templates with `{}` for the class name. Default: the stream's."}
     )
-    class_incremental: int = field(
-        default=1, metadata={"help": "Split the classes into that many tasks, learned one after another."}
+    class_incremental: int | list[int] = field(
+        default=1,
+        metadata={
+            "help": "Split the classes into that many tasks, learned one after another. A list says how many classes "
+            "each has: [100, 20, 20]."
+        },
+    )
+    class_order: str | list | None = field(
+        default=None,
+        metadata={
+            "help": "In which order classes are split: a published one (`zscl_cifar100`, `zscl_imagenet100`, "
+            "`zscl_tiny_imagenet`, `numpy_1993`), or a list of all class numbers or names. Default: their own."
+        },
     )
     class_order_seed: int | None = field(
-        default=None, metadata={"help": "Shuffle the classes before splitting them. Default: their own order."}
+        default=None, metadata={"help": "Shuffle the classes before splitting them, in place of class_order."}
     )
     shots: int | None = field(
         default=None,
@@ -98,10 +110,16 @@ class TaskConfig:
                 f"{where}: dataset {IN_MEMORY!r} stands for data that a run was given in Python, as a Task; give that "
                 "again, in Python, or name a dataset that can be loaded"
             )
-        if self.class_incremental < 1:
-            raise ConfigurationError(
-                f"{where}: class_incremental must be an integer >= 1, got {self.class_incremental!r}"
-            )
+        check_increments(self.class_incremental, where)
+        if self.class_order is not None:
+            check_class_order(self.class_order, where)
+            if self.class_order_seed is not None:
+                raise ConfigurationError(f"{where}: class_order and class_order_seed exclude each other")
+            if self.task_count == 1:
+                raise ConfigurationError(
+                    f"{where}: class_order says in which order class_incremental splits the classes, which makes one "
+                    "task of them; leave it out or give class_incremental"
+                )
         if self.class_order_seed is not None and self.class_order_seed < 0:
             raise ConfigurationError(f"{where}: class_order_seed must be >= 0, got {self.class_order_seed}")
         for name in LIMITS:
@@ -138,6 +156,17 @@ class TaskConfig:
             if key not in spec:
                 raise ConfigurationError(f"{where}: {key} is missing")
         return cls(**spec)
+
+    @property
+    def task_count(self) -> int:
+        """How many tasks the entry stands for."""
+        return task_count(self.class_incremental)
+
+    @property
+    def task_names(self) -> list[str]:
+        """What they are called."""
+        count = self.task_count
+        return [self.name] if count == 1 else [f"{self.name}-{number}" for number in range(1, count + 1)]
 
     @property
     def training_limit(self) -> Limit:

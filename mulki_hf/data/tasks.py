@@ -11,6 +11,7 @@ from datasets import ClassLabel, Dataset, Image
 from ..errors import ConfigurationError, shown
 from .captions import read_texts, texts_of
 from .checked import content_fingerprint
+from .class_orders import class_groups
 from .config import LIMITS, DataArguments, TaskConfig
 from .labels import LEFT_OUT, labels_of, of_classes, read_labels, with_labels
 from .names import check_class_names
@@ -83,7 +84,7 @@ def _fingerprint(splits: list[tuple[np.ndarray, np.ndarray]]) -> str:
 
 
 def load_task(task: TaskConfig, config: DataArguments, validation: bool = False) -> list[Task]:
-    """The task that `task` describes or, with `class_incremental: N`, the N tasks."""
+    """The task that `task` describes or, with `class_incremental`, the tasks."""
     where = f"task {task.name!r}, dataset {task.dataset!r}"
     splits = {"train": task.train_split, "evaluation": task.eval_split}
     if config.evaluate_on == "validation":
@@ -102,15 +103,16 @@ def load_task(task: TaskConfig, config: DataArguments, validation: bool = False)
                 f"{where}: column {task.label_column!r} has other class names, or another order of them, in split "
                 f"{splits[name]!r} than in {splits['train']!r}"
             )
-    groups = _split_classes(task, len(class_names))
+    groups = class_groups(
+        task.class_incremental, task.class_order, task.class_order_seed, class_names, f"task {task.name!r}"
+    )
     parts = {
         name: _part(task, rows, class_names, groups, name, f"{where}, split {splits[name]!r}", config)
         for name, rows in loaded.items()
     }
-    names = [task.name] if task.class_incremental == 1 else [f"{task.name}-{n + 1}" for n in range(len(groups))]
     return [
         _of_classes(task, name, classes, class_names, parts, number, config)
-        for number, (name, classes) in enumerate(zip(names, groups, strict=True))
+        for number, (name, classes) in enumerate(zip(task.task_names, groups, strict=True))
     ]
 
 
@@ -266,17 +268,3 @@ def _class_names(task: TaskConfig, train: Dataset) -> list[str]:
         names = feature.names
     check_class_names(names, where)
     return list(names)
-
-
-def _split_classes(task: TaskConfig, num_classes: int) -> list[list[int]]:
-    """The classes of each task that the entry stands for."""
-    if task.class_incremental > num_classes:
-        raise ConfigurationError(
-            f"task {task.name!r}: class_incremental is {task.class_incremental}, but there are {num_classes} classes"
-        )
-    if task.class_incremental == 1:
-        return [list(range(num_classes))]
-    order = np.arange(num_classes)
-    if task.class_order_seed is not None:
-        np.random.default_rng(task.class_order_seed).shuffle(order)
-    return [part.tolist() for part in np.array_split(order, task.class_incremental)]

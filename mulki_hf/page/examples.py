@@ -82,7 +82,7 @@ def _names(rows: datasets.Dataset, task: TaskConfig, record: TaskRecord) -> list
         every: list[str] = task.class_names
     elif isinstance(feature, datasets.ClassLabel) and task.class_names is None:
         every = feature.names
-    elif task.class_incremental == 1:
+    elif task.task_count == 1:
         every = record.class_names
     else:
         raise ConfigurationError("which class a label means is in a file of names")
