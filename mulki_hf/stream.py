@@ -20,8 +20,9 @@ from .config import MulKIConfig, StreamConfig
 from .config.recipes import RECIPE_FILE, write_recipe
 from .data.captions import TEXT_FIELDS
 from .data.epochs import check_crops, data_seed
-from .data.tasks import Reference, Task, load_reference, load_stream
+from .data.tasks import Task, load_stream
 from .data.union import union
+from .data.unlabelled import Reference, load_reference
 from .errors import ConfigurationError
 from .evaluation.evaluator import StreamEvaluator
 from .features.prototypes import PROTOTYPES_FILE, save_prototypes

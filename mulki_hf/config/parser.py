@@ -7,6 +7,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from transformers import HfArgumentParser
 
+from ..data.task import check_not_streamed
 from ..errors import ConfigurationError, shown
 from ..evaluation.protocols import renamed
 from ..fields import check_keys, conformed
@@ -137,6 +138,7 @@ def checked(
         mine: whether it is the user's own, who can change it.
     """
     recipe = without_former(renamed(recipe, source), source, mine)
+    check_not_streamed(recipe, source, "reference_samples, or a slice as reference_split, `train[:10%]`")
     check_keys(recipe, known, source)
     # Its tasks are checked one by one, each by its name.
     types = get_type_hints(StreamConfig) | get_type_hints(config) | {"tasks": Any}

@@ -13,7 +13,7 @@ from ..strict_yaml import parse_yaml
 from .class_orders import check_class_order, check_increments, task_count
 from .names import check_task_name, check_templates
 from .sampling import EVALUATION, TRAINING, Limit
-from .task import STREAMED, Task
+from .task import Task, check_not_streamed
 
 
 _FILES = str | list[str] | dict[str, str | list[str]] | None
@@ -146,11 +146,7 @@ class TaskConfig:
             )
         if spec.get("name"):
             where += f" ({shown(spec['name'])})"
-        if "streaming" in spec:
-            raise ConfigurationError(
-                f"{where}: streaming can't be given: {STREAMED}. Leave it out; for a part of the data give "
-                "max_train_samples and max_eval_samples, or slices of splits, `train[:10%]`"
-            )
+        check_not_streamed(spec, where, "max_train_samples and max_eval_samples, or slices of splits, `train[:10%]`")
         check_keys(spec, {f.name for f in dataclasses.fields(cls)}, where)
         for key in ("name", "dataset"):
             if key not in spec:
@@ -236,9 +232,24 @@ class DataArguments:
     reference_revision: str | None = field(default=None, metadata={"help": "Revision of a reference set on the Hub."})
     reference_split: str = field(default="train", metadata={"help": "Split of the reference set."})
     reference_image_column: str = field(default="image", metadata={"help": "The reference set's image column."})
+    reference_samples: int | None = field(
+        default=None,
+        metadata={"help": "Draw that many rows of the reference set; no other is decoded and checked. Default: all."},
+    )
+    reference_seed: int = field(default=0, metadata={"help": "Which rows reference_samples draws."})
     reference_text_column: str | None = field(
         default=None, metadata={"help": "The reference set's column of texts, for methods that need them."}
     )
+    reference_text_dataset: Annotated[str, PATH] | None = field(
+        default=None,
+        metadata={
+            "help": "The dataset that reference_text_column is a column of, if not the reference set: captions alone, "
+            "whose images nobody loads. As a task's `dataset`."
+        },
+    )
+    reference_text_config_name: str | None = field(default=None, metadata={"help": "That dataset's configuration."})
+    reference_text_revision: str | None = field(default=None, metadata={"help": "Its revision on the Hub."})
+    reference_text_split: str = field(default="train", metadata={"help": "Its split."})
     reference_texts: Annotated[str, PATH] | None = field(
         default=None, metadata={"help": "A text file with a reference text a line, in place of reference_text_column."}
     )
@@ -251,16 +262,7 @@ class DataArguments:
             raise ConfigurationError(f"random_resized_crop must be in (0, 1], got {self.random_resized_crop}")
         if self.reference_dataset == "":
             raise ConfigurationError("reference_dataset must be left out or name a dataset, got ''")
-        if self.reference_texts is not None and self.reference_text_column is not None:
-            raise ConfigurationError(
-                "reference_texts and reference_text_column exclude each other, got "
-                f"{self.reference_texts!r} and {self.reference_text_column!r}"
-            )
-        if self.reference_text_column is not None and self.reference_dataset is None:
-            raise ConfigurationError(
-                f"reference_text_column {self.reference_text_column!r} is a column of reference_dataset, which is not "
-                "given"
-            )
+        self._check_reference()
         if self.dataset_num_proc is not None and self.dataset_num_proc < 1:
             raise ConfigurationError(f"dataset_num_proc must be >= 1, got {self.dataset_num_proc}")
         if isinstance(self.templates, str):
@@ -272,6 +274,33 @@ class DataArguments:
             )
         # Plain ones: neither `dataclasses.asdict` nor YAML copies a class of their own.
         self.tasks = [dict(task) if isinstance(task, TaskSpec) else task for task in self.tasks]  # type: ignore[misc]
+
+    def _check_reference(self) -> None:
+        for name in ("reference_text_column", "reference_text_dataset"):
+            if self.reference_texts is not None and getattr(self, name) is not None:
+                raise ConfigurationError(
+                    f"reference_texts and {name} exclude each other, got {self.reference_texts!r} and "
+                    f"{getattr(self, name)!r}"
+                )
+        column, beside = self.reference_text_column, self.reference_text_dataset
+        if column is not None and self.reference_dataset is None and beside is None:
+            raise ConfigurationError(
+                f"reference_text_column {column!r} is a column of reference_dataset or reference_text_dataset, and "
+                "neither is given"
+            )
+        if beside is not None and (column is None or not beside):
+            raise ConfigurationError(
+                f"reference_text_dataset {beside!r}: must name a dataset, and reference_text_column its column of texts"
+            )
+        if self.reference_samples is not None:
+            if self.reference_samples < 1:
+                raise ConfigurationError(
+                    f"reference_samples must be >= 1, got {self.reference_samples}; leave it out to use every row"
+                )
+            if self.reference_dataset is None:
+                raise ConfigurationError("reference_samples draws rows of reference_dataset, which is not given")
+        if not 0 <= self.reference_seed < 2**32:
+            raise ConfigurationError(f"reference_seed must be in [0, 2**32), got {self.reference_seed}")
 
     def task_configs(self) -> list[TaskConfig | Task]:
         """The entries of `tasks`, checked one by one; a [`Task`] was checked as it was made."""

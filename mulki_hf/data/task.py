@@ -1,5 +1,6 @@
 """`Task`: one task of the stream, as a user makes one too, and what its data must be."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -105,6 +106,15 @@ def check_dataset(rows: Any, what: str, wanted: str = "must be a Dataset") -> No
         )
     if not isinstance(rows, Dataset):
         raise ConfigurationError(f"{what} {wanted}, got {type(rows).__name__}")
+
+
+def check_not_streamed(keys: Iterable[Any], where: str, instead: str) -> None:
+    """Raise `ConfigurationError` for a key that asks to stream; `instead` gives a part of the data."""
+    for key in keys:
+        if str(key).endswith("streaming"):
+            raise ConfigurationError(
+                f"{where}: {key} can't be given: {STREAMED}. Leave it out; for a part of the data give {instead}"
+            )
 
 
 def check_no_transform(rows: Dataset, what: str) -> None:

@@ -1,6 +1,5 @@
 """The stream of tasks from `datasets`: load, check and bring into one form (columns `image` and `label`)."""
 
-import hashlib
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +8,6 @@ import numpy as np
 from datasets import ClassLabel, Dataset, Image
 
 from ..errors import ConfigurationError, shown
-from .captions import read_texts, texts_of
 from .checked import content_fingerprint
 from .class_orders import class_groups
 from .config import LIMITS, DataArguments, TaskConfig
@@ -191,61 +189,6 @@ def _of_classes(
         limits=asked | {"sample_seed": task.sample_seed} | found if asked else {},
         **{part: with_labels(split.images, labels) for part, (split, labels) in own.items()},
     )
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The unlabelled reference images, and reference texts, which belong to no image.
-
-    Attributes:
-        images ([`datasets.Dataset`], *optional*): one column, `image`.
-        dataset: where they come from, as the configuration names it.
-        fingerprint (*optional*): of their content, as a task's.
-        texts: each once, in the order in which they first come.
-    """
-
-    images: Dataset | None
-    dataset: str | None = None
-    fingerprint: str | None = None
-    texts: tuple[str, ...] = ()
-
-
-def load_reference(config: DataArguments) -> Reference | None:
-    """The unlabelled reference set, if there is one.
-
-    Raises:
-        ConfigurationError: images or texts are missing or unusable; the message names dataset, row or file.
-    """
-    if config.reference_dataset is None:
-        return of_texts(read_texts(config.reference_texts)) if config.reference_texts else None
-    where = f"reference_dataset {config.reference_dataset!r}"
-    rows = load_split(
-        where,
-        config.reference_dataset,
-        config.reference_split,
-        config.reference_config_name,
-        None,
-        config.reference_data_files,
-        config.reference_revision,
-    )
-    texts: tuple[str, ...] = ()
-    if config.reference_texts is not None:
-        texts = read_texts(config.reference_texts)
-    elif config.reference_text_column is not None:
-        texts = texts_of(rows, config.reference_text_column, where)
-    split = with_images(rows, config.reference_image_column, f"{where}, split {config.reference_split!r}", config)
-    used = np.flatnonzero(split.used)
-    images = split.images if len(used) == len(split.used) else split.images.select(used)
-    fingerprint = content_fingerprint([(split.digests[used], np.zeros(len(used), dtype=np.int64))])
-    return replace(of_texts(texts, fingerprint), images=images, dataset=config.reference_dataset)
-
-
-def of_texts(texts: tuple[str, ...], images: str | None = None) -> Reference:
-    """Reference texts, with the fingerprint of both where there are `images` of that fingerprint too."""
-    if not texts:
-        return Reference(None, fingerprint=images)
-    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
-    return Reference(None, fingerprint=f"{images}-{digest}" if images else digest, texts=texts)
 
 
 def _class_names(task: TaskConfig, train: Dataset) -> list[str]:

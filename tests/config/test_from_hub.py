@@ -50,6 +50,7 @@ NAMED = {
     "data_dir of the Hub's": lambda path: of_task(data_dir=path),
     "model": lambda path: {"model_name_or_path": path},
     "reference_dataset": lambda path: {"reference_dataset": path},
+    "reference_text_dataset": lambda path: {"reference_text_dataset": path, "reference_text_column": "caption"},
     "reference_data_files": lambda path: {"reference_dataset": "json", "reference_data_files": path},
     "peft_config": lambda path: {"peft_config": path},
     "a tuner's": lambda path: {"peft_config": {"peft_type": "LORA", "corda_config": {"cache_file": path}}},
