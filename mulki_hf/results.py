@@ -36,6 +36,8 @@ class TaskRecord:
         fingerprint: of images and labels, whatever their format and place; unknown in files of older versions.
         limits: what was asked of a sample, by the field of [`TaskConfig`] (`shots`, `max_eval_samples`, ...), and of
             how many images it was drawn, as `training_images` and `evaluation_images`; empty if all were used.
+        benchmark: of a benchmark's dataset its `name` (`mtil:aircraft`), what was published as `zero_shot`, `notes` for
+            card and table, and the fields `changed` with which it is that dataset no longer; None of any other.
     """
 
     name: str
@@ -51,6 +53,7 @@ class TaskRecord:
     steps: int | None = None
     fingerprint: str | None = None
     limits: dict[str, int] = field(default_factory=dict)
+    benchmark: dict[str, Any] | None = None
     provenance: dict[str, str | None] = field(default_factory=dict)
 
 
@@ -163,6 +166,7 @@ class StreamResults:
         elsewhere: an evaluation of what was learned without these tasks: of a model as it is, which is `base` and has
             no stages, or of another stream's models after each of its stages.
         others: by name and in order, the same by each further protocol that was asked for.
+        warnings: what makes the figures doubtful, a sentence each.
     """
 
     method: str
@@ -181,6 +185,7 @@ class StreamResults:
     others: dict[str, ProtocolResults] = field(default_factory=dict)
     stages: list[TaskRecord] | None = None
     elsewhere: bool = False
+    warnings: list[str] = field(default_factory=list)
 
     FILE = "results.json"
 

@@ -30,6 +30,7 @@ from .hub.fetch import fetch_checkpoint
 from .hub.outbox import recorded_pushes
 from .models.loading import load_finite, load_model, load_processor, save_model
 from .objectives import check_reference, objective_of
+from .report.benchmarks import zero_shot_warnings
 from .report.checkpoint import describe_checkpoint, draw, picture_names
 from .report.tables import average, percent, progress_line, results_table
 from .results import StreamResults
@@ -203,6 +204,7 @@ class Stream:
             if not results.learned:
                 rows = self.evaluate(self._original, range(1, count + 1), "zero-shot evaluation after each task")
                 results.stayed(rows)
+            self._warn(zero_shot_warnings(results))
             self._saved()
         # Each task loads what it needs, when it needs it.
         self._original = None
@@ -224,6 +226,13 @@ class Stream:
         self.progress.fill(row)
         cells = self.evaluate(model, learned, description, columns)
         self.results.fill(row, {name: values for name, (values,) in cells.items()})
+
+    def _warn(self, warnings: list[str]) -> None:
+        """Say it now, record it for table and card."""
+        for warning in warnings:
+            if warning not in self.results.warnings:
+                self.results.warnings.append(warning)
+                self.accelerator.print(f"\nWARNING: {warning}\n")
 
     def _saved(self) -> None:
         if self.accelerator.is_main_process:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..data import registry
 from ..data.rows import EMBEDDED_PREFIX, LOCAL_BUILDERS
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError
@@ -47,9 +48,9 @@ def confined(
 ) -> dict[str, Any]:
     """A recipe that came from the Hub, its local paths in the folder `root`.
 
-    It may name what is on the Hub (`org/name`), embedded data and models, and relative paths in `root`. What is there
-    goes before the Hub, with a warning; a folder that has a Hub id's name by chance is refused, as it would be read in
-    the place of the Hub's.
+    It may name what is on the Hub (`org/name`, `mtil:name`), embedded data and models, and relative paths in `root`.
+    What is there goes before the Hub, with a warning; a folder that has a Hub id's name by chance is refused, as it
+    would be read in the place of the Hub's.
 
     Args:
         recipe: as its YAML says.
@@ -84,7 +85,8 @@ class _Confined:
             return self._source(path, where, kind == "dataset", self._files(field, given))
         data = str(given.get(field.replace(kind, "dataset")))
         # `datasets` looks for files of a data set in it, and in data_dir.
-        folders = [data] if kind in ("data_dir", "data_files") and data not in LOCAL_BUILDERS else []
+        elsewhere = data in LOCAL_BUILDERS or registry.is_file(data)
+        folders = [data] if kind in ("data_dir", "data_files") and not elsewhere else []
         folders += [str(given["data_dir"])] if field == "data_files" and given.get("data_dir") else []
         if not folders:
             return self._inside(path, where)
@@ -102,6 +104,11 @@ class _Confined:
                 f"{self.asked_by} {self.source!r}: {where} was given in Python, as a Task, which no recipe can "
                 "load; go on in Python, with run(StreamConfig(tasks=[...], resume_from_hub=...), ...)"
             )
+        if data and registry.is_file(path):
+            return self._inside(path, where)
+        if data and registry.is_benchmark(path):
+            self._check_shadow(str(registry.read(path, where)[0]["dataset"]), where)
+            return path
         builder = data and path in LOCAL_BUILDERS
         if builder and not files:
             raise self._refusal(where, path, "names no data_files, so any in the working directory would be read")
@@ -113,15 +120,20 @@ class _Confined:
                 raise self._refusal(where, path, f"{why} from this machine")
             return self._inside(path, where)
         # What is saved there by `datasets` would go before a builder, anything before the Hub.
-        if Path(path, "dataset_dict.json" if builder else "").exists():
+        self._check_shadow(path, where, "dataset_dict.json" if builder else "")
+        return path
+
+    def _check_shadow(self, path: str, where: str, file: str = "") -> None:
+        if Path(path, file).exists():
             here = str(Path(path).absolute())
             raise self._refusal(where, path, f"would be read from {here!r}, which has that name: start elsewhere")
-        return path
 
     def _files(self, field: str, given: Mapping[str, Any]) -> Any:
         return given.get(field.replace("dataset", "data_files")) or given.get(field.replace("dataset", "data_dir"))
 
     def _on_hub(self, path: str) -> bool:
+        if registry.is_benchmark(path):
+            return True
         return bool(_HUB_ID.fullmatch(path)) and not (self.root and Path(self.root, path).exists())
 
     def _inside(self, path: str, where: str) -> str:

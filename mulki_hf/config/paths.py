@@ -35,6 +35,9 @@ def path_types(*classes: type) -> dict[str, Any]:
 
 
 TASK_PATHS = path_types(TaskConfig)
+NAMES = ("class_names",)
+"""Fields of a task whose mappings have names of classes as keys, which tell nothing of paths."""
+
 SETTING_PATHS = path_types(StreamConfig, MulKIConfig) | dict.fromkeys(TRAINER_PATHS, object)
 
 
@@ -61,6 +64,8 @@ def map_paths(settings: Mapping[str, Any], change: Change) -> dict[str, Any]:
 
 def _mapped(given: Mapping[str, Any], types: dict[str, Any], change: Change) -> dict[str, Any]:
     def walked(name: str, value: Any) -> Any:
+        if name in NAMES and isinstance(value, dict):
+            return value
         return _walked(value, isinstance(value, types.get(name, ())), lambda path: change(path, name, given))
 
     return {name: walked(name, value) for name, value in given.items()}

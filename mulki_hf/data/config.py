@@ -12,7 +12,9 @@ from ..results import IN_MEMORY
 from ..strict_yaml import parse_yaml
 from .class_orders import check_class_order, check_increments, task_count
 from .names import check_task_name, check_templates
+from .registry import Benchmark, expanded
 from .sampling import EVALUATION, TRAINING, Limit
+from .splitting import RandomSplit
 from .task import Task, check_not_streamed
 
 
@@ -36,7 +38,8 @@ class TaskConfig:
         metadata={
             "help": "What `datasets.load_dataset` takes: a Hub id, a folder, a builder such as `parquet`, `webdataset` "
             "or `imagefolder` (with `data_files`), a file (it has the split `train` alone, which can be sliced), a "
-            "`DatasetDict` saved to disk (whole splits), or `embedded:NAME`."
+            "`DatasetDict` saved to disk (whole splits), `embedded:NAME`, or what says the other fields too: "
+            "`mtil:NAME` of a benchmark, or a YAML of that form."
         }
     )
     config_name: str | None = field(default=None, metadata={"help": "The dataset's configuration."})
@@ -54,14 +57,32 @@ class TaskConfig:
             "takes eval_split's place with `--evaluate_on validation`."
         },
     )
+    random_split: RandomSplit | None = field(
+        default=None,
+        metadata={
+            "help": "`{share: 0.8, seed: 42, sorted_by: [label, image_id]}`: train on that share of train_split, "
+            "sorted and drawn as torch's random_split does, and evaluate on the rest, not on eval_split. A "
+            "validation_share is held out for validation; where it is all of the rest, eval_split is evaluated on."
+        },
+    )
     image_column: str = field(default="image", metadata={"help": "Column with images (or paths of images)."})
     label_column: str = field(default="label", metadata={"help": "Column with class numbers or class names."})
-    class_names: list[str] | Annotated[str, PATH] | None = field(
+    class_names: list[str] | dict[str, str] | Annotated[str, PATH] | None = field(
         default=None,
-        metadata={"help": "A list, or a text file with a name a line. Default: the label column's `ClassLabel` names."},
+        metadata={
+            "help": "A list, a text file with a name a line, or a mapping of the data's own names, whatever their "
+            "order, to those in prompts. Default: the label column's `ClassLabel` names."
+        },
+    )
+    left_out_classes: list[str] = field(
+        default_factory=list, metadata={"help": "The data's names of classes whose rows are none of the task's."}
     )
     templates: list[str] | None = field(
         default=None, metadata={"help": "Prompt templates with `{}` for the class name. Default: the stream's."}
+    )
+    eval_templates: list[str] | None = field(
+        default=None,
+        metadata={"help": "Templates of the accuracy matrix alone, where they are others than those of training."},
     )
     class_incremental: int | list[int] = field(
         default=1,
@@ -96,13 +117,21 @@ class TaskConfig:
     sample_seed: int = field(
         default=0, metadata={"help": "Which images shots, max_train_samples and max_eval_samples draw."}
     )
+    benchmark: Benchmark | None = field(default=None, metadata={"help": "What its benchmark says, not given here."})
 
     def __post_init__(self):
         check_task_name(self.name)
         where = f"task {self.name!r}"
         # Class names are checked when all of them are known, those of a file or of the data too.
-        types = get_type_hints(type(self)) | {"class_names": list | str | None, "data_files": _FILES}
-        vars(self).update(conformed(vars(self), types, where, strings=True))
+        types = get_type_hints(type(self)) | {"class_names": list | dict | str | None, "data_files": _FILES}
+        try:
+            vars(self).update(conformed(vars(self), types, where, strings=True))
+        except ConfigurationError:
+            raise
+        except ValueError as error:
+            raise ConfigurationError(f"{where}: random_split: {error}") from error
+        if isinstance(self.class_names, dict):
+            self.class_names = {_label(key, where): name for key, name in self.class_names.items()}
         if not self.dataset:
             raise ConfigurationError(f"{where}: dataset must be a string, got {self.dataset!r}")
         if self.dataset == IN_MEMORY:
@@ -133,8 +162,9 @@ class TaskConfig:
             )
         if not 0 <= self.sample_seed < 2**32:
             raise ConfigurationError(f"{where}: sample_seed must be in [0, 2**32), got {self.sample_seed}")
-        if self.templates is not None:
-            check_templates(self.templates, where)
+        for templates in (self.templates, self.eval_templates):
+            if templates is not None:
+                check_templates(templates, where)
 
     @classmethod
     def from_dict(cls, spec: Any, position: int) -> "TaskConfig":
@@ -147,11 +177,18 @@ class TaskConfig:
         if spec.get("name"):
             where += f" ({shown(spec['name'])})"
         check_not_streamed(spec, where, "max_train_samples and max_eval_samples, or slices of splits, `train[:10%]`")
-        check_keys(spec, {f.name for f in dataclasses.fields(cls)}, where)
+        known = {f.name: f.default for f in dataclasses.fields(cls) if f.name != "benchmark"}
+        check_keys(spec, known, where)
         for key in ("name", "dataset"):
             if key not in spec:
                 raise ConfigurationError(f"{where}: {key} is missing")
-        return cls(**spec)
+        fields, benchmark = expanded(spec, known, where)
+        return cls(**fields, benchmark=benchmark)
+
+    @property
+    def origin(self) -> str:
+        """Its data, for messages."""
+        return f"dataset {self.dataset!r}" + (f" ({self.benchmark.name})" if self.benchmark else "")
 
     @property
     def task_count(self) -> int:
@@ -173,6 +210,13 @@ class TaskConfig:
     def evaluation_limit(self) -> Limit:
         """Likewise."""
         return Limit(EVALUATION, self.sample_seed, images=self.max_eval_samples)
+
+
+def _label(key: Any, where: str) -> str:
+    """A label's name in the data, which YAML may take for a number."""
+    if not isinstance(key, str | int) or isinstance(key, bool):
+        raise ConfigurationError(f"{where}: class_names must map names of labels, got {shown(key)} (quote it in YAML?)")
+    return str(key)
 
 
 class TaskSpec(dict):

@@ -1,5 +1,7 @@
 """Labels of a dataset's rows: read, checked and written, without touching an image."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from datasets import Dataset
 
@@ -8,6 +10,21 @@ from ..errors import ConfigurationError, shown
 
 LEFT_OUT = -1
 """In place of a label: the row is none of the task's."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a task, and how the labels of a split name them.
+
+    Attributes:
+        names: the `C` classes in order, as prompts have them.
+        positions: by a label's name in the data its class, or [`LEFT_OUT`].
+        numbered (*optional*): the names of labels that are numbers, by number; without it a number is its own name.
+    """
+
+    names: list[str]
+    positions: dict[str, int]
+    numbered: list[str] | None = None
 
 
 def labels_of(rows: Dataset, where: str = "rows") -> np.ndarray:
@@ -24,8 +41,8 @@ def labels_of(rows: Dataset, where: str = "rows") -> np.ndarray:
     return column.to_numpy().astype(np.int64)
 
 
-def read_labels(rows: Dataset, column: str, used: np.ndarray, class_names: list[str], where: str) -> np.ndarray:
-    """Of every row its position in `class_names` `(N,)`; [`LEFT_OUT`] where `used` is False.
+def read_labels(rows: Dataset, column: str, used: np.ndarray, classes: Classes, where: str) -> np.ndarray:
+    """The class of every row `(N,)`; [`LEFT_OUT`] where `used` is False or the label stands for none of the classes.
 
     Args:
         rows: with a column of class numbers or class names.
@@ -37,16 +54,19 @@ def read_labels(rows: Dataset, column: str, used: np.ndarray, class_names: list[
     values = rows.select_columns([column]).with_format("arrow")[:][column].to_pylist()
     labels = np.full(len(rows), LEFT_OUT, dtype=np.int64)
     named = any(isinstance(value, str) for value in values)
-    position = {name: label for label, name in enumerate(class_names)}
     for row in np.flatnonzero(used).tolist():
-        value = values[row]
-        if named and value not in position:
+        value = name = values[row]
+        if not named:
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ConfigurationError(
+                    f"{where}, row {row}: label {shown(value)} is neither an integer nor a class name"
+                )
+            if classes.numbered is not None and not 0 <= value < len(classes.numbered):
+                raise outside(row, value, classes.numbered, where)
+            name = str(value) if classes.numbered is None else classes.numbered[value]
+        if name not in classes.positions:
             raise ConfigurationError(f"{where}, row {row}: label {shown(value)} is not among the class names")
-        if not named and (not isinstance(value, int) or isinstance(value, bool)):
-            raise ConfigurationError(f"{where}, row {row}: label {shown(value)} is neither an integer nor a class name")
-        labels[row] = position[value] if named else value
-        if not 0 <= labels[row] < len(class_names):
-            raise outside(row, value, class_names, where)
+        labels[row] = classes.positions[name]
     return labels
 
 

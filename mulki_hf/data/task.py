@@ -10,6 +10,7 @@ from datasets import Dataset, IterableDataset
 from ..errors import ConfigurationError
 from .labels import check_labels, labels_of
 from .names import check_class_names, check_templates
+from .registry import Benchmark
 
 
 STREAMED = (
@@ -34,6 +35,7 @@ class Task:
             `evaluation`: early stopping, the best checkpoint, a learning rate that follows them.
         limits: what was asked of a sample, by the field of [`TaskConfig`], and of how many images it was drawn, by the
             field of [`TaskRecord`]; empty if all are used.
+        benchmark ([`Benchmark`], *optional*): the one whose dataset it is.
 
     Raises:
         ConfigurationError: class names, templates, columns, labels or rows are not as described, or the rows can't be
@@ -49,6 +51,7 @@ class Task:
     fingerprint: str | None = None
     validation: Dataset | None = None
     limits: dict[str, int] = field(default_factory=dict)
+    benchmark: Benchmark | None = None
 
     def __post_init__(self):
         where = f"task {self.name!r}"

@@ -2,18 +2,17 @@
 
 import logging
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
-from datasets import ClassLabel, Dataset, Image
+from datasets import ClassLabel, Image
 
 from ..errors import ConfigurationError, shown
 from .checked import content_fingerprint
 from .class_orders import class_groups
 from .config import LIMITS, DataArguments, TaskConfig
 from .labels import LEFT_OUT, labels_of, of_classes, read_labels, with_labels
-from .names import check_class_names
-from .rows import Split, check_column, load_split, with_images
+from .rows import Split, with_images
+from .sources import Loaded, find_sources, load_sources
 from .task import Task
 
 
@@ -83,31 +82,27 @@ def _fingerprint(splits: list[tuple[np.ndarray, np.ndarray]]) -> str:
 
 def load_task(task: TaskConfig, config: DataArguments, validation: bool = False) -> list[Task]:
     """The task that `task` describes or, with `class_incremental`, the tasks."""
-    where = f"task {task.name!r}, dataset {task.dataset!r}"
-    splits = {"train": task.train_split, "evaluation": task.eval_split}
-    if config.evaluate_on == "validation":
-        if task.validation_split is None:
-            raise ConfigurationError(f"{where}: evaluate_on is validation but the task has no validation_split")
-        splits["evaluation"] = task.validation_split
-    elif validation and task.validation_split is not None:
-        splits["validation"] = task.validation_split
-    loaded = {name: _rows(task, split, where) for name, split in splits.items()}
-    class_names = _class_names(task, loaded["train"])
-    known = {name: rows.features[task.label_column] for name, rows in loaded.items()}
-    for name, feature in known.items():
-        own = known["train"], feature
-        if all(isinstance(one, ClassLabel) for one in own) and own[0].names != own[1].names:
-            raise ConfigurationError(
-                f"{where}: column {task.label_column!r} has other class names, or another order of them, in split "
-                f"{splits[name]!r} than in {splits['train']!r}"
-            )
+    where = f"task {task.name!r}, {task.origin}"
+    sources = find_sources(task, config.evaluate_on == "validation", validation)
+    loaded = load_sources(task, sources, where)
+    train = loaded["train"]
+    if not isinstance(task.class_names, dict):
+        for name, own in loaded.items():
+            features = [one.rows.features[task.label_column] for one in (train, own)]
+            if all(isinstance(one, ClassLabel) for one in features) and features[0].names != features[1].names:
+                raise ConfigurationError(
+                    f"{where}: column {task.label_column!r} has other class names, or another order of them, in split "
+                    f"{sources[name].split!r} than in {sources['train'].split!r}"
+                )
+    class_names = train.classes.names
+    if task.benchmark is not None:
+        task.benchmark.check_classes(len(class_names), where)
+        for name in ("train", "evaluation") if config.evaluate_on == "test" else ("train",):
+            task.benchmark.check_images(name, loaded[name].count, where)
     groups = class_groups(
         task.class_incremental, task.class_order, task.class_order_seed, class_names, f"task {task.name!r}"
     )
-    parts = {
-        name: _part(task, rows, class_names, groups, name, f"{where}, split {splits[name]!r}", config)
-        for name, rows in loaded.items()
-    }
+    parts = {name: _part(task, own, groups, name, config) for name, own in loaded.items()}
     return [
         _of_classes(task, name, classes, class_names, parts, number, config)
         for number, (name, classes) in enumerate(zip(task.task_names, groups, strict=True))
@@ -129,31 +124,19 @@ class Part:
     found: list[int]
 
 
-def _rows(task: TaskConfig, split: str, where: str) -> Dataset:
-    rows = load_split(where, task.dataset, split, task.config_name, task.data_dir, task.data_files, task.revision)
-    check_column(rows, task.label_column, f"{where}, split {split!r}")
-    return rows
-
-
-def _part(
-    task: TaskConfig,
-    rows: Dataset,
-    class_names: list[str],
-    groups: list[list[int]],
-    name: str,
-    where: str,
-    config: DataArguments,
-) -> Part:
+def _part(task: TaskConfig, loaded: Loaded, groups: list[list[int]], name: str, config: DataArguments) -> Part:
     """The split `name` with what the tasks, the classes of `groups`, have of it; the images of no other are read."""
+    rows, where = loaded.rows, loaded.where
     limit = task.training_limit if name == "train" else task.evaluation_limit
-    wanted, found = None, []
+    wanted, found = loaded.own, []
     if limit:
-        labels = read_labels(rows, task.label_column, np.ones(len(rows), dtype=bool), class_names, where)
+        labels = read_labels(rows, task.label_column, loaded.used, loaded.classes, where)
         wanted = np.zeros(len(rows), dtype=bool)
         for classes in groups:
             own = np.isin(labels, classes)
             wanted |= limit.kept(np.where(own, labels, LEFT_OUT))
             found.append(int(own.sum()))
+        class_names = loaded.classes.names
         short = [f"{shown(class_names[label])} ({count})" for label, count in limit.short(labels).items()]
         if short:
             few = ", ".join(short[:5]) + (", ..." if len(short) > 5 else "")
@@ -162,7 +145,7 @@ def _part(
                 f"fewer training images and give all of them: {few}"
             )
     split = with_images(rows, task.image_column, where, config, wanted)
-    return Part(split, read_labels(rows, task.label_column, split.used, class_names, where), found)
+    return Part(split, read_labels(rows, task.label_column, split.used, loaded.classes, where), found)
 
 
 def _of_classes(
@@ -187,27 +170,6 @@ def _of_classes(
             [(split.digests[labels != LEFT_OUT], labels[labels != LEFT_OUT]) for split, labels in own.values()]
         ),
         limits=asked | {"sample_seed": task.sample_seed} | found if asked else {},
+        benchmark=task.benchmark and (task.benchmark.part() if task.task_count > 1 else task.benchmark),
         **{part: with_labels(split.images, labels) for part, (split, labels) in own.items()},
     )
-
-
-def _class_names(task: TaskConfig, train: Dataset) -> list[str]:
-    where = f"task {task.name!r}"
-    names = task.class_names
-    if isinstance(names, str):
-        try:
-            text = Path(names).read_text(encoding="utf-8-sig")
-            names = [line.strip() for line in text.splitlines() if line.strip()]
-        except (OSError, ValueError) as error:
-            reason = f"it is not UTF-8 text ({error}); save it as UTF-8" if isinstance(error, UnicodeError) else error
-            raise ConfigurationError(f"{where}: can't read class_names file {shown(names)}: {reason}") from error
-    if names is None:
-        feature = train.features[task.label_column]
-        if not isinstance(feature, ClassLabel):
-            raise ConfigurationError(
-                f"{where}: class names are missing: column {task.label_column!r} of {task.dataset!r} is "
-                f"{feature}, not a ClassLabel; give class_names"
-            )
-        names = feature.names
-    check_class_names(names, where)
-    return list(names)

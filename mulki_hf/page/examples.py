@@ -10,7 +10,9 @@ from PIL import Image
 
 from ..config.from_hub import confined
 from ..data.config import TaskConfig
-from ..data.rows import EMBEDDED_PREFIX, check_column, load_split
+from ..data.labels import LEFT_OUT, read_labels
+from ..data.rows import EMBEDDED_PREFIX, check_column
+from ..data.sources import find_sources, load_sources
 from ..errors import ConfigurationError
 from ..prediction.pictures import UnreadablePicture, read_picture
 from ..results import StreamResults, TaskRecord
@@ -46,22 +48,28 @@ def find_examples(results: StreamResults, count: int, from_hub: str | None = Non
                 raise ConfigurationError("its data are not recorded")
             if from_hub is not None:
                 spec = confined({"tasks": [spec]}, from_hub, None, "RUN")["tasks"][0]
-            examples += _of_task(task, TaskConfig(**spec), results.config.get("evaluate_on") == "validation", count)
+            examples += _of_task(
+                task, TaskConfig.from_dict(spec, 1), results.config.get("evaluate_on") == "validation", count
+            )
         except (ConfigurationError, TypeError, OSError) as error:
             notes.append(f"no examples of {task.name}: {error}")
     return examples, notes
 
 
 def _of_task(record: TaskRecord, task: TaskConfig, validation: bool, count: int) -> list[Example]:
-    split = task.validation_split if validation and task.validation_split else task.eval_split
-    where = f"dataset {task.dataset!r}"
+    where = task.origin
     if not _at_hand(task.dataset):
         raise ConfigurationError(f"{where} is not on this machine")
-    rows = load_split(where, task.dataset, split, task.config_name, task.data_dir, task.data_files, task.revision)
-    for column in (task.image_column, task.label_column):
-        check_column(rows, column, where)
-    rows = rows.cast_column(task.image_column, datasets.Image())
-    names = _names(rows, task, record)
+    if isinstance(task.class_names, str):
+        if task.task_count > 1:
+            raise ConfigurationError("which class a label means is in a file of names")
+        task.class_names = record.class_names
+    sources = find_sources(task, validation)
+    own = load_sources(task, {"evaluation": sources["evaluation"]}, where)["evaluation"]
+    check_column(own.rows, task.image_column, where)
+    rows = own.rows.cast_column(task.image_column, datasets.Image())
+    labels = read_labels(own.rows, task.label_column, own.used, own.classes, own.where)
+    names = [own.classes.names[label] if label != LEFT_OUT else "" for label in labels]
     known = set(record.class_names)
     order = [row for row in np.random.default_rng(0).permutation(len(names)).tolist() if names[row] in known]
     # Of different classes as long as there are any.
@@ -70,23 +78,6 @@ def _of_task(record: TaskRecord, task: TaskConfig, validation: bool, count: int)
         first.setdefault(names[row], row)
     chosen = [*dict.fromkeys([*first.values(), *order])][:count]
     return [Example(rows[row][task.image_column].convert("RGB"), record.name, names[row]) for row in chosen]
-
-
-def _names(rows: datasets.Dataset, task: TaskConfig, record: TaskRecord) -> list[str]:
-    """Of every row the name of its class."""
-    feature = rows.features[task.label_column]
-    labels = rows[task.label_column][:]
-    if labels and isinstance(labels[0], str):
-        return labels
-    if isinstance(task.class_names, list):
-        every: list[str] = task.class_names
-    elif isinstance(feature, datasets.ClassLabel) and task.class_names is None:
-        every = feature.names
-    elif task.task_count == 1:
-        every = record.class_names
-    else:
-        raise ConfigurationError("which class a label means is in a file of names")
-    return [every[label] if 0 <= label < len(every) else "" for label in labels]
 
 
 def _at_hand(dataset: str) -> bool:

@@ -11,6 +11,7 @@ from ..errors import ConfigurationError
 from ..evaluation.protocols import PROTOCOLS
 from ..resources import resource
 from ..results import IN_MEMORY, ArtefactRecord, BaseModel, ReferenceRecord, StreamResults
+from .benchmarks import benchmark_name, notes
 from .markdown import code, hypothesis, literal, text
 from .metadata import card_data, metrics_so_far, on_hub
 from .samples import images_text, samples_text
@@ -157,6 +158,8 @@ def words(results: StreamResults) -> dict[str, Any]:
             for name in results.protocols
         ],
         "samples": samples_text(results),
+        "benchmarks": notes(results),
+        "warnings": results.warnings,
         "data_table": data_table(results),
         "license": results.base.license,
     }
@@ -187,9 +190,8 @@ def stream_table(results: StreamResults) -> str:
         counts = [str(len(task.class_names))]
         counts += [images_text(task, split) for split in ("training_images", "evaluation_images")]
         learned = "-" if results.stages or position >= results.finished else duration(task.seconds)
-        rows.append(
-            [str(position + 1), text(task.name), link(task.dataset), *counts, text("; ".join(task.templates)), learned]
-        )
+        data = link(task.dataset) + (f" ({text(name)})" if (name := benchmark_name(task)) else "")
+        rows.append([str(position + 1), text(task.name), data, *counts, text("; ".join(task.templates)), learned])
     return markdown_table(rows)
 
 

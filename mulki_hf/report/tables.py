@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from ..evaluation.protocols import PROTOCOLS
 from ..metrics import cells_lacking
 from ..results import ProtocolResults, StreamResults
+from .benchmarks import notes
 from .markdown import text
 from .samples import samples_text
 
@@ -12,7 +13,7 @@ from .samples import samples_text
 def results_table(results: StreamResults) -> str:
     """The headline's accuracy matrix and the metrics by every protocol, aligned for a terminal.
 
-    Where tasks were learned or measured on a sample of their images, a line below says so.
+    Below stand warnings, notes on benchmarks' data, and which tasks were learned or measured on a sample of images.
     """
     return "\n\n".join([matrix_table(results), *_below(results)])
 
@@ -24,7 +25,8 @@ def full_tables(results: StreamResults) -> str:
 
 
 def _below(results: StreamResults) -> list[str]:
-    tables = [samples] if (samples := samples_text(results)) else []
+    tables = [*(f"WARNING: {warning}" for warning in results.warnings)]
+    tables += filter(None, ["\n".join(notes(results)), samples_text(results)])
     # Of what was learned elsewhere the means of the rows, which their table has, say all.
     if results.metrics and not results.elsewhere:
         tables.append(metrics_table({protocol: results.of(protocol).metrics for protocol in results.protocols}))

@@ -85,6 +85,7 @@ def shareable_results(results: StreamResults) -> StreamResults:
 
 def task_record(task: Task) -> TaskRecord:
     """What the results say of a task before it is learned."""
+    benchmark = task.benchmark
     return TaskRecord(
         task.name,
         dataset_name(task.dataset),
@@ -92,9 +93,10 @@ def task_record(task: Task) -> TaskRecord:
         task.templates,
         len(task.train),
         len(task.evaluation),
-        task.train.info.license or None,
+        task.train.info.license or (benchmark.license if benchmark else None),
         fingerprint=task.fingerprint,
         limits=task.limits,
+        benchmark=benchmark.record() if benchmark else None,
     )
 
 

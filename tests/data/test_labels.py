@@ -5,7 +5,7 @@ import pytest
 from datasets import Dataset, Image
 from support.tiny import COLOURS, rows, tiny_task
 
-from mulki_hf.data.labels import LEFT_OUT, labels_of, of_classes, read_labels
+from mulki_hf.data.labels import LEFT_OUT, Classes, labels_of, of_classes, read_labels
 from mulki_hf.errors import ConfigurationError
 
 
@@ -34,5 +34,5 @@ def test_labels_by_position_among_some_classes():
 @pytest.mark.parametrize("column", [["long" * 9999], [[1] * 9999]], ids=["a name", "a list"])
 def test_a_label_is_shown_shortened(column):
     with pytest.raises(ConfigurationError, match="row 0: label .* is n") as refused:
-        read_labels(Dataset.from_dict({"label": column}), "label", np.array([True]), ["a"], "here")
+        read_labels(Dataset.from_dict({"label": column}), "label", np.array([True]), Classes(["a"], {"a": 0}), "here")
     assert len(str(refused.value)) < 250

@@ -1,0 +1,78 @@
+"""What a column's labels mean: which class each name or number in the data stands for, if for one of the task's."""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from datasets import ClassLabel
+
+from ..errors import ConfigurationError, shown
+from .config import TaskConfig
+from .labels import LEFT_OUT, Classes
+from .names import check_class_names
+
+
+def classes_of(task: TaskConfig, feature: Any, where: str) -> Classes:
+    """The classes of a split whose label column is a `feature` of `datasets`.
+
+    Raises:
+        ConfigurationError: there are no names, two are alike, or they are not those that the column has.
+    """
+    of_task, given = f"task {task.name!r}", task.class_names
+    known = list(feature.names) if isinstance(feature, ClassLabel) else None
+    if isinstance(given, dict):
+        if known is not None:
+            _check_mapped(given, task.left_out_classes, known, f"{where}, column {task.label_column!r}")
+        check_class_names([*given.values()], of_task)
+        positions = {label: position for position, label in enumerate(given)}
+        return Classes([*given.values()], positions | dict.fromkeys(task.left_out_classes, LEFT_OUT), known)
+    if isinstance(given, str):
+        given = _read_names(given, of_task)
+    if given is None:
+        if known is None:
+            raise ConfigurationError(
+                f"{of_task}: class names are missing: column {task.label_column!r} of {task.dataset!r} is "
+                f"{feature}, not a ClassLabel; give class_names"
+            )
+        given = known
+    check_class_names(given, of_task)
+    if unknown := [name for name in task.left_out_classes if name not in given]:
+        raise ConfigurationError(f"{of_task}: left_out_classes are no classes of the data: {_listed(unknown, given)}")
+    names = [name for name in given if name not in task.left_out_classes]
+    check_class_names(names, f"{of_task}, without its left_out_classes")
+    positions = {name: position for position, name in enumerate(names)}
+    return Classes(names, positions | dict.fromkeys(task.left_out_classes, LEFT_OUT), list(given))
+
+
+def _check_mapped(given: dict[str, str], left_out: list[str], known: list[str], where: str) -> None:
+    """Raise `ConfigurationError` unless the labels `known` in the data are those that are mapped or left out."""
+    unmapped = [label for label in known if label not in given and label not in left_out]
+    absent = [label for label in (*given, *left_out) if label not in known]
+    problems = []
+    if unmapped:
+        problems.append(f"class_names maps no label {_listed(unmapped, absent)}")
+    if absent:
+        problems.append(f"the data have no label {_listed(absent, unmapped)}")
+    if problems:
+        raise ConfigurationError(
+            f"{where}: {'; '.join(problems)}. Map every name that the data have, or name it in left_out_classes"
+        )
+
+
+def _listed(names: list[str], others: Iterable[str]) -> str:
+    """The first of `names`, each with the one of `others` that may be meant."""
+    others, texts = [*others], []
+    for name in names[:5]:
+        near = difflib.get_close_matches(name, others, n=1)
+        texts.append(shown(name) + (f" (is it {near[0]!r}?)" if near else ""))
+    return ", ".join(texts) + (f", ... ({len(names)} in all)" if len(names) > 5 else "")
+
+
+def _read_names(path: str, where: str) -> list[str]:
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = f"it is not UTF-8 text ({error}); save it as UTF-8" if isinstance(error, UnicodeError) else error
+        raise ConfigurationError(f"{where}: can't read class_names file {shown(path)}: {reason}") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
