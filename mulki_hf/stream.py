@@ -20,6 +20,7 @@ from .config import MulKIConfig, StreamConfig
 from .config.recipes import RECIPE_FILE, write_recipe
 from .data.captions import TEXT_FIELDS
 from .data.epochs import check_crops, data_seed
+from .data.row_files import write_rows
 from .data.tasks import Task, load_stream
 from .data.union import union
 from .data.unlabelled import Reference, load_reference
@@ -276,6 +277,7 @@ class Stream:
             self.trackers.report(trainer, self.results, model)
             if self.accelerator.is_main_process:
                 save_model(folder, model, self.processor)
+                write_rows(task, folder)
                 if prototypes is not None:
                     save_prototypes(prototypes, folder / PROTOTYPES_FILE)
                 shared = shareable_results(self.results)

@@ -117,6 +117,13 @@ class TaskConfig:
     sample_seed: int = field(
         default=0, metadata={"help": "Which images shots, max_train_samples and max_eval_samples draw."}
     )
+    rows: Annotated[str | list, PATH] | None = field(
+        default=None,
+        metadata={
+            "help": "A file `rows_NAME.json` that a run wrote beside a task's checkpoint: the same images in place of "
+            "shots, max_train_samples and max_eval_samples, checked one by one. With class_incremental a list of them."
+        },
+    )
     benchmark: Benchmark | None = field(default=None, metadata={"help": "What its benchmark says, not given here."})
 
     def __post_init__(self):
@@ -124,6 +131,7 @@ class TaskConfig:
         where = f"task {self.name!r}"
         # Class names are checked when all of them are known, those of a file or of the data too.
         types = get_type_hints(type(self)) | {"class_names": list | dict | str | None, "data_files": _FILES}
+        types["rows"] = str | list[str] | None
         try:
             vars(self).update(conformed(vars(self), types, where, strings=True))
         except ConfigurationError:
@@ -155,6 +163,10 @@ class TaskConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigurationError(f"{where}: {name} must be >= 1, got {value}; leave it out to use every image")
+            if value is not None and self.rows is not None:
+                raise ConfigurationError(f"{where}: rows and {name} exclude each other: a file of rows says itself")
+        if self.rows is not None and not all(self.rows or [""]):
+            raise ConfigurationError(f"{where}: rows must be left out or name files, got {self.rows!r}")
         if self.shots is not None and self.max_train_samples is not None:
             raise ConfigurationError(
                 f"{where}: shots and max_train_samples exclude each other, got {self.shots} and "

@@ -11,6 +11,7 @@ from ..errors import ConfigurationError
 from .labels import check_labels, labels_of
 from .names import check_class_names, check_templates
 from .registry import Benchmark
+from .sampling import Chosen
 
 
 STREAMED = (
@@ -36,6 +37,7 @@ class Task:
         limits: what was asked of a sample, by the field of [`TaskConfig`], and of how many images it was drawn, by the
             field of [`TaskRecord`]; empty if all are used.
         benchmark ([`Benchmark`], *optional*): the one whose dataset it is.
+        chosen: by part, as in `splits`, the rows that a sample holds of what was loaded.
 
     Raises:
         ConfigurationError: class names, templates, columns, labels or rows are not as described, or the rows can't be
@@ -52,6 +54,7 @@ class Task:
     validation: Dataset | None = None
     limits: dict[str, int] = field(default_factory=dict)
     benchmark: Benchmark | None = None
+    chosen: dict[str, Chosen] = field(default_factory=dict)
 
     def __post_init__(self):
         where = f"task {self.name!r}"

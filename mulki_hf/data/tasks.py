@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Image
@@ -11,7 +12,9 @@ from .checked import content_fingerprint
 from .class_orders import class_groups
 from .config import LIMITS, DataArguments, TaskConfig
 from .labels import LEFT_OUT, labels_of, of_classes, read_labels, with_labels
+from .row_files import read_rows
 from .rows import Split, with_images
+from .sampling import Chosen
 from .sources import Loaded, find_sources, load_sources
 from .task import Task
 
@@ -83,6 +86,11 @@ def _fingerprint(splits: list[tuple[np.ndarray, np.ndarray]]) -> str:
 def load_task(task: TaskConfig, config: DataArguments, validation: bool = False) -> list[Task]:
     """The task that `task` describes or, with `class_incremental`, the tasks."""
     where = f"task {task.name!r}, {task.origin}"
+    given: dict[str, Chosen] = {}
+    if task.rows is not None:
+        found = read_rows(task.rows, f"task {task.name!r}")
+        asked: dict[str, Any] = {**found.limits}
+        task, given = replace(task, rows=None, **asked), found.parts
     sources = find_sources(task, config.evaluate_on == "validation", validation)
     loaded = load_sources(task, sources, where)
     train = loaded["train"]
@@ -102,7 +110,10 @@ def load_task(task: TaskConfig, config: DataArguments, validation: bool = False)
     groups = class_groups(
         task.class_incremental, task.class_order, task.class_order_seed, class_names, f"task {task.name!r}"
     )
-    parts = {name: _part(task, own, groups, name, config) for name, own in loaded.items()}
+    parts = {
+        name: _part(task, own, sources[name].split, groups, name, given.get(name), config)
+        for name, own in loaded.items()
+    }
     return [
         _of_classes(task, name, classes, class_names, parts, number, config)
         for number, (name, classes) in enumerate(zip(task.task_names, groups, strict=True))
@@ -114,18 +125,31 @@ class Part:
     """A split as the tasks of an entry share it.
 
     Attributes:
+        name: of the split.
         split ([`Split`]): its images.
         labels (`(N,)`): positions among all class names; [`LEFT_OUT`] where no task has the row.
         found: by task, of how many images its own were drawn; empty if none were left out.
     """
 
+    name: str
     split: Split
     labels: np.ndarray
     found: list[int]
 
 
-def _part(task: TaskConfig, loaded: Loaded, groups: list[list[int]], name: str, config: DataArguments) -> Part:
-    """The split `name` with what the tasks, the classes of `groups`, have of it; the images of no other are read."""
+def _part(
+    task: TaskConfig,
+    loaded: Loaded,
+    split_name: str,
+    groups: list[list[int]],
+    name: str,
+    given: Chosen | None,
+    config: DataArguments,
+) -> Part:
+    """The part `name` with what the tasks, the classes of `groups`, have of it; the images of no other are read.
+
+    Of a sample it is the rows that are `given`, or drawn anew.
+    """
     rows, where = loaded.rows, loaded.where
     limit = task.training_limit if name == "train" else task.evaluation_limit
     wanted, found = loaded.own, []
@@ -136,6 +160,8 @@ def _part(task: TaskConfig, loaded: Loaded, groups: list[list[int]], name: str, 
             own = np.isin(labels, classes)
             wanted |= limit.kept(np.where(own, labels, LEFT_OUT))
             found.append(int(own.sum()))
+        if given is not None:
+            wanted = given.wanted(split_name, labels != LEFT_OUT, where)
         class_names = loaded.classes.names
         short = [f"{shown(class_names[label])} ({count})" for label, count in limit.short(labels).items()]
         if short:
@@ -145,7 +171,9 @@ def _part(task: TaskConfig, loaded: Loaded, groups: list[list[int]], name: str, 
                 f"fewer training images and give all of them: {few}"
             )
     split = with_images(rows, task.image_column, where, config, wanted)
-    return Part(split, read_labels(rows, task.label_column, split.used, loaded.classes, where), found)
+    if given is not None:
+        given.check(split.digests, where)
+    return Part(split_name, split, read_labels(rows, task.label_column, split.used, loaded.classes, where), found)
 
 
 def _of_classes(
@@ -170,6 +198,11 @@ def _of_classes(
             [(split.digests[labels != LEFT_OUT], labels[labels != LEFT_OUT]) for split, labels in own.values()]
         ),
         limits=asked | {"sample_seed": task.sample_seed} | found if asked else {},
+        chosen={
+            part: Chosen.of(kept.name, own[part][1] != LEFT_OUT, kept.split.digests)
+            for part, kept in parts.items()
+            if kept.found
+        },
         benchmark=task.benchmark and (task.benchmark.part() if task.task_count > 1 else task.benchmark),
         **{part: with_labels(split.images, labels) for part, (split, labels) in own.items()},
     )

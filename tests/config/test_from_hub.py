@@ -43,6 +43,7 @@ def of_task(**fields) -> dict:
 
 NAMED = {
     "class_names": lambda path: of_task(class_names=path),
+    "rows": lambda path: of_task(rows=[path]),
     "dataset": lambda path: of_task(dataset=path),
     "data_files": lambda path: of_task(dataset="parquet", data_files={"train": ["x.parquet", path]}),
     "data_files of the Hub's": lambda path: of_task(data_files=path),
