@@ -36,6 +36,8 @@ class TaskRecord:
         fingerprint: of images and labels, whatever their format and place; unknown in files of older versions.
         limits: what was asked of a sample, by the field of [`TaskConfig`] (`shots`, `max_eval_samples`, ...), and of
             how many images it was drawn, as `training_images` and `evaluation_images`; empty if all were used.
+        eval_templates (*optional*): those that accuracies are of, where they are others than `templates`.
+        settings: training settings of its own, by name.
         benchmark: of a benchmark's dataset its `name` (`mtil:aircraft`), what was published as `zero_shot`, `notes` for
             card and table, and the fields `changed` with which it is that dataset no longer; None of any other.
     """
@@ -53,8 +55,15 @@ class TaskRecord:
     steps: int | None = None
     fingerprint: str | None = None
     limits: dict[str, int] = field(default_factory=dict)
+    eval_templates: list[str] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
     benchmark: dict[str, Any] | None = None
     provenance: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def evaluation_templates(self) -> list[str]:
+        """Those that accuracies are of."""
+        return self.templates if self.eval_templates is None else self.eval_templates
 
 
 @dataclass

@@ -8,13 +8,14 @@ import numpy as np
 from datasets import ClassLabel, Image
 
 from ..errors import ConfigurationError, shown
+from ..results import IN_MEMORY
 from .checked import content_fingerprint
 from .class_orders import class_groups
-from .config import LIMITS, DataArguments, TaskConfig
+from .config import DataArguments, TaskConfig
 from .labels import LEFT_OUT, labels_of, of_classes, read_labels, with_labels
 from .row_files import read_rows
 from .rows import Split, with_images
-from .sampling import Chosen
+from .sampling import Chosen, Limit
 from .sources import Loaded, find_sources, load_sources
 from .task import Task
 
@@ -66,15 +67,25 @@ def checked_task(task: Task, config: DataArguments) -> Task:
         if task.validation is None:
             raise ConfigurationError(f"{where}: evaluate_on is validation but the task has no validation data")
         task = replace(task, evaluation=task.validation, validation=None)
+    asked = config.limits(task)
     own, contents = {}, []
+    found: dict[str, int] = {}
+    chosen = {} if asked else task.chosen
     for name, rows in task.splits.items():
         if not getattr(rows.features["image"], "decode", False):
             rows = rows.cast_column("image", Image())
-        split = with_images(rows, "image", f"{where}, {name} data", config)
+        wanted, limit = None, Limit.of(asked, seed=0, training=name == "train")
+        if limit:
+            wanted = limit.kept(labels_of(rows))
+            found |= {RECORDED[name]: len(rows)} if name in RECORDED else {}
+        split = with_images(rows, "image", f"{where}, {name} data", config, wanted)
+        if limit:
+            chosen[name] = Chosen.of(IN_MEMORY, split.used, split.digests)
         used = np.flatnonzero(split.used)
         own[name] = rows if len(used) == len(rows) else rows.select(used)
         contents.append((split.digests[used], labels_of(rows)[used]))
-    return replace(task, fingerprint=_fingerprint(contents), **own)
+    limits = asked | {"sample_seed": 0} | found if asked else task.limits
+    return replace(task, fingerprint=_fingerprint(contents), limits=limits, chosen=chosen, **own)
 
 
 def _fingerprint(splits: list[tuple[np.ndarray, np.ndarray]]) -> str:
@@ -151,7 +162,7 @@ def _part(
     Of a sample it is the rows that are `given`, or drawn anew.
     """
     rows, where = loaded.rows, loaded.where
-    limit = task.training_limit if name == "train" else task.evaluation_limit
+    limit = Limit.of(config.limits(task), task.sample_seed, training=name == "train")
     wanted, found = loaded.own, []
     if limit:
         labels = read_labels(rows, task.label_column, loaded.used, loaded.classes, where)
@@ -187,7 +198,7 @@ def _of_classes(
 ) -> Task:
     """The task of some classes, the `number`th of its entry."""
     own = {part: (kept.split, of_classes(kept.labels, classes)) for part, kept in parts.items()}
-    asked = {field: value for field in LIMITS if (value := getattr(task, field)) is not None}
+    asked = config.limits(task)
     found = {RECORDED[part]: kept.found[number] for part, kept in parts.items() if kept.found and part in RECORDED}
     return Task(
         name,
@@ -198,6 +209,8 @@ def _of_classes(
             [(split.digests[labels != LEFT_OUT], labels[labels != LEFT_OUT]) for split, labels in own.values()]
         ),
         limits=asked | {"sample_seed": task.sample_seed} | found if asked else {},
+        eval_templates=task.eval_templates,
+        settings=task.settings,
         chosen={
             part: Chosen.of(kept.name, own[part][1] != LEFT_OUT, kept.split.digests)
             for part, kept in parts.items()

@@ -79,6 +79,17 @@ class TestWritten:
         write_rows(union([*load(shots=2, name="a"), *load(name="b"), *load(shots=3, name="c")]), tmp_path)
         assert sorted(path.name for path in tmp_path.glob("rows_*")) == ["rows_a.json", "rows_c.json"]
 
+    def test_of_a_task_that_was_given_in_python(self, load, tmp_path):
+        """Rows count in its own dataset; of one that `load_stream` made they stay those of the data."""
+        (whole,), (drawn,) = load(), load(shots=2)
+        (again,) = load_stream(StreamConfig(tasks=[drawn]))
+        assert again.chosen == drawn.chosen
+        (sampled,) = load_stream(StreamConfig(tasks=[whole], shots=3))
+        assert sampled.chosen["train"].split == "in memory" and [*sampled.chosen] == ["train"]
+        assert len(sampled.chosen["train"].rows) == len(sampled.train) == 12
+        write_rows(sampled, tmp_path)
+        assert json.loads((tmp_path / "rows_t.json").read_text())["limits"] == {"shots": 3, "sample_seed": 0}
+
 
 class TestGivenBack:
     @pytest.mark.parametrize(
