@@ -284,6 +284,12 @@ class StreamResults:
             for row in (own.zero_shot, *own.accuracy) if own.zero_shot else ():
                 row[:] = empty if protocol in stale else [*row, *empty[len(row) :]]
 
+    def warn(self, warnings: Sequence[str]) -> list[str]:
+        """Record `warnings`; returns those that were not yet."""
+        new = [warning for warning in warnings if warning not in self.warnings]
+        self.warnings += new
+        return new
+
     def stayed(self, rows: Mapping[str, Sequence[Sequence[float | None]]]) -> None:
         """The metrics of a model that is never trained, from its accuracies after each task, by protocol.
 

@@ -209,7 +209,8 @@ class Stream:
             if not results.learned:
                 rows = self.evaluate(self._original, range(1, count + 1), "zero-shot evaluation after each task")
                 results.stayed(rows)
-            self._warn(zero_shot_warnings(results))
+            for warning in results.warn(zero_shot_warnings(results)):
+                self.accelerator.print(f"\nWARNING: {warning}\n")
             self._saved()
         # Each task loads what it needs, when it needs it.
         self._original = None
@@ -231,13 +232,6 @@ class Stream:
         self.progress.fill(row)
         cells = self.evaluate(model, learned, description, columns)
         self.results.fill(row, {name: values for name, (values,) in cells.items()})
-
-    def _warn(self, warnings: list[str]) -> None:
-        """Say it now, record it for table and card."""
-        for warning in warnings:
-            if warning not in self.results.warnings:
-                self.results.warnings.append(warning)
-                self.accelerator.print(f"\nWARNING: {warning}\n")
 
     def _saved(self) -> None:
         if self.accelerator.is_main_process:
