@@ -301,6 +301,5 @@ def stream_names(stream: StreamConfig) -> list[str]:
     """The names of a stream's tasks, told without their data."""
     names = []
     for task in stream.task_configs():
-        parts = 1 if isinstance(task, Task) else task.class_incremental
-        names += [task.name] if parts == 1 else [f"{task.name}-{number}" for number in range(1, parts + 1)]
+        names += [task.name] if isinstance(task, Task) else task.task_names
     return names

@@ -68,13 +68,24 @@ class TaskRecord:
 
 @dataclass
 class ReferenceRecord:
-    """What `results.json` says of the unlabelled reference images and texts; fields as in [`TaskRecord`]."""
+    """What `results.json` says of the unlabelled reference images and texts.
+
+    Attributes:
+        dataset, license: as in [`TaskRecord`], of the images.
+        images, texts: how many there are.
+        fingerprint: of the images; behind a dash, or without images, that of the texts.
+        drawn_from: how many rows the images were drawn from; None where all are used.
+        text_dataset, text_license: of the texts, where they come from a dataset of their own.
+    """
 
     dataset: str
     images: int
     license: str | None = None
     fingerprint: str | None = None
     texts: int = 0
+    drawn_from: int | None = None
+    text_dataset: str | None = None
+    text_license: str | None = None
 
 
 @dataclass

@@ -21,8 +21,10 @@ from .config.recipes import RECIPE_FILE, write_recipe
 from .data.captions import TEXT_FIELDS
 from .data.epochs import check_crops, data_seed
 from .data.own_settings import warn_of_settings, with_settings
-from .data.tasks import Reference, Task, load_reference, load_stream
+from .data.row_files import write_rows
+from .data.tasks import Task, load_stream
 from .data.union import union
+from .data.unlabelled import Reference, load_reference
 from .errors import ConfigurationError
 from .evaluation.evaluator import StreamEvaluator
 from .features.prototypes import PROTOTYPES_FILE, save_prototypes
@@ -273,6 +275,7 @@ class Stream:
             self.trackers.report(trainer, self.results, model)
             if self.accelerator.is_main_process:
                 save_model(folder, model, self.processor)
+                write_rows(task, folder)
                 if prototypes is not None:
                     save_prototypes(prototypes, folder / PROTOTYPES_FILE)
                 shared = shareable_results(self.results)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, get_type_hints
 from transformers import HfArgumentParser
 
 from ..data.config import without_own
+from ..data.task import check_not_streamed
 from ..errors import ConfigurationError
 from ..evaluation.protocols import renamed
 from ..extends import merged, read_layers, read_mapping
@@ -141,6 +142,7 @@ def checked(
     """
     recipe = renamed(recipe, source)
     recipe = without_former(recipe, method or named_method(recipe), source, mine)
+    check_not_streamed(recipe, source, "reference_samples, or a slice as reference_split, `train[:10%]`")
     check_keys(recipe, known, source)
     # Its tasks are checked one by one, each by its name.
     types = get_type_hints(StreamConfig) | get_type_hints(config) | {"tasks": Any}

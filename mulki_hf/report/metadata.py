@@ -48,7 +48,7 @@ def hub_datasets(results: StreamResults) -> list[str]:
     """Hub ids of the data that the model was trained with so far."""
     names = [task.dataset for task in results.tasks[: results.tasks_learned]]
     if results.reference is not None:
-        names.append(results.reference.dataset)
+        names += [results.reference.dataset, results.reference.text_dataset or ""]
     return list(dict.fromkeys(name for name in names if on_hub(name)))
 
 

@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 from ..errors import ConfigurationError
 from ..evaluation.protocols import PROTOCOLS
 from ..resources import resource
-from ..results import IN_MEMORY, ArtefactRecord, BaseModel, StreamResults
+from ..results import IN_MEMORY, ArtefactRecord, BaseModel, ReferenceRecord, StreamResults
 from .benchmarks import benchmark_name, notes
 from .markdown import code, hypothesis, literal, text
 from .metadata import card_data, metrics_so_far, on_hub
@@ -213,11 +213,25 @@ def data_table(results: StreamResults) -> str:
     for task in results.tasks[: results.tasks_learned]:
         rows.append([text(task.name), link(task.dataset), text(task.license or "not known")])
     if results.reference is not None:
-        data = results.reference
-        both = {"unlabelled reference images": data.images, "reference texts": data.texts}
-        what = ", ".join(f"{count} {kind}" for kind, count in both.items() if count)
-        rows.append([what, link(data.dataset), text(data.license or "not known")])
+        rows += reference_rows(results.reference)
     return markdown_table(rows)
+
+
+def reference_rows(reference: ReferenceRecord) -> list[list[str]]:
+    """Images and texts: in one row where they come from one dataset, with the fingerprint of both."""
+    drawn = "" if reference.drawn_from is None else f" of {reference.drawn_from}"
+    images = [f"{reference.images}{drawn} unlabelled reference images"] if reference.images else []
+    texts = [f"{reference.texts} reference texts"] if reference.texts else []
+    whole, _, own = (reference.fingerprint or "").partition("-")
+
+    def row(what: list[str], dataset: str, license: str | None, fingerprint: str) -> list[str]:
+        known = f" (fingerprint {code(fingerprint)})" if fingerprint else ""
+        return [", ".join(what) + known, link(dataset), text(license or "not known")]
+
+    if reference.text_dataset is None:
+        return [row(images + texts, reference.dataset, reference.license, reference.fingerprint or "")]
+    beside = row(texts, reference.text_dataset, reference.text_license, own or whole)
+    return [row(images, reference.dataset, reference.license, whole), beside] if images else [beside]
 
 
 def changes_table(results: StreamResults) -> str:

@@ -11,7 +11,8 @@ from ..config import MulKIConfig
 from ..config.paths import shareable_settings
 from ..config.recipes import default_settings
 from ..data.rows import dataset_name
-from ..data.tasks import Reference, Task
+from ..data.tasks import Task
+from ..data.unlabelled import Reference
 from ..embedded import EMBEDDED_MODELS, embedded_model_path
 from ..evaluation.evaluator import StreamEvaluator
 from ..results import ArtefactRecord, StreamResults

@@ -16,8 +16,9 @@ from ..config.paths import shareable_settings
 from ..config.recipes import SWITCHES, changed_settings, default_settings
 from ..config.training import config_of
 from ..data.rows import dataset_name
-from ..data.tasks import Reference, Task
+from ..data.tasks import Task
 from ..data.union import union
+from ..data.unlabelled import Reference
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError
 from ..hub.fetch import licence_of
@@ -112,6 +113,9 @@ def reference_record(reference: Reference | None) -> ReferenceRecord | None:
         None if images is None else images.info.license or None,
         reference.fingerprint,
         len(reference.texts),
+        reference.drawn_from,
+        None if reference.text_dataset is None else dataset_name(reference.text_dataset),
+        reference.text_license,
     )
 
 
@@ -139,3 +143,6 @@ def look_up_licences(results: StreamResults, token: str | None = None) -> None:
     for data in (*results.tasks, results.reference):
         if data is not None and data.license is None and "/" in data.dataset:
             data.license = licence_of(DatasetCard, data.dataset, token)
+    texts = results.reference
+    if texts is not None and texts.text_license is None and texts.text_dataset and "/" in texts.text_dataset:
+        texts.text_license = licence_of(DatasetCard, texts.text_dataset, token)
