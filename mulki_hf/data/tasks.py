@@ -115,9 +115,11 @@ def load_task(
     for name, own in loaded.items():
         with attempt():
             _check_same_names(task, next(iter(loaded.values())), own, where)
-        if task.benchmark is not None and (name == "train" or config.evaluate_on == "test"):
+        if task.benchmark is not None:
             with attempt():
                 task.benchmark.check_classes(len(own.classes.names), where)
+        counted = name == "train" or (name == "evaluation" and config.evaluate_on == "test")
+        if task.benchmark is not None and counted:
             with attempt():
                 task.benchmark.check_images(name, own.count, where)
     parts: dict[str, Part] = {}

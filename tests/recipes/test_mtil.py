@@ -11,7 +11,7 @@ from support.openai_clip import REPO_ID, openai_clip
 from mulki_hf import load_stream
 from mulki_hf.config.parser import parse
 from mulki_hf.data import registry
-from mulki_hf.data.tasks import load_reference
+from mulki_hf.data.unlabelled import load_reference
 from mulki_hf.models.loading import load_model, load_processor
 from mulki_hf.resources import shipped_recipes
 from mulki_hf.results import StreamResults
@@ -29,7 +29,7 @@ ORDER_2 = [
     "stanford_cars", "food101", "mnist", "oxford_pets", "flowers", "sun397", "aircraft", "caltech101", "dtd",
     "eurosat", "cifar100",
 ]  # fmt: skip
-SMALL = ["--max_train_samples", "16", "--max_eval_samples", "12", "--reference_samples", "6"]
+SMALL = ["--max_train_samples", "16", "--max_eval_samples", "12"]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,13 @@ def hub(tmp_path_factory):
     place = tmp_path_factory.mktemp("benchmarks")
     with tiny_hub() as hub, pytest.MonkeyPatch.context() as patch:
         families = sorted({name.partition(":")[0] for name in registry.names()})
-        patch.setattr(registry, "BENCHMARKS", publish_benchmarks(hub, place / "yaml", families))
+        folder = publish_benchmarks(hub, place / "yaml", families)
+        for path in folder.glob("*/*.yaml"):
+            # Ensembles of 34 templates are most of a miniature's evaluation.
+            content = yaml.safe_load(path.read_text())
+            if "eval_templates" in content:
+                path.write_text(yaml.safe_dump(content | {"eval_templates": content["eval_templates"][:2]}))
+        patch.setattr(registry, "BENCHMARKS", folder)
         hub.publish(REPO_ID, openai_clip())
         hub.publish("datasets/ILSVRC/imagenet-1k", repository({"train": labelled(["cat", "dog"], 8)}))
         texts = Dataset.from_dict({"image_url": ["-"] * 9, "caption": [f"a text about {n}" for n in range(9)]})
@@ -47,13 +53,25 @@ def hub(tmp_path_factory):
         yield hub_environment(hub, place / "hf-home")
 
 
+def reference(name: str) -> list[str]:
+    """Of a recipe with reference images, a few of them."""
+    return ["--reference_samples", "6"] if name.rpartition("/")[2].partition("_")[0] in ("snd", "zscl") else []
+
+
 def parsed(name: str, *options: str):
     return parse(["--config", name, "--use_cpu", "true", *options])
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_resolves(hub, name):
-    """Each is parsed strictly; model, data and reference data are there, and prompts fit."""
+def reads(name: str) -> tuple:
+    """What a recipe reads, in whichever order."""
+    stream, _ = parsed(name)
+    beside = (stream.reference_dataset, stream.reference_text_dataset)
+    return (stream.model_name_or_path, *beside, *sorted(str(task["dataset"]) for task in stream.tasks))
+
+
+@pytest.mark.parametrize("name", {reads(name): name for name in reversed(RECIPES)}.values())
+def test_what_a_recipe_reads_is_there(hub, name):
+    """Each recipe is parsed strictly; of those that read the same one is tried. Prompts fit."""
     with connected(hub):
         stream, config = parsed(
             name, "--max_train_samples", "20", "--max_eval_samples", "20", "--reference_samples", "4"
@@ -103,17 +121,8 @@ def test_select_and_distill_counts_its_steps():
 @pytest.mark.parametrize("method", METHODS)
 def test_order_1_shortened(hub, method, tmp_path, capsys):
     """A smoke run of all eleven tasks, as one is typed; results and card say that it is no benchmark's."""
-    options = [
-        *SMALL,
-        "--max_steps",
-        "2",
-        "--per_device_train_batch_size",
-        "8",
-        "--output_dir",
-        str(tmp_path / "out"),
-        "--use_cpu",
-        "true",
-    ]
+    options = [*SMALL, *reference(method), "--max_steps", "2", "--per_device_train_batch_size", "8"]
+    options += ["--use_cpu", "true", "--output_dir", str(tmp_path / "out")]
     options += ["--keep_checkpoints", "last", "--dataloader_num_workers", "0", "--dataloader_pin_memory", "false"]
     with connected(hub):
         main(["--config", f"mtil/{method}", *options])
@@ -121,7 +130,9 @@ def test_order_1_shortened(hub, method, tmp_path, capsys):
     assert results.names == ORDER_1 and results.finished == 11 and None not in results.metrics.values()
     assert [task.steps for task in results.tasks] == [2] * 11
     assert [task.benchmark["name"] for task in results.tasks] == [f"mtil:{name}" for name in ORDER_1]
-    assert results.warnings == []
+    # Of these every image is evaluated on, and a model that knows nothing is far from the published figures.
+    doubtful = [warning.split(" is ")[0] for warning in results.warnings]
+    assert doubtful == ["Zero-shot accuracy on eurosat", "Zero-shot accuracy on mnist"]
     folder = tmp_path / "out/task11-sun397"
     card = (folder / "README.md").read_text()
     assert "Evaluated on a sample of at most 12 images: every task." in card and "ZSCL's split can't be rebuilt" in card
