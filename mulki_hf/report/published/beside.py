@@ -7,11 +7,11 @@ from ...results import StreamResults
 from ..markdown import text
 from ..tables import markdown_table, percent
 from .matching import figures_of, match
-from .records import CLIP_B16, MEASURE_WORDS, PUBLISHED_AS, ZERO_SHOT, PublishedResult, Setting
+from .records import CLIP_B16, KINDS, MEASURE_WORDS, PUBLISHED_AS, ZERO_SHOT, PublishedResult, Setting
 
 
 NONE, UNKNOWN = "none", "not known"
-PLAIN = "one model, no extra data"
+PLAIN = KINDS[0]
 B16 = "openai/clip-vit-base-patch16"
 
 
@@ -52,15 +52,15 @@ def telling(setting: Setting, method: str) -> list[tuple[str, PublishedResult]]:
     chosen = {
         "zero-shot": best(own for own in shown if own.method == ZERO_SHOT),
         "the same method": best(own for own in shown if own.method == PUBLISHED_AS.get(method, "")),
-        "best of one model without extra data": best(own for own in ranked if own.kind == PLAIN),
         "best without extra data": best(own for own in ranked if own.extra_data == ""),
+        "best of one model without extra data": best(own for own in ranked if own.kind == PLAIN),
         "best with extra data": best(own for own in ranked if own.extra_data),
     }
-    found: dict[int, tuple[list[str], PublishedResult]] = {}
+    found: dict[int, tuple[str, PublishedResult]] = {}
     for why, results in chosen.items():
         for own in results:
-            found.setdefault(id(own), ([], own))[0].append(why)
-    return [("; ".join(whys), own) for whys, own in found.values()]
+            found.setdefault(id(own), (why, own))
+    return [*found.values()]
 
 
 def standing_text(results: StreamResults) -> str:
@@ -104,11 +104,12 @@ def card_table(own: Standing) -> str:
 
 def sentence(own: Standing) -> str:
     """What the figures are of, and whether both sides start from the same model."""
+    note = f" {own.setting.note}" if own.setting.note else ""
     bases = [*dict.fromkeys(result.backbone for _, result in own.rows)]
     published = f"Published figures of {own.setting.name}, with {' or '.join(bases)}"
     if bases == [CLIP_B16] and own.results.base.hub_id == B16:
-        return f"{published}, as here."
-    return f"{published}; this run started from {own.results.base.name or 'a model without a name'}."
+        return f"{published}, as here.{note}"
+    return f"{published}; this run started from {own.results.base.name or 'a model without a name'}.{note}"
 
 
 def run_data(results: StreamResults) -> str:
@@ -124,9 +125,10 @@ def said(value: str | None) -> str:
     return UNKNOWN if value is None else value or NONE
 
 
-def differs(result: PublishedResult, why: str = "") -> str:
-    """Why a row is there, what it took, and what is not certain, in one cell."""
-    return "; ".join(filter(None, [why, result.kind if result.kind != UNKNOWN else "", *result.doubts]))
+def differs(result: PublishedResult, why: str) -> str:
+    """Why a row is there, what else it took, and what is not certain, in one cell."""
+    kind = "" if result.kind in (PLAIN, UNKNOWN) or why.endswith(f"with {result.kind}") else result.kind
+    return "; ".join(filter(None, [why, kind, *result.doubts]))
 
 
 def source_link(result: PublishedResult) -> str:

@@ -43,7 +43,7 @@ def match(results: StreamResults, protocol: str | None = None) -> Match:
         return Match(None, f"is one order alone; published is {turned[0].within_family}")
     words = setting_words(_order(own, known), protocol, own.shots, own.class_order)
     there = "; ".join(setting.within_family for setting in _nearest(own, known))
-    return Match(None, f"is of {FAMILIES[family]}, {words}; published there: {there}")
+    return Match(None, f"is of {FAMILIES[family]}: {words}. Published there: {there}")
 
 
 def rotation(results: StreamResults, protocol: str) -> tuple[Setting, int] | None:

@@ -14,7 +14,7 @@ FAMILIES = {
     "mtil": "MTIL on ZSCL's splits",
     "mtil_coop": "MTIL on CoOp's splits",
     "snd": "Select-and-Distill's tasks",
-    "cil": "class-incremental",
+    "cil": "class-incremental streams",
 }
 """What the part of a benchmark's name before the colon means: images, splits and class names."""
 
@@ -68,7 +68,7 @@ class Source:
     second_hand: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PublishedResult:
     """A row of a published table.
 
@@ -133,7 +133,7 @@ class PublishedResult:
 KINDS = ("one model, no extra data", "extra data", "per-task parts", "extra data, per-task parts", "not known")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Setting:
     """What has to be equal before figures are read against each other.
 
@@ -148,6 +148,7 @@ class Setting:
             in which it was, and is empty where that is not known.
         rotations: each figure is the mean over all rotations of the order.
         measures: that may be compared.
+        note: what has to be known of all of it.
     """
 
     family: str
@@ -160,11 +161,12 @@ class Setting:
     class_order: str | None = None
     rotations: bool = False
     measures: tuple[str, ...] = ()
+    note: str = ""
 
     @property
     def name(self) -> str:
         """All of it in words."""
-        return f"{FAMILIES[self.family]}, {self.within_family}"
+        return f"{FAMILIES[self.family]}: {self.within_family}"
 
     @property
     def within_family(self) -> str:
@@ -196,6 +198,12 @@ class Setting:
         """The figures that may be compared, in order."""
         return {name: result.figures.get(name) for name in self.measures}
 
+    def metrics(self, result: PublishedResult) -> dict[str, float | None]:
+        """Those that may be compared, and of a published matrix all; what was printed is as it was."""
+        level = self.zero_shot.last_row if self.zero_shot else None
+        computed = continual_metrics(result.matrix, level) if result.matrix else {}
+        return computed | {name: value for name, value in self.values(result).items() if value is not None}
+
 
 def setting_words(order: str, protocol: str, shots: int | None, class_order: str | None) -> str:
     """Order, protocol and images, in words."""
@@ -209,12 +217,12 @@ def settings() -> tuple[Setting, ...]:
     """All that the package knows of."""
     content = json.loads((PACKAGE / "report" / "published" / "published.json").read_text(encoding="utf-8"))
     sources = {name: Source(**entry) for name, entry in content["sources"].items()}
-    return tuple(_setting(entry, content["orders"], sources) for entry in content["settings"])
+    return tuple(_setting(entry, content, sources) for entry in content["settings"])
 
 
-def _setting(entry: dict[str, Any], orders: dict[str, list[str]], sources: dict[str, Source]) -> Setting:
+def _setting(entry: dict[str, Any], content: dict[str, Any], sources: dict[str, Source]) -> Setting:
     family, first = entry["family"], entry.get("classes")
-    names = [entry["dataset"]] * entry["tasks"] if first else orders[entry["order"]]
+    names = [entry["dataset"]] * entry["tasks"] if first else content["orders"][entry["order"]]
     results = (PublishedResult(**row | {"source": sources[row["source"]]}) for row in entry["results"])
     return Setting(
         family,
@@ -227,6 +235,7 @@ def _setting(entry: dict[str, Any], orders: dict[str, list[str]], sources: dict[
         entry.get("class_order"),
         entry.get("rotations", False),
         tuple(entry.get("measures", MEASURES[family])),
+        " ".join(filter(None, [entry.get("note"), content["notes"].get(family)])),
     )
 
 
@@ -242,9 +251,3 @@ def steps(accuracy: Sequence[Sequence[float | None]], images: Sequence[int]) -> 
         seen = [(value, count) for value, count in zip(row[: step + 1], images, strict=False) if value is not None]
         means.append(sum(value * count for value, count in seen) / sum(count for _, count in seen))
     return {"step_avg": sum(means) / len(means), "step_last": means[-1]} if means else {}
-
-
-def metrics_of(result: PublishedResult, zero_shot: PublishedResult | None) -> dict[str, float | None]:
-    """All metrics of a published matrix; what is published itself is as it was printed."""
-    level = zero_shot.last_row if zero_shot else None
-    return {**(continual_metrics(result.matrix, level) if result.matrix else {}), **result.figures}
