@@ -177,10 +177,11 @@ class Setting:
     @cached_property
     def zero_shot(self) -> PublishedResult | None:
         """The model before any training, of which shots mean nothing."""
+        same = ("tasks", "classes", "class_order", "protocol", "rotations")
         alike = (
             setting
             for setting in (self, *settings())
-            if (setting.tasks, setting.protocol, setting.rotations) == (self.tasks, self.protocol, self.rotations)
+            if all(getattr(setting, name) == getattr(self, name) for name in same)
         )
         return next((own for setting in alike for own in setting.results if own.method == ZERO_SHOT), None)
 
