@@ -94,7 +94,8 @@ def draw_transfer_last(comparison: Comparison, path: Path) -> None:
     axes.grid(color="0.92")
     axes.set_axisbelow(True)
     _add_legend(figure, axes)
-    _name(figure, axes, published)
+    if published:
+        _name(figure, axes, published)
     _save(figure, path)
 
 
