@@ -87,7 +87,7 @@ class TestGroups:
         short.accuracy, short.metrics = short.accuracy[:4], {}
         comparison = compared({"whole": of_benchmark(), "short": short})
         assert comparison.beside.groups == [] and len(comparison.tasks) == 4
-        assert "is compared without its eurosat, flowers, food," in comparison.beside.unmatched[0]
+        assert "is compared without its eurosat, flowers, food101," in comparison.beside.unmatched[0]
 
     def test_all_rotations_together_are_a_mean(self):
         comparison = compared(rotations())

@@ -16,9 +16,11 @@ from mulki_hf.report.notebook import Report
 from mulki_hf.report.published.beside import standing, standing_text
 from mulki_hf.report.published.matching import figures_of, match, rotation
 from mulki_hf.report.published.records import FAMILIES, MEASURES, settings, steps
+from mulki_hf.resources import PACKAGE
 from mulki_hf.results import ReferenceRecord, StreamResults
 
 
+BENCHMARKS = PACKAGE / "data" / "benchmarks"
 ALL = [(setting, result) for setting in settings() for result in setting.results]
 
 
@@ -97,6 +99,12 @@ class TestData:
         assert not re.search(r"/(home|work|tmp)/|file index", text)
         assert text.startswith("{") and len(text) < 100_000 and json.loads(text)["settings"]
 
+    @pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="the registry of benchmarks is not there")
+    @pytest.mark.parametrize("family", ["mtil", "mtil_coop"])
+    def test_names_are_the_registrys(self, family):
+        known = {path.stem for path in (BENCHMARKS / family).glob("*.yaml")}
+        assert {f"{family}:{name}" for name in known} == {*setting(family).tasks}
+
 
 class TestMatching:
     @pytest.mark.parametrize(
@@ -149,7 +157,10 @@ class TestMatching:
             (lambda own: setattr(own, "stages", own.tasks[:1]), "all tasks at once"),
             (lambda own: own.tasks[4].benchmark.update(name="mtil_coop:eurosat"), "mixes mtil, mtil_coop"),
             (lambda own: own.tasks[4].benchmark.clear(), "of no benchmark: the registry does not have eurosat"),
-            (lambda own: [task.benchmark.clear() for task in own.tasks], "the registry does not have its tasks"),
+            (
+                lambda own: [setattr(task, "benchmark", None) for task in own.tasks],
+                "the registry does not have its tasks",
+            ),
             (
                 lambda own: own.tasks[4].benchmark.update(changed=["templates"]),
                 "changes what the benchmark says of eurosat",
@@ -274,7 +285,7 @@ def test_a_record_without_a_benchmark_is_read_as_ever(tmp_path):
     for task in content["tasks"]:
         del task["benchmark"]
     path.write_text(json.dumps(content))
-    assert StreamResults.load(tmp_path).tasks[3].benchmark == {}
+    assert StreamResults.load(tmp_path).tasks[3].benchmark is None
 
 
 def test_needs_no_torch():

@@ -71,7 +71,7 @@ class _Place:
 
 
 def _place(results: StreamResults, protocol: str) -> _Place:
-    tasks = tuple(task.benchmark["name"] for task in results.tasks)
+    tasks = tuple((task.benchmark or {})["name"] for task in results.tasks)
     place = _Place(tasks, protocol, results.tasks[0].limits.get("shots"), None, None)
     if not tasks[0].startswith("cil:"):
         return place
@@ -97,14 +97,16 @@ def figures_of(results: StreamResults, protocol: str, setting: Setting) -> dict[
 
 def _unfit(results: StreamResults, protocol: str) -> str:
     """Why a run is of no benchmark, whatever was published."""
-    foreign = [task.name for task in results.tasks if ":" not in task.benchmark.get("name", "")]
+    benchmarks = [task.benchmark or {} for task in results.tasks]
+    names = [benchmark.get("name", "") for benchmark in benchmarks]
+    foreign = [task.name for task, name in zip(results.tasks, names, strict=True) if ":" not in name]
     if foreign:
         which = "its tasks" if len(foreign) == len(results.tasks) else _listed(foreign)
         return f"is of no benchmark: the registry does not have {which}"
-    families = dict.fromkeys(task.benchmark["name"].partition(":")[0] for task in results.tasks)
+    families = dict.fromkeys(name.partition(":")[0] for name in names)
     if len(families) > 1:
         return f"mixes {_listed(families)}, whose splits are not the same"
-    changed = [task.name for task in results.tasks if task.benchmark.get("changed")]
+    changed = [task.name for task, own in zip(results.tasks, benchmarks, strict=True) if own.get("changed")]
     if changed:
         return f"changes what the benchmark says of {_listed(changed)}"
     if results.elsewhere:
@@ -127,7 +129,7 @@ def _unfit(results: StreamResults, protocol: str) -> str:
 
 def _class_order(results: StreamResults) -> str:
     """The name of the order in which classes were split; `their own` where none was asked for."""
-    records = [task.benchmark for task in results.tasks]
+    records = [task.benchmark or {} for task in results.tasks]
     entries = [entry for entry in results.config.get("tasks", []) if isinstance(entry, dict)]
     found = {str(entry["class_order"]) for entry in (*records, *entries) if entry.get("class_order") is not None}
     return " and ".join(sorted(found)) or "their own"
