@@ -21,22 +21,22 @@ IN_MEMORY = "in memory"
 class TaskRecord:
     """What `results.json` says of one task.
 
-        Attributes:
-            name: as in the stream.
-            dataset: a Hub id, `embedded:NAME` or `local files`.
-            class_names, templates: what the prompts are made of.
-            training_images, evaluation_images: how many there are.
-            license: of the data, where known.
-            seconds: wall time from the task's start, or from where it was resumed, to its evaluation; unknown before.
-            provenance: command, git commit, hardware and library versions of the run that learned it.
-            facts: what training showed of whatever was trained, by name: with LoRA `lora_error`, the largest relative error
-                of a layer when stage 4's result was cut to the rank.
-            note: the same in a sentence, for the card.
-            steps: optimizer steps that learning took; unknown before, and in files of older versions.
-            fingerprint: of images and labels, whatever their format and place; unknown in files of older versions.
-            limits: what was asked of a sample, by the field of [`TaskConfig`] (`shots`, `max_eval_samples`, ...), and of
-                how many images it was drawn, as `training_images` and `evaluation_images`; empty if all were used.
-            eval_templates (*optional*): those that accuracies are of, where they are others than `templates`.
+    Attributes:
+        name: as in the stream.
+        dataset: a Hub id, `embedded:NAME` or `local files`.
+        class_names, templates: what the prompts are made of.
+        training_images, evaluation_images: how many there are.
+        license: of the data, where known.
+        seconds: wall time from the task's start, or from where it was resumed, to its evaluation; unknown before.
+        provenance: command, git commit, hardware and library versions of the run that learned it.
+        facts: what training showed of whatever was trained, by name: with LoRA `lora_error`, the largest relative error
+            of a layer when stage 4's result was cut to the rank.
+        note: the same in a sentence, for the card.
+        steps: optimizer steps that learning took; unknown before, and in files of older versions.
+        fingerprint: of images and labels, whatever their format and place; unknown in files of older versions.
+        limits: what was asked of a sample, by the field of [`TaskConfig`] (`shots`, `max_eval_samples`, ...), and of
+            how many images it was drawn, as `training_images` and `evaluation_images`; empty if all were used.
+        eval_templates (*optional*): those that accuracies are of, where they are others than `templates`.
         settings: training settings of its own, by name.
         benchmark: of a benchmark's dataset its `name` (`mtil:aircraft`), what was published as `zero_shot`, `notes` for
             card and table, and the fields `changed` with which it is that dataset no longer; None of any other.
