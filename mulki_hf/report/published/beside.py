@@ -127,7 +127,7 @@ def said(value: str | None) -> str:
 
 def differs(result: PublishedResult, why: str) -> str:
     """Why a row is there, what else it took, and what is not certain, in one cell."""
-    kind = "" if result.kind in (PLAIN, UNKNOWN) or why.endswith(f"with {result.kind}") else result.kind
+    kind = "" if result.kind in (PLAIN, KINDS[-1]) or why.endswith(f"with {result.kind}") else result.kind
     return "; ".join(filter(None, [why, kind, *result.doubts]))
 
 

@@ -106,7 +106,7 @@ class PublishedResult:
     def kind(self) -> str:
         """What has to be known before it is read against another, of [`KINDS`]."""
         if self.extra_data is None or self.per_task_parts is None:
-            return "not known"
+            return KINDS[-1]
         return {
             (False, False): "one model, no extra data",
             (True, False): "extra data",
@@ -130,7 +130,13 @@ class PublishedResult:
         return self.matrix[-1] if self.matrix else self.by_task
 
 
-KINDS = ("one model, no extra data", "extra data", "per-task parts", "extra data, per-task parts", "not known")
+KINDS = (
+    "one model, no extra data",
+    "extra data",
+    "per-task parts",
+    "extra data, per-task parts",
+    "data or parts not known",
+)
 
 
 @dataclass(frozen=True, eq=False)
