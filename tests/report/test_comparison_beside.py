@@ -123,7 +123,8 @@ class TestText:
         assert re.search(r"\| mulki +\| 43.2 ± 1.0 \| .*one model, no extra data", shown)
         assert re.search(r"\| published: ZSCL +\| 68.1 +\| 75.4 +\| 83.6 +\| extra data", shown)
         assert re.search(
-            r"\| published: MulKI +\| 70.1 +\| 77.3 +\| - +\| data or parts not known +\| splits not read", shown
+            r"\| published: MulKI +\| 70.1 +\| 77.3 +\| - +\| data or parts not known +\| splits not confirmed; read",
+            shown,
         )
         assert "Published: CLIP ViT-B/16; here: openai/clip-vit-base-patch16." in shown
 
