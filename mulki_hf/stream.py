@@ -34,6 +34,7 @@ from .models.loading import load_finite, load_model, load_processor, save_model
 from .objectives import check_reference, objective_of
 from .report.benchmarks import zero_shot_warnings
 from .report.checkpoint import describe_checkpoint, draw, picture_names
+from .report.published.beside import standing_text
 from .report.tables import average, percent, progress_line, results_table
 from .results import StreamResults
 from .runs.callbacks import callbacks_of_task, check_callbacks, stops_early
@@ -296,9 +297,8 @@ class Stream:
         if self.accelerator.is_main_process:
             self.folder.finish(self.results.stage_names)
         self.progress.close()
-        self.accelerator.print(
-            f"\n{results_table(self.results)}\n\nResults, pictures and checkpoints: {self.folder.path}"
-        )
+        tables = "\n\n".join(filter(None, [results_table(self.results), standing_text(self.results)]))
+        self.accelerator.print(f"\n{tables}\n\nResults, pictures and checkpoints: {self.folder.path}")
 
     def tidy(self) -> None:
         """Delete the finished tasks' folders that `keep_checkpoints` does not keep, but those still to be pushed."""

@@ -14,6 +14,7 @@ from ..results import IN_MEMORY, ArtefactRecord, BaseModel, ReferenceRecord, Str
 from .benchmarks import benchmark_name, notes
 from .markdown import code, hypothesis, literal, text
 from .metadata import card_data, metrics_so_far, on_hub
+from .published.beside import card_table, sentence, standing
 from .samples import images_text, samples_text
 from .tables import cells_note, duration, markdown_table, matrix_table, metrics_table, percent, signed
 
@@ -79,6 +80,7 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None, a
             changes_table=changes_table(results),
             stream_metrics=metrics_table(so_far) if number > 1 else None,
             cells_note=cells_note(results, number),
+            published_results=published_results(results),
             settings_table=settings_table(results.about.settings),
             runs=runs(results),
             wall_time=wall_time(results),
@@ -232,6 +234,12 @@ def reference_rows(reference: ReferenceRecord) -> list[list[str]]:
         return [row(images + texts, reference.dataset, reference.license, reference.fingerprint or "")]
     beside = row(texts, reference.text_dataset, reference.text_license, own or whole)
     return [row(images, reference.dataset, reference.license, whole), beside] if images else [beside]
+
+
+def published_results(results: StreamResults) -> str:
+    """The run beside the few published rows that say most; empty where there are none."""
+    own = standing(results)
+    return f"{text(sentence(own))}\n\n{card_table(own)}" if own else ""
 
 
 def changes_table(results: StreamResults) -> str:
