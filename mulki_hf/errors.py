@@ -1,5 +1,13 @@
 """What can go wrong in a way that a person can mend."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TypeAlias
+
+
+Attempt: TypeAlias = Callable[[], AbstractContextManager]
+"""Around each step of a check: `nullcontext` lets the first error end it, another may note it and go on."""
+
 
 class _Told:
     """An error whose message says all: the command prints it without a traceback, and so does a notebook."""

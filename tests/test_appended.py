@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from support.hub import connected, stream_and_hub
-from support.hub_server import Fault
+from support.hub_store import Fault
 from support.interrupt import interrupted
 from support.launch import two_ranks
 from support.tiny import save_tiny, stream_writer

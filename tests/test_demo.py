@@ -16,7 +16,7 @@ from huggingface_hub import SpaceCard, snapshot_download
 from PIL import Image, ImageChops
 from support.browser import overflow
 from support.hub import SECRET, connected
-from support.hub_server import Fault
+from support.hub_store import Fault
 
 from mulki_hf import demo
 from mulki_hf.demo import main

@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from support.hub import SECRET, anonymous, connected, stream_and_hub, without_pauses
-from support.hub_server import Fault
+from support.hub_store import Fault
 from support.launch import python, train
 from support.results import as_an_older_version
 from transformers import CLIPModel

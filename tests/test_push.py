@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from support.hub import SECRET, connected, pending_push
-from support.hub_server import Fault
+from support.hub_store import Fault
 from support.launch import push, python
 
 from mulki_hf import push as command

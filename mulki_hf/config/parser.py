@@ -2,10 +2,12 @@
 
 import argparse
 import dataclasses
+import sys
 from typing import Any, TypeVar, get_type_hints
 
 from transformers import HfArgumentParser
 
+from ..data.config import without_own
 from ..data.task import check_not_streamed
 from ..errors import ConfigurationError
 from ..evaluation.protocols import renamed
@@ -89,6 +91,9 @@ def configured(
     if command is not None:
         parser.prog, parser.usage = program(command), "%(prog)s [OPTIONS]; see --help"
     given = vars(parser.parse_args(argv, argparse.Namespace(**recipe)))
+    words = sys.argv[1:] if argv is None else argv
+    typed = {word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")}
+    given["tasks"] = [without_own(task, typed) if isinstance(task, dict) else task for task in given["tasks"]]
     try:
         return _made(StreamConfig, given), _made(config, given)
     except (ValueError, TypeError, OSError, ImportError) as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 import PIL.Image
+import pyarrow.compute as pc  # type: ignore[import-untyped]
 from datasets import Dataset
 
 from .workers import checking_processes
@@ -122,9 +123,14 @@ def _check(encoded: dict | None) -> dict:
 def _key(rows: Dataset) -> str:
     """What the answer depends on: the rows, the files that they only point to, and who decodes."""
     key = hashlib.sha256(f"{DIGEST_VERSION} {rows._fingerprint} {PIL.__version__}".encode())
-    # Without the images themselves: of rows that were drawn, reading them copies them into memory.
-    for path in rows.flatten().select_columns(["image.path"]).with_format("arrow")[:]["image.path"].to_pylist():
-        if path is not None and os.path.exists(path):
+    # The table's own column: of rows that were selected `rows[:]` would make a piece each, and take as long.
+    images = rows.data.column("image")
+    elsewhere = pc.is_null(pc.struct_field(images, "bytes"))
+    paths = pc.if_else(elsewhere, pc.struct_field(images, "path"), None).combine_chunks()
+    if rows._indices is not None:
+        paths = paths.take(rows._indices.column(0).combine_chunks())
+    for path in paths.drop_null().to_pylist():
+        if os.path.exists(path):
             stat = os.stat(path)
             key.update(f"{path} {stat.st_size} {stat.st_mtime_ns}".encode())
     return key.hexdigest()[:32]

@@ -233,6 +233,22 @@ def _label(key: Any, where: str) -> str:
     return str(key)
 
 
+EXCLUSIVE = ({"max_steps", "num_train_epochs"}, {"shots", "max_train_samples"})
+"""Fields of which one takes the other's place."""
+
+
+def without_own(entry: dict[str, Any], typed: set[str]) -> dict[str, Any]:
+    """A task's entry without what it says of its own and the command line, which wins, says for all tasks.
+
+    Args:
+        entry: of `tasks`.
+        typed: the fields that the command line gives.
+    """
+    given = typed & {*NAMES, *LIMITS}
+    gone = given.union(*(pair for pair in EXCLUSIVE if pair & given))
+    return {name: value for name, value in entry.items() if name not in gone}
+
+
 class TaskSpec(dict):
     """A task's mapping from a YAML string of the command line.
 
@@ -261,6 +277,10 @@ class DataArguments:
     tasks: list[TaskSpec] = field(  # in Python `Task`s too
         default_factory=list,
         metadata={"help": "The tasks in order, each a mapping of TaskConfig's fields; best written in the YAML."},
+    )
+    rotate_tasks: int = field(
+        default=0,
+        metadata={"help": "Turn the list of tasks left by that many: the stream begins with a later task."},
     )
     templates: list[str] = field(
         default_factory=lambda: ["a photo of a {}."],
@@ -342,8 +362,15 @@ class DataArguments:
             raise ConfigurationError(
                 f"tasks must be a list of at least one task, in the YAML given with --config; got {shown(self.tasks)}"
             )
+        if not 0 <= self.rotate_tasks < len(self.tasks):
+            raise ConfigurationError(
+                f"rotate_tasks must be in [0, {len(self.tasks)}), for as many tasks, got {self.rotate_tasks}"
+            )
         # Plain ones: neither `dataclasses.asdict` nor YAML copies a class of their own.
-        self.tasks = [dict(task) if isinstance(task, TaskSpec) else task for task in self.tasks]  # type: ignore[misc]
+        tasks: Any = [dict(task) if isinstance(task, TaskSpec) else task for task in self.tasks]
+        # From here on they are in that order, for whoever reads the recipe of this run too.
+        self.tasks = tasks[self.rotate_tasks :] + tasks[: self.rotate_tasks]
+        self.rotate_tasks = 0
 
     def _check_reference(self) -> None:
         for name in ("reference_text_column", "reference_text_dataset"):

@@ -1,6 +1,7 @@
 """Any dataset that `datasets` loads as rows whose images are checked."""
 
 import logging
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def load_split(
             rows = load_dataset(
                 dataset, config_name, data_dir=data_dir, data_files=data_files, revision=revision, split=split
             )
-    except (ValueError, OSError, ImportError, datasets.exceptions.DatasetsError) as error:
+    except (ValueError, OSError, ImportError, tarfile.TarError, datasets.exceptions.DatasetsError) as error:
         raise ConfigurationError(f"{where}: can't load split {split!r}: {error}") from error
     if len(rows) == 0:
         raise ConfigurationError(f"{where}: split {split!r} is empty")

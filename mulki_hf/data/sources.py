@@ -1,11 +1,12 @@
 """Which rows of which splits a task's parts are: splits as they are, or drawn at random from one."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
 from datasets import Dataset
 
-from ..errors import ConfigurationError
+from ..errors import Attempt, ConfigurationError
 from .classes import classes_of
 from .config import TaskConfig
 from .labels import LEFT_OUT, Classes, read_labels
@@ -31,12 +32,14 @@ class Loaded:
     """The rows of a part, not yet looked at.
 
     Attributes:
+        split: that they are of.
         rows: `N` of them, with those of other parts.
         classes ([`Classes`]): what their labels mean.
         where: dataset and split, for messages.
         own (`(N,)`, bool, *optional*): the part's; None: all of them.
     """
 
+    split: str
     rows: Dataset
     classes: Classes
     where: str
@@ -79,37 +82,48 @@ def find_sources(task: TaskConfig, on_validation: bool = False, validation: bool
     return sources
 
 
-def load_sources(task: TaskConfig, sources: dict[str, Source], where: str) -> dict[str, Loaded]:
+def load_sources(
+    task: TaskConfig, sources: dict[str, Source], where: str, attempt: Attempt = nullcontext
+) -> dict[str, Loaded]:
     """The rows of each part; a split that several are drawn from is loaded once.
+
+    Args:
+        task, sources, where: its entry, what [`find_sources`] says of it, and both for messages.
+        attempt: around each split; parts of one whose error it takes are left out.
 
     Raises:
         ConfigurationError: a split can't be loaded, a column is missing, or the classes are not those of the data.
     """
     splits: dict[str, Loaded] = {}
     # The training split comes first: unless they are mapped, names mean in all of them what they mean there.
-    for source in sources.values():
-        if source.split not in splits:
-            splits[source.split] = _load(task, source.split, where, next(iter(splits.values()), None))
-    parts = {source.split: _draw(task, splits[source.split]) for source in sources.values() if source.drawn}
+    for split in dict.fromkeys(source.split for source in sources.values()):
+        with attempt():
+            splits[split] = _load(task, split, where, next(iter(splits.values()), None), attempt)
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for split in {source.split for source in sources.values() if source.drawn} & {*splits}:
+        with attempt():
+            parts[split] = _draw(task, splits[split])
     return {
         name: replace(own, own=parts[source.split][source.drawn]) if source.drawn else own
         for name, source in sources.items()
-        if (own := splits[source.split])
+        if (own := splits.get(source.split)) and (not source.drawn or source.split in parts)
     }
 
 
-def _load(task: TaskConfig, split: str, where: str, first: Loaded | None) -> Loaded:
+def _load(task: TaskConfig, split: str, where: str, first: Loaded | None, attempt: Attempt) -> Loaded:
     rows = load_split(where, task.dataset, split, task.config_name, task.data_dir, task.data_files, task.revision)
     here = f"{where}, split {split!r}"
+    with attempt():
+        check_column(rows, task.image_column, here)
     check_column(rows, task.label_column, here)
     if first is None or isinstance(task.class_names, dict):
         classes = classes_of(task, rows.features[task.label_column], here)
     else:
         classes = first.classes
     if not task.left_out_classes:
-        return Loaded(rows, classes, here, None)
+        return Loaded(split, rows, classes, here, None)
     every = np.ones(len(rows), dtype=bool)
-    return Loaded(rows, classes, here, read_labels(rows, task.label_column, every, classes, here) != LEFT_OUT)
+    return Loaded(split, rows, classes, here, read_labels(rows, task.label_column, every, classes, here) != LEFT_OUT)
 
 
 def _draw(task: TaskConfig, loaded: Loaded) -> dict[str, np.ndarray]:

@@ -1,13 +1,14 @@
 """The stream of tasks from `datasets`: load, check and bring into one form (columns `image` and `label`)."""
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Image
 
-from ..errors import ConfigurationError, shown
+from ..errors import Attempt, ConfigurationError, shown
 from ..results import IN_MEMORY
 from .checked import content_fingerprint
 from .class_orders import class_groups
@@ -94,8 +95,15 @@ def _fingerprint(splits: list[tuple[np.ndarray, np.ndarray]]) -> str:
     return "-".join([content_fingerprint(splits[:2]), *validation])
 
 
-def load_task(task: TaskConfig, config: DataArguments, validation: bool = False) -> list[Task]:
-    """The task that `task` describes or, with `class_incremental`, the tasks."""
+def load_task(
+    task: TaskConfig, config: DataArguments, validation: bool = False, attempt: Attempt = nullcontext
+) -> list[Task]:
+    """The task that `task` describes or, with `class_incremental`, the tasks.
+
+    Args:
+        task, config, validation: its entry, and as [`load_stream`] has them.
+        attempt: around each check; where it takes an error that leaves nothing to go on with, there are no tasks.
+    """
     where = f"task {task.name!r}, {task.origin}"
     given: dict[str, Chosen] = {}
     if task.rows is not None:
@@ -103,32 +111,42 @@ def load_task(task: TaskConfig, config: DataArguments, validation: bool = False)
         asked: dict[str, Any] = {**found.limits}
         task, given = replace(task, rows=None, **asked), found.parts
     sources = find_sources(task, config.evaluate_on == "validation", validation)
-    loaded = load_sources(task, sources, where)
-    train = loaded["train"]
-    if not isinstance(task.class_names, dict):
+    loaded = load_sources(task, sources, where, attempt)
+    for name, own in loaded.items():
+        with attempt():
+            _check_same_names(task, next(iter(loaded.values())), own, where)
+        if task.benchmark is not None and (name == "train" or config.evaluate_on == "test"):
+            with attempt():
+                task.benchmark.check_classes(len(own.classes.names), where)
+            with attempt():
+                task.benchmark.check_images(name, own.count, where)
+    parts: dict[str, Part] = {}
+    if loaded.keys() == sources.keys():
+        class_names = loaded["train"].classes.names
+        groups = class_groups(
+            task.class_incremental, task.class_order, task.class_order_seed, class_names, f"task {task.name!r}"
+        )
         for name, own in loaded.items():
-            features = [one.rows.features[task.label_column] for one in (train, own)]
-            if all(isinstance(one, ClassLabel) for one in features) and features[0].names != features[1].names:
-                raise ConfigurationError(
-                    f"{where}: column {task.label_column!r} has other class names, or another order of them, in split "
-                    f"{sources[name].split!r} than in {sources['train'].split!r}"
-                )
-    class_names = train.classes.names
-    if task.benchmark is not None:
-        task.benchmark.check_classes(len(class_names), where)
-        for name in ("train", "evaluation") if config.evaluate_on == "test" else ("train",):
-            task.benchmark.check_images(name, loaded[name].count, where)
-    groups = class_groups(
-        task.class_incremental, task.class_order, task.class_order_seed, class_names, f"task {task.name!r}"
-    )
-    parts = {
-        name: _part(task, own, sources[name].split, groups, name, given.get(name), config)
-        for name, own in loaded.items()
-    }
+            with attempt():
+                parts[name] = _part(task, own, sources[name].split, groups, name, given.get(name), config)
+    if parts.keys() != sources.keys():
+        return []
     return [
         _of_classes(task, name, classes, class_names, parts, number, config)
         for number, (name, classes) in enumerate(zip(task.task_names, groups, strict=True))
     ]
+
+
+def _check_same_names(task: TaskConfig, first: Loaded, other: Loaded, where: str) -> None:
+    """Unless they are mapped, the labels of a split that have names must have those of the training split."""
+    features = [one.rows.features[task.label_column] for one in (first, other)]
+    if isinstance(task.class_names, dict) or not all(isinstance(one, ClassLabel) for one in features):
+        return
+    if features[0].names != features[1].names:
+        raise ConfigurationError(
+            f"{where}: column {task.label_column!r} has other class names, or another order of them, in split "
+            f"{other.split!r} than in {first.split!r}"
+        )
 
 
 @dataclass(frozen=True)

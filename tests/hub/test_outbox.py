@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from support.hub import SECRET, connected, pending_push, without_pauses
-from support.hub_server import Fault
+from support.hub_store import Fault
 from support.launch import push
 
 from mulki_hf.errors import PushError

@@ -9,6 +9,7 @@ from importlib.util import module_from_spec
 from pathlib import Path
 from types import SimpleNamespace
 
+import datasets
 import pytest
 import torch
 from huggingface_hub import constants, hf_api, set_client_factory
@@ -39,6 +40,8 @@ def hub_environment(hub: HubServer, home, **variables) -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if name.upper() not in gone}
     # Xet is a protocol of its own; without it files go the LFS way.
     env |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_TOKEN": SECRET, "HF_HUB_DISABLE_XET": "1"}
+    # Weights that torch pickled make transformers ask a Space for others.
+    env |= {"DISABLE_SAFETENSORS_CONVERSION": "1"}
     return env | {"NO_PROXY": "127.0.0.1,localhost"} | variables
 
 
@@ -61,14 +64,13 @@ def connected(env: dict[str, str], folder=None):
                 patch.setenv(name, env[name])
             else:
                 patch.delenv(name)
-        for name, value in _constants_of_now().items():
-            patch.setattr(constants, name, value)
+        for module in (constants, datasets.config):
+            for name, value in _constants_of_now(module).items():
+                patch.setattr(module, name, value)
         # What others made of them when they were imported, or first used.
         patch.setattr(http, "_HUB_ORIGINS", http._HUB_ORIGINS | {http._url_origin(constants.ENDPOINT)})
         patch.setattr(hf_api.api, "endpoint", constants.ENDPOINT)
         patch.setattr("transformers.utils.hub._hf_api", None)
-        patch.setattr("datasets.config.HF_ENDPOINT", constants.ENDPOINT)
-        patch.setattr("datasets.config.HF_HUB_OFFLINE", constants.HF_HUB_OFFLINE)
         # What an outbox sets for its whole process.
         patch.setattr(log, "filters", [])
         set_client_factory(http.default_client_factory)
@@ -80,10 +82,10 @@ def connected(env: dict[str, str], folder=None):
             progress_bar_states.update(bars)
 
 
-def _constants_of_now() -> dict:
-    """The library's constants as an import would find them in the environment of this moment."""
-    fresh = module_from_spec(constants.__spec__)
-    constants.__spec__.loader.exec_module(fresh)
+def _constants_of_now(module) -> dict:
+    """A library's constants as an import would find them in the environment of this moment."""
+    fresh = module_from_spec(module.__spec__)
+    module.__spec__.loader.exec_module(fresh)
     return {name: value for name, value in vars(fresh).items() if name.isupper()}
 
 

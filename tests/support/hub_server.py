@@ -1,99 +1,19 @@
-"""A hub on loopback that speaks the Hub's HTTP protocol, as far as publishing and loading models and Spaces goes.
+"""A hub on loopback that speaks the Hub's HTTP protocol, as far as publishing models and Spaces and loading goes.
 
-Repositories with commits, branches and tags, LFS storage, tokens, private repositories and collections, all in memory;
-every request is recorded, and faults can be ordered.
+Repositories with commits, branches and tags, LFS storage, tokens, private and gated repositories and collections, all
+in memory; every request is recorded, and faults can be ordered.
 """
 
 import base64
-import hashlib
 import json
 import re
 import threading
 import time
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
-
-
-LFS_NAMES = (".safetensors", ".bin", ".png", ".parquet")
-
-
-@dataclass
-class Fault:
-    """What happens to the next `times` requests that match.
-
-    Attributes:
-        method, path: the request's method, and a regular expression searched for in its path.
-        status, headers: answer with this instead of doing anything.
-        delay: seconds to wait before the request is served.
-        reset_after: cut the connection after so many bytes of the request's body.
-        lose_answer: do what is asked, then cut the connection.
-    """
-
-    method: str
-    path: str
-    times: int = 1
-    status: int | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    delay: float = 0.0
-    reset_after: int | None = None
-    lose_answer: bool = False
-
-
-@dataclass
-class Request:
-    """One request as it came in."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-    began: float
-    status: int | None = None
-
-
-@dataclass
-class Commit:
-    oid: str
-    message: str
-    files: dict[str, bytes]
-
-
-@dataclass
-class Repository:
-    private: bool
-    commits: dict[str, Commit] = field(default_factory=dict)
-    branches: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-
-    def commit(self, branch: str, message: str, files: dict[str, bytes]) -> Commit:
-        content = json.dumps([branch, message, len(self.commits), sorted(map(digest, files.values()))])
-        commit = Commit(hashlib.sha1(content.encode()).hexdigest(), message, files)
-        self.commits[commit.oid] = commit
-        self.branches[branch] = commit.oid
-        return commit
-
-    def resolve(self, revision: str) -> Commit | None:
-        oid = self.branches.get(revision) or self.tags.get(revision) or revision
-        return self.commits.get(oid)
-
-    def made(self) -> list[str]:
-        """Messages of the commits that clients made."""
-        return [commit.message for commit in list(self.commits.values())[1:]]
-
-
-def digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def git_oid(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def is_lfs(path: str) -> bool:
-    return path.endswith(LFS_NAMES)
+from support.hub_store import Commit, Fault, Repository, Request, digest, file_entry, folders, git_oid, is_lfs
 
 
 class HubServer:
@@ -132,6 +52,24 @@ class HubServer:
         repository.commit("main", "initial commit", {".gitattributes": b"*.safetensors filter=lfs\n"})
         self.repositories[repo_id] = repository
         return repository
+
+    def publish(self, repo_id: str, files: dict[str, bytes], gated: bool = False, revision: str = "main") -> Commit:
+        """Add files to a repository, which is made if there is none: whoever holds it did so, without a request.
+
+        Args:
+            repo_id: of a dataset with `datasets/` in front of it.
+            files: by path.
+            gated: whether its terms must be accepted, which nobody did yet.
+            revision: another branch than the main one (`refs/pr/1`), or a commit's id, which it then has.
+        """
+        if repo_id not in self.repositories:
+            self.make_repository(repo_id)
+        repository = self.repositories[repo_id]
+        repository.accepted = set() if gated else repository.accepted
+        self.lfs |= {digest(content): content for path, content in files.items() if is_lfs(path)}
+        oid = revision if re.fullmatch("[0-9a-f]{40}", revision) else None
+        branch = "main" if oid else revision
+        return repository.commit(branch, "add files", self.files(repo_id) | files, oid)
 
     def settle(self, seconds: float = 20.0) -> None:
         """Return when no request is being served, also none whose client has given up."""
@@ -173,14 +111,20 @@ def route(method: str, pattern: str):
     return register
 
 
-# A Space is kept under `spaces/org/name`, which is how its addresses are.
-REPO = r"(?P<repo>(?:spaces/)?[^/]+/[^/]+)"
-API = rf"/api/(?:models/|(?=spaces/)){REPO}"
+# Spaces and datasets are kept under `spaces/org/name` and `datasets/org/name`, which is how their addresses are.
+TYPES = {"model": "", "space": "spaces/", "dataset": "datasets/"}
+REPO = r"(?P<repo>(?:(?:spaces|datasets)/)?[^/]+/[^/]+)"
+API = rf"/api/(?:models/|(?=(?:spaces|datasets)/)){REPO}"
 COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 
 
+def bare(repo: str) -> str:
+    """Its id, which says nothing of its type."""
+    return repo.removeprefix("spaces/").removeprefix("datasets/")
+
+
 def owner(repo: str) -> str:
-    return repo.removeprefix("spaces/").partition("/")[0]
+    return bare(repo).partition("/")[0]
 
 
 def faults_of_space(data: dict) -> list[str]:
@@ -306,6 +250,13 @@ class Handler(BaseHTTPRequestHandler):
             raise not_found("RevisionNotFound")
         return commit
 
+    def may_read_files(self, repo: str) -> None:
+        """Of a gated repository everybody sees that it is there, but whoever accepted its terms alone its files."""
+        accepted = self.repository(repo).accepted
+        if accepted is not None and (self.user or {}).get("name") not in accepted:
+            code, message = (403, "you are not in the authorized list") if self.user else (401, "you must be logged in")
+            raise Answer(code, {"error": f"Access to {repo} is restricted, {message}"}, X_Error_Code="GatedRepo")
+
     @property
     def json(self):
         return json.loads(self.body)
@@ -324,10 +275,10 @@ class Handler(BaseHTTPRequestHandler):
     def create(self):
         namespace = self.json.get("organization") or (self.user or {}).get("name")
         self.may_write(namespace)
-        space = self.json.get("type") == "space"
-        if space and self.json.get("sdk") not in ("gradio", "docker", "static"):
+        kind = self.json.get("type") or "model"
+        if kind == "space" and self.json.get("sdk") not in ("gradio", "docker", "static"):
             raise Answer(400, {"error": "a Space needs an SDK"})
-        repo_id = f"{'spaces/' if space else ''}{namespace}/{self.json['name']}"
+        repo_id = f"{TYPES[kind]}{namespace}/{self.json['name']}"
         answer = {"url": f"{self.hub.url}/{repo_id}", "name": repo_id, "id": repo_id}
         if repo_id in self.hub.repositories:
             raise Answer(409, answer | {"error": "You already created this repo"})
@@ -477,28 +428,32 @@ class Handler(BaseHTTPRequestHandler):
     def info(self, repo, revision=None):
         commit = self.commit_of(repo, revision or "main")
         siblings = [{"rfilename": path} for path in sorted(commit.files)]
-        private = self.repository(repo).private
-        repo = repo.removeprefix("spaces/")
-        raise Answer(200, {"id": repo, "modelId": repo, "sha": commit.oid, "private": private, "siblings": siblings})
+        found = self.repository(repo)
+        told = {"sha": commit.oid, "private": found.private, "gated": found.accepted is not None and "auto"}
+        raise Answer(200, {"id": bare(repo), "modelId": bare(repo), "siblings": siblings} | told)
 
     @route("GET", f"{API}/tree/(?P<revision>[^/]+)(/(?P<folder>.*))?")
     def tree(self, repo, revision, folder=None):
-        files = self.commit_of(repo, revision).files
-        entries = []
-        for path, content in sorted(files.items()):
-            if folder and not path.startswith(f"{folder}/"):
-                continue
-            entry = {"type": "file", "path": path, "size": len(content), "oid": git_oid(content)}
-            if is_lfs(path):
-                entry["lfs"] = {"oid": digest(content), "size": len(content), "pointerSize": 134}
-            entries.append(entry)
-        if folder and not entries:
+        files, start = self.commit_of(repo, revision).files, f"{folder}/" if folder else ""
+        listed = [file_entry(path, files[path]) for path in sorted(files) if path.startswith(start)]
+        inside = sorted(path for path in folders(files) if path.startswith(start))
+        listed += [{"type": "directory", "path": path, "size": 0, "oid": git_oid(path.encode())} for path in inside]
+        if folder and not listed:
             raise not_found("EntryNotFound")
-        raise Answer(200, entries)
+        if self.query.get("recursive", "false").lower() != "true":
+            listed = [told for told in listed if "/" not in told["path"].removeprefix(start)]
+        raise Answer(200, listed)
+
+    @route("POST", f"{API}/paths-info/(?P<revision>[^/]+)")
+    def paths_info(self, repo, revision):
+        files = self.commit_of(repo, revision).files
+        asked = parse_qs(self.body.decode()).get("paths", [])
+        raise Answer(200, [file_entry(path, files[path]) for path in asked if path in files])
 
     @route("GET", f"/{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
     def resolve(self, repo, revision, path):
         commit = self.commit_of(repo, revision)
+        self.may_read_files(repo)
         if path not in commit.files:
             raise Answer(404, {"error": "Entry not found"}, X_Error_Code="EntryNotFound", X_Repo_Commit=commit.oid)
         content = commit.files[path]
