@@ -130,7 +130,7 @@ def load_task(
         )
         for name, own in loaded.items():
             with attempt():
-                parts[name] = _part(task, own, sources[name].split, groups, name, given.get(name), config)
+                parts[name] = _part(task, own, groups, name, given.get(name), config)
     if parts.keys() != sources.keys():
         return []
     return [
@@ -171,7 +171,6 @@ class Part:
 def _part(
     task: TaskConfig,
     loaded: Loaded,
-    split_name: str,
     groups: list[list[int]],
     name: str,
     given: Chosen | None,
@@ -192,7 +191,7 @@ def _part(
             wanted |= limit.kept(np.where(own, labels, LEFT_OUT))
             found.append(int(own.sum()))
         if given is not None:
-            wanted = given.wanted(split_name, labels != LEFT_OUT, where)
+            wanted = given.wanted(loaded.split, labels != LEFT_OUT, where)
         class_names = loaded.classes.names
         short = [f"{shown(class_names[label])} ({count})" for label, count in limit.short(labels).items()]
         if short:
@@ -204,7 +203,7 @@ def _part(
     split = with_images(rows, task.image_column, where, config, wanted)
     if given is not None:
         given.check(split.digests, where)
-    return Part(split_name, split, read_labels(rows, task.label_column, split.used, loaded.classes, where), found)
+    return Part(loaded.split, split, read_labels(rows, task.label_column, split.used, loaded.classes, where), found)
 
 
 def _of_classes(

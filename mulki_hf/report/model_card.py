@@ -1,5 +1,6 @@
 """The model card of a task's checkpoint, from its results alone."""
 
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from statistics import mean
@@ -34,7 +35,8 @@ def save_card(results: StreamResults, folder: Path, repo_id: str | None = None) 
 
     An artefact in it gets its own, for the repository of that name and the artefact's suffix.
     """
-    (folder / "README.md").write_text(task_card(results, folder.name, repo_id), encoding="utf-8")
+    rows = sorted(file.name for file in folder.glob("rows_*.json"))
+    (folder / "README.md").write_text(task_card(results, folder.name, repo_id, rows=rows), encoding="utf-8")
     if results.artefact is not None and (folder / results.artefact.folder).is_dir():
         card = artefact_card(results, results.artefact, folder.name, repo_id)
         (folder / results.artefact.folder / "README.md").write_text(card, encoding="utf-8")
@@ -47,7 +49,9 @@ def card_of_task(results: StreamResults, folder: str, repo_id: str | None = None
     return artefact_card(results, results.artefact, folder, repo_id, alone=True)
 
 
-def task_card(results: StreamResults, folder: str, repo_id: str | None = None, alone: bool = False) -> str:
+def task_card(
+    results: StreamResults, folder: str, repo_id: str | None = None, alone: bool = False, rows: Sequence[str] = ()
+) -> str:
     """Card of the checkpoint after the last finished task of `results`: metadata and text.
 
     Args:
@@ -55,6 +59,7 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None, a
         folder: name of the checkpoint's folder, which the usage snippet loads if there is no repository.
         repo_id (*optional*): the Hub repository that the card is for.
         alone (`bool`): no recipe, results, pictures or prototypes lie beside it.
+        rows: names of the files beside it that list which images of a sample were used.
     """
     check_described(results)
     number, so_far = results.tasks_learned, {name: metrics_so_far(results, name) for name in results.protocols}
@@ -85,6 +90,7 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None, a
             runs=runs(results),
             wall_time=wall_time(results),
             seed=results.config["seed"],
+            rows=", ".join(map(code, rows)),
         )
     )
 

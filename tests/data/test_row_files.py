@@ -201,4 +201,7 @@ def test_a_run_leaves_them_beside_its_checkpoint_and_another_trains_on_them(stre
     first, second = (StreamResults.load(tmp_path / name) for name in ("out", "again"))
     assert (first.accuracy, first.tasks[0].limits) == (second.accuracy, second.tasks[0].limits)
     assert (tmp_path / "again/task1-t/rows_t.json").read_bytes() == path.read_bytes()
-    assert "Trained on at most 2 images of each class: t." in (tmp_path / "again/task1-t/README.md").read_text()
+    card = (tmp_path / "again/task1-t/README.md").read_text()
+    assert "Trained on at most 2 images of each class: t." in card
+    assert "Which images these are is listed in `rows_t.json`" in card
+    assert "Which images" not in (tmp_path / "out/task2-u/README.md").read_text()
