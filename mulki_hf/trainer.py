@@ -33,6 +33,7 @@ from .features.prompt_banks import prompt_banks
 from .features.task_features import TaskFeatures
 from .finite import FiniteWatch
 from .metrics import accuracy
+from .models.dual_encoders import fit_processor
 from .models.encoding import TrainedText
 from .objectives import FeatureBatch, check_reference, objective_of
 from .objectives.batch import IMAGE_PARTS
@@ -126,6 +127,7 @@ class MulKITrainer(Trainer):
         self.adaptation = adapt(model, args, original_model, previous_model)
         self.connections = Connections(self.adaptation, self.objective, args)
         student = self.adaptation.student
+        fit_processor(processing_class, student.config)
         self.processing_class = processing_class
         check_evaluation(task, eval_dataset)
         for name, why in NOT_GIVEN.items():
@@ -153,11 +155,12 @@ class MulKITrainer(Trainer):
         folder = cache_dir or Path(args.output_dir) / "_cache"
         cache = ArrayCache(folder, self.accelerator, args.eval_batch_size, args.dataloader_num_workers)
         asked = (self.adaptation.teachers, self.objective.needs)
-        banks = prompt_banks(self.objective, processing_class.tokenizer, earlier_tasks, self.reference_texts, args)
+        banks = prompt_banks(self.objective, processing_class, earlier_tasks, self.reference_texts, args)
         data = (args, reference_dataset, random_resized_crop, banks)
         self.features = TaskFeatures(task, *asked, processing_class, cache, *data)
         self.trains_text = trains(student, "text")
         self.trained_text = TrainedText(self.accelerator, args.text_chunk)
+        # Of SigLIP's logit bias nothing is left in a softmax over classes, which have it in common.
         self.logit_scale = student.logit_scale.exp().item()
         for callback in (*self.connections.callbacks(), EpochCallback(), self.trained_text):
             self.add_callback(callback)
