@@ -14,7 +14,9 @@ from transformers import (
     CLIPProcessor,
     GemmaTokenizer,
     MetaClip2Model,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
+    ProcessorMixin,
     Siglip2Tokenizer,
     SiglipModel,
     SiglipProcessor,
@@ -39,8 +41,8 @@ class EncoderKind:
     """
 
     name: str
-    model: type
-    processor: type
+    model: type[PreTrainedModel]
+    processor: type[ProcessorMixin]
     bibtex: str = ""
     padded_to: int | None = None
     width: Callable[[Any], int] = lambda config: config.projection_dim

@@ -42,7 +42,8 @@ def xlm_tokenizer() -> XLMRobertaTokenizer:
 def tiny_siglip(seed: int = 0) -> SiglipModel:
     """Its vision tower ends in attention pooling, its text tower in a head; 64 positions, as all have."""
     torch.manual_seed(seed)
-    text = LAYERS | {"vocab_size": len(gemma_tokenizer()), "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 1}
+    # What its configuration says of special tokens is CLIP's and outside of the vocabulary, as with the real ones.
+    text = LAYERS | {"vocab_size": len(gemma_tokenizer())}
     model = SiglipModel(SiglipConfig(text_config=text, vision_config=LAYERS | IMAGES))
     with torch.no_grad():
         model.logit_scale.fill_(2.5)
