@@ -61,12 +61,14 @@ class MulKITrainer(Trainer):
     [`TaskFeatures`], what is trained is decided by an [`Adaptation`]; everything else is `Trainer`'s.
 
     Args:
-        model ([`CLIPModel`], [`peft.PeftModel`] of one or [`Adaptation`]): the student, trained in place.
-            `config.train_towers` decides which parameters move. Of a model with adapters only those do; it teaches
-            itself, as teacher O with its adapters off, as teacher P with the adapter named `previous`, if it has one.
+        model ([`CLIPModel`], another of `DUAL_ENCODERS`, [`peft.PeftModel`] of one or [`Adaptation`]): the student,
+            trained in place. `config.train_towers` decides which parameters move. Of a model with adapters only those
+            do; it teaches itself, as teacher O with its adapters off, as teacher P with the adapter named `previous`,
+            if it has one.
         args ([`MulKIConfig`]): training arguments and the method's own.
         task ([`Task`]): the task to learn.
-        processing_class ([`CLIPProcessor`]): the model's processor; saved with every checkpoint.
+        processing_class ([`CLIPProcessor`] or `SiglipProcessor`): the model's processor, which is fitted to it; saved
+            with every checkpoint.
         original_model ([`CLIPModel`] or a function that loads it, *optional*): teacher O, the pre-trained model.
             Default: the student as given. A model is frozen and put into eval mode. A function saves memory: its model
             is there only while it is needed.
@@ -87,8 +89,8 @@ class MulKITrainer(Trainer):
             reference images and views beside them.
 
     Raises:
-        ConfigurationError: the model is not a CLIP, reference data are missing or not wanted, or an argument of
-            `Trainer` contradicts task or method.
+        ConfigurationError: the model is not supported, the processor is not its own, reference data are missing or not
+            wanted, or an argument of `Trainer` contradicts task or method.
 
     Example:
 
