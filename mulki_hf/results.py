@@ -89,14 +89,34 @@ class ReferenceRecord:
 
 
 @dataclass
+class EncoderRecord:
+    """Which kind of dual encoder a model is, in words for the cards; CLIP in files of older versions.
+
+    Attributes:
+        name: what it is called.
+        model_type: of its configuration.
+        architecture: the class that loads it.
+        padding: of texts, as its processor takes it.
+        bibtex: its paper; empty: CLIP's.
+    """
+
+    name: str = "CLIP"
+    model_type: str = "clip"
+    architecture: str = "CLIPModel"
+    padding: str = "longest"
+    bibtex: str = ""
+
+
+@dataclass
 class BaseModel:
-    """The CLIP that a stream started from: its name, its id if it came from the Hub, its licence where known."""
+    """The model that a stream started from: its name, its id if it came from the Hub, its licence where known."""
 
     name: str
     hub_id: str | None = None
     revision: str | None = None
     license: str | None = None
     embedded: bool = False
+    encoder: EncoderRecord = field(default_factory=EncoderRecord)
 
 
 @dataclass

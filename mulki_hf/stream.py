@@ -44,7 +44,7 @@ from .runs.folder import RunFolder, standing
 from .runs.progress import Progress
 from .runs.provenance import library_versions, provenance
 from .runs.ranks import accelerator_of, main_process_first, on_main_process
-from .runs.records import look_up_licences, shareable_results
+from .runs.records import encoder_record, look_up_licences, shareable_results
 from .runs.resume import Earlier, check_rows, find_earlier, start_results
 from .runs.sources import Run
 from .runs.terminal import passing_bars, quieten
@@ -153,6 +153,7 @@ class Stream:
         results.provenance = provenance(accelerator, argv, [config.hub_token, get_token()], config.method)
         results.versions = library_versions()
         original = load_finite(stream.model_name_or_path, stream.model_revision)
+        results.base.encoder = encoder_record(original)
         adaptation_of(config).check(original, config, objective)
         accelerator.wait_for_everyone()
         life = cls(stream, config, accelerator, processor, tasks, reference, earlier, results, original, callbacks)

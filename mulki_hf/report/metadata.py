@@ -29,7 +29,7 @@ def card_data(results: StreamResults, name: str, library: str, relation: str, *t
         license=base.license,
         library_name=library,
         pipeline_tag="zero-shot-image-classification",
-        tags=["clip", "continual-learning", *tags, "mulki-hf", results.method.rpartition(":")[2]],
+        tags=[base.encoder.model_type, "continual-learning", *tags, "mulki-hf", results.method.rpartition(":")[2]],
         base_model=base.hub_id,
         base_model_relation=relation if base.hub_id else None,
         datasets=hub_datasets(results) or None,

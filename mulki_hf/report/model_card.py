@@ -75,7 +75,7 @@ def task_card(
             alone=alone,
             prototypes=results.about.prototypes,
             method_summary=results.about.summary,
-            bibtex=citations(results.about.bibtex),
+            bibtex=citations(results.base, results.about.bibtex),
             artefact=results.artefact,
             artefact_id=results.artefact and artefact_id(results.artefact, repo_id, results.artefact.folder),
             stream_table=stream_table(results),
@@ -122,7 +122,7 @@ def artefact_card(
             revision="" if base.revision in (None, "main") else f", revision={literal(base.revision)}",
             embedded=base.embedded,
             artefact=artefact,
-            bibtex=citations(results.about.bibtex, artefact.bibtex),
+            bibtex=citations(base, results.about.bibtex, artefact.bibtex),
         )
     )
 
@@ -153,6 +153,7 @@ def words(results: StreamResults) -> dict[str, Any]:
         "literal": literal,
         "hypothesis": hypothesis,
         "base": base_text(results.base),
+        "encoder": results.base.encoder,
         # A user's own is the name of a class.
         "method": code(results.method) if ":" in results.method else results.method,
         # Of several tasks together any may stand for what it can be asked.
@@ -179,9 +180,9 @@ def artefact_id(artefact: ArtefactRecord, repo_id: str | None, local: str) -> st
     return f"{repo_id}-{artefact.suffix}" if repo_id else local
 
 
-def citations(*bibtex: str) -> str:
-    """Papers of the method and of what it builds on, CLIP's last."""
-    return "\n\n".join(filter(None, (*bibtex, CLIP_BIBTEX)))
+def citations(base: BaseModel, *bibtex: str) -> str:
+    """Papers of the method and of what it builds on, that of the model last."""
+    return "\n\n".join(filter(None, (*bibtex, base.encoder.bibtex or CLIP_BIBTEX)))
 
 
 def base_text(base: BaseModel) -> str:
@@ -190,7 +191,7 @@ def base_text(base: BaseModel) -> str:
         return f"{code(base.name)}, the small CLIP that ships with mulki-hf,"
     if base.hub_id:
         return f"[{text(base.name)}](https://huggingface.co/{base.hub_id})"
-    return code(base.name) if base.name else "a CLIP that has no name"
+    return code(base.name) if base.name else f"a {base.encoder.name} that has no name"
 
 
 def stream_table(results: StreamResults) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import DatasetCard, ModelCard
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
+from transformers import PreTrainedModel
 
 from ..adaptation import adaptation_of
 from ..adaptation.towers import TOWER_WORDS
@@ -22,9 +23,18 @@ from ..data.unlabelled import Reference
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError
 from ..hub.fetch import licence_of
+from ..models.dual_encoders import kind_of
 from ..objectives import FORMER_SETTINGS, find_objective, objective_of
 from ..resources import resource
-from ..results import BaseModel, MethodRecord, ProtocolResults, ReferenceRecord, StreamResults, TaskRecord
+from ..results import (
+    BaseModel,
+    EncoderRecord,
+    MethodRecord,
+    ProtocolResults,
+    ReferenceRecord,
+    StreamResults,
+    TaskRecord,
+)
 
 
 def new_results(
@@ -134,6 +144,12 @@ def describe_base(name_or_path: str, revision: str, license: str | None) -> Base
     except HFValidationError:
         return BaseModel(path.name, license=license)
     return BaseModel(name_or_path, name_or_path, revision, license)
+
+
+def encoder_record(model: PreTrainedModel) -> EncoderRecord:
+    """Which kind of dual encoder a model is."""
+    kind = kind_of(model)
+    return EncoderRecord(kind.name, model.config.model_type, kind.model.__name__, kind.padding, kind.bibtex)
 
 
 def look_up_licences(results: StreamResults, token: str | None = None) -> None:
