@@ -138,3 +138,9 @@ def test_the_command_line_wins_over_what_tasks_say_of_their_own(write):
     stream, config = parse(["--config", str(own), "--max_steps=5", "--max-train-samples", "7"])
     assert stream.tasks == [TASKS[0] | {"learning_rate": 1e-5}, TASKS[1]]
     assert (config.max_steps, stream.max_train_samples) == (5, 7)
+    # Of two that exclude each other, the one that is typed.
+    few = write("few.yaml", extends="own", shots=2, max_steps=4)
+    stream, config = parse(["--config", str(few), "--max_train_samples", "7", "--num_train_epochs", "2"])
+    assert (stream.shots, stream.max_train_samples) == (None, 7)
+    assert (config.max_steps, config.num_train_epochs) == (-1, 2)
+    assert stream.tasks == [TASKS[0] | {"learning_rate": 1e-5}, TASKS[1]]

@@ -7,7 +7,8 @@ from typing import Any, TypeVar, get_type_hints
 
 from transformers import HfArgumentParser
 
-from ..data.config import without_own
+from ..data.config import LIMITS
+from ..data.own_settings import NAMES as OWN_SETTINGS
 from ..data.task import check_not_streamed
 from ..errors import ConfigurationError
 from ..evaluation.protocols import renamed
@@ -90,14 +91,29 @@ def configured(
     parser = make_parser(config)
     if command is not None:
         parser.prog, parser.usage = program(command), "%(prog)s [OPTIONS]; see --help"
-    given = vars(parser.parse_args(argv, argparse.Namespace(**recipe)))
     words = sys.argv[1:] if argv is None else argv
     typed = {word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")}
-    given["tasks"] = [without_own(task, typed) if isinstance(task, dict) else task for task in given["tasks"]]
+    recipe = {name: value for name, value in recipe.items() if name not in outdone(typed)}
+    given = vars(parser.parse_args(argv, argparse.Namespace(**recipe)))
+    # The command line wins over what tasks say of their own, too.
+    gone = typed & {*OWN_SETTINGS, *LIMITS} | outdone(typed)
+    given["tasks"] = [
+        {name: value for name, value in task.items() if name not in gone} if isinstance(task, dict) else task
+        for task in given["tasks"]
+    ]
     try:
         return _made(StreamConfig, given), _made(config, given)
     except (ValueError, TypeError, OSError, ImportError) as error:
         raise ConfigurationError(" ".join(str(error).split())) from error
+
+
+EXCLUSIVE = ({"max_steps", "num_train_epochs"}, {"shots", "max_train_samples"})
+"""Fields of which one takes the other's place."""
+
+
+def outdone(typed: set[str]) -> set[str]:
+    """Fields that a recipe has in vain where the command line gives those of `typed`."""
+    return {name for pair in EXCLUSIVE if pair & typed for name in pair - typed}
 
 
 def _made(cls: type[T], given: dict[str, Any]) -> T:

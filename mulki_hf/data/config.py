@@ -233,22 +233,6 @@ def _label(key: Any, where: str) -> str:
     return str(key)
 
 
-EXCLUSIVE = ({"max_steps", "num_train_epochs"}, {"shots", "max_train_samples"})
-"""Fields of which one takes the other's place."""
-
-
-def without_own(entry: dict[str, Any], typed: set[str]) -> dict[str, Any]:
-    """A task's entry without what it says of its own and the command line, which wins, says for all tasks.
-
-    Args:
-        entry: of `tasks`.
-        typed: the fields that the command line gives.
-    """
-    given = typed & {*NAMES, *LIMITS}
-    gone = given.union(*(pair for pair in EXCLUSIVE if pair & given))
-    return {name: value for name, value in entry.items() if name not in gone}
-
-
 class TaskSpec(dict):
     """A task's mapping from a YAML string of the command line.
 

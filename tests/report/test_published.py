@@ -99,7 +99,6 @@ class TestData:
         assert not re.search(r"/(home|work|tmp)/|file index", text)
         assert text.startswith("{") and len(text) < 100_000 and json.loads(text)["settings"]
 
-    
     @pytest.mark.parametrize("family", ["mtil", "mtil_coop"])
     def test_names_are_the_registrys(self, family):
         known = {path.stem for path in (BENCHMARKS / family).glob("*.yaml")}
