@@ -1,6 +1,7 @@
 """What a column's labels mean: which class each name or number in the data stands for, if for one of the task's."""
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ def classes_of(task: TaskConfig, feature: Any, where: str) -> Classes:
             )
         given = known
     check_class_names(given, of_task)
+    if known is not None:
+        _check_order(given, known, f"{where}, column {task.label_column!r}")
     if unknown := [name for name in task.left_out_classes if name not in given]:
         raise ConfigurationError(f"{of_task}: left_out_classes are no classes of the data: {_listed(unknown, given)}")
     names = [name for name in given if name not in task.left_out_classes]
@@ -57,6 +60,20 @@ def _check_mapped(given: dict[str, str], left_out: list[str], known: list[str], 
     if problems:
         raise ConfigurationError(
             f"{where}: {'; '.join(problems)}. Map every name that the data have, or name it in left_out_classes"
+        )
+
+
+def _check_order(given: list[str], known: list[str], where: str) -> None:
+    """Raise `ConfigurationError` for `given` names that are those of the labels, `known`, in another order.
+
+    In spelling they may differ: `polka dotted` is `Polka_Dotted`.
+    """
+    plain, theirs = ([re.sub(r"[\W_]+", " ", name).casefold() for name in names] for names in (given, known))
+    if plain != theirs and sorted(plain) == sorted(theirs) and len({*plain}) == len(plain):
+        first = next(number for number, name in enumerate(plain) if name != theirs[number])
+        raise ConfigurationError(
+            f"{where}: class_names are the labels' own names in another order: label {first} is {shown(known[first])} "
+            f"in the data, and {shown(given[first])} there. Map the data's names to them, or leave class_names out"
         )
 
 
