@@ -19,6 +19,7 @@ from .errors import ConfigurationError, shown
 from .evaluation.confusion import ConfusionCounts
 from .evaluation.evaluator import StreamEvaluator
 from .models.loading import load_processor
+from .report.benchmarks import zero_shot_warnings
 from .report.checkpoint import draw
 from .report.classes import FOLDER, Confusion, class_table, plot_confusion, write_classes, write_counts
 from .report.tables import average, full_tables, percent
@@ -238,6 +239,8 @@ class Evaluation:
             cells = self.evaluator.cells(model, plan.learned, name, plan.protocols, plan.only, seen)
         self.counts = seen or self.counts
         self.results.fill(row, {protocol: cells[protocol][0] for protocol in plan.gaps})
+        if row is None:
+            self.results.warn(zero_shot_warnings(self.results))
         if not self.results.learned:
             self.results.stayed({protocol: cells[protocol][1:] for protocol in plan.gaps})
         if len(plan.only) == len(self.tasks):

@@ -36,6 +36,8 @@ class TaskRecord:
         fingerprint: of images and labels, whatever their format and place; unknown in files of older versions.
         limits: what was asked of a sample, by the field of [`TaskConfig`] (`shots`, `max_eval_samples`, ...), and of
             how many images it was drawn, as `training_images` and `evaluation_images`; empty if all were used.
+        eval_templates (*optional*): those that accuracies are of, where they are others than `templates`.
+        settings: training settings of its own, by name.
         benchmark: of a benchmark's dataset its `name` (`mtil:aircraft`), what was published as `zero_shot`, `notes` for
             card and table, and the fields `changed` with which it is that dataset no longer; None of any other.
     """
@@ -53,8 +55,15 @@ class TaskRecord:
     steps: int | None = None
     fingerprint: str | None = None
     limits: dict[str, int] = field(default_factory=dict)
+    eval_templates: list[str] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
     benchmark: dict[str, Any] | None = None
     provenance: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def evaluation_templates(self) -> list[str]:
+        """Those that accuracies are of."""
+        return self.templates if self.eval_templates is None else self.eval_templates
 
 
 @dataclass
@@ -263,6 +272,12 @@ class StreamResults:
             own.metrics = {}
             for row in (own.zero_shot, *own.accuracy) if own.zero_shot else ():
                 row[:] = empty if protocol in stale else [*row, *empty[len(row) :]]
+
+    def warn(self, warnings: Sequence[str]) -> list[str]:
+        """Record `warnings`; returns those that were not yet."""
+        new = [warning for warning in warnings if warning not in self.warnings]
+        self.warnings += new
+        return new
 
     def stayed(self, rows: Mapping[str, Sequence[Sequence[float | None]]]) -> None:
         """The metrics of a model that is never trained, from its accuracies after each task, by protocol.

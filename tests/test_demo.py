@@ -18,7 +18,7 @@ from support.browser import overflow
 from support.hub import SECRET, connected
 from support.hub_store import Fault
 
-from mulki_hf import demo
+from mulki_hf import StreamConfig, demo, load_stream
 from mulki_hf.demo import main
 from mulki_hf.errors import ConfigurationError
 from mulki_hf.page.examples import find_examples
@@ -184,6 +184,25 @@ class TestExamples:
         part.name, part.class_names = "colours-2", ["blue", "white"]
         examples, notes = find_examples(results, 2)
         assert notes == [] and {one.class_name for one in examples[:2]} == {"blue", "white"}
+
+    def test_of_a_benchmark(self, finished, tasks_files, tmp_path):
+        """Its classes by the names of prompts, and of what was drawn at random the part that is evaluated on."""
+        path, names = tmp_path / "own.yaml", {"white": "snow", "red": "a red thing", "green": "grass"}
+        content = {"dataset": str(tasks_files / "colours-train.parquet"), "class_names": names}
+        content |= {"left_out_classes": ["blue"], "random_split": {"share": 0.5, "seed": 3}}
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        entry = {"name": "colours", "dataset": str(path)}
+        (task,) = load_stream(StreamConfig(tasks=[entry]))
+        results = StreamResults.load(finished)
+        results.config["tasks"][0], results.tasks[0].class_names = entry, task.class_names
+        examples, notes = find_examples(results, 50)
+        own = [one for one in examples if one.task == "colours"]
+        assert (
+            notes == []
+            and len(own) == len(task.evaluation) == 12
+            and {one.class_name for one in own} <= {*names.values()}
+        )
+        assert {one.image.tobytes() for one in own} == {image.tobytes() for image in task.evaluation["image"]}
 
 
 class TestSpace:

@@ -1,7 +1,7 @@
 """What a column's labels mean: which class each name or number in the data stands for, if for one of the task's."""
 
 import difflib
-import re
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from .labels import LEFT_OUT, Classes
 from .names import check_class_names
 
 
+logger = logging.getLogger(__name__)
+
+
 def classes_of(task: TaskConfig, feature: Any, where: str) -> Classes:
     """The classes of a split whose label column is a `feature` of `datasets`.
 
@@ -23,11 +26,13 @@ def classes_of(task: TaskConfig, feature: Any, where: str) -> Classes:
     of_task, given = f"task {task.name!r}", task.class_names
     known = list(feature.names) if isinstance(feature, ClassLabel) else None
     if isinstance(given, dict):
-        if known is not None:
-            _check_mapped(given, task.left_out_classes, known, f"{where}, column {task.label_column!r}")
         check_class_names([*given.values()], of_task)
-        positions = {label: position for position, label in enumerate(given)}
-        return Classes([*given.values()], positions | dict.fromkeys(task.left_out_classes, LEFT_OUT), known)
+        positions = dict.fromkeys(task.left_out_classes, LEFT_OUT)
+        positions |= {label: position for position, label in enumerate(given)}
+        if known is None:
+            return Classes([*given.values()], positions)
+        meant = _meant(known, [*positions], f"{where}, column {task.label_column!r}")
+        return Classes([*given.values()], {label: positions[meant[label]] for label in known}, known)
     if isinstance(given, str):
         given = _read_names(given, of_task)
     if given is None:
@@ -48,27 +53,45 @@ def classes_of(task: TaskConfig, feature: Any, where: str) -> Classes:
     return Classes(names, positions | dict.fromkeys(task.left_out_classes, LEFT_OUT), list(given))
 
 
-def _check_mapped(given: dict[str, str], left_out: list[str], known: list[str], where: str) -> None:
-    """Raise `ConfigurationError` unless the labels `known` in the data are those that are mapped or left out."""
-    unmapped = [label for label in known if label not in given and label not in left_out]
-    absent = [label for label in (*given, *left_out) if label not in known]
-    problems = []
-    if unmapped:
-        problems.append(f"class_names maps no label {_listed(unmapped, absent)}")
-    if absent:
-        problems.append(f"the data have no label {_listed(absent, unmapped)}")
+def _meant(known: list[str], labels: list[str], where: str) -> dict[str, str]:
+    """By each label `known` in the data which of the `labels` that are mapped or left out it is.
+
+    That is the same one or, where there is one alone, one that differs in nothing but case, blanks and signs: `F-16A_B`
+    for `F-16A/B`, as a copy's folders may be called.
+
+    Raises:
+        ConfigurationError: for one of either there is no other.
+    """
+    unmapped = [label for label in known if label not in labels]
+    absent = [label for label in labels if label not in known]
+    plain = [[_plain(label) for label in ones] for ones in (unmapped, absent)]
+    spelled = {
+        label: absent[plain[1].index(letters)]
+        for label, letters in zip(unmapped, plain[0], strict=True)
+        if letters and plain[0].count(letters) == plain[1].count(letters) == 1
+    }
+    unmapped = [label for label in unmapped if label not in spelled]
+    absent = [label for label in absent if label not in spelled.values()]
+    problems = [f"class_names maps no label {_listed(unmapped, absent)}"] if unmapped else []
+    problems += [f"the data have no label {_listed(absent, unmapped)}"] if absent else []
     if problems:
         raise ConfigurationError(
             f"{where}: {'; '.join(problems)}. Map every name that the data have, or name it in left_out_classes"
         )
+    if spelled:
+        few = ", ".join(f"{shown(label)} for {shown(meant)}" for label, meant in [*spelled.items()][:5])
+        more = f", ... ({len(spelled)} in all)" if len(spelled) > 5 else ""
+        logger.warning(f"{where}: some labels are spelled otherwise than class_names maps them: {few}{more}")
+    return {label: spelled.get(label, label) for label in known}
+
+
+def _plain(label: str) -> str:
+    return "".join(letter for letter in label.casefold() if letter.isalnum())
 
 
 def _check_order(given: list[str], known: list[str], where: str) -> None:
-    """Raise `ConfigurationError` for `given` names that are those of the labels, `known`, in another order.
-
-    In spelling they may differ: `polka dotted` is `Polka_Dotted`.
-    """
-    plain, theirs = ([re.sub(r"[\W_]+", " ", name).casefold() for name in names] for names in (given, known))
+    """Raise `ConfigurationError` for `given` names that are those of the labels, `known`, in another order."""
+    plain, theirs = ([*map(_plain, names)] for names in (given, known))
     if plain != theirs and sorted(plain) == sorted(theirs) and len({*plain}) == len(plain):
         first = next(number for number, name in enumerate(plain) if name != theirs[number])
         raise ConfigurationError(

@@ -21,7 +21,7 @@ DEFINING = (
 )  # fmt: skip
 """Fields with which a benchmark's dataset is another one. A revision is not: counts are checked whatever it is."""
 
-GIVES_WAY = {"train_split": "random_split", "eval_split": "random_split"}
+GIVES_WAY = {"train_split": "random_split", "eval_split": "random_split", "templates": "eval_templates"}
 """What a benchmark says no longer where a task's own entry says something else."""
 
 _NAME = re.compile(r"(\w+):([\w.-]+)")

@@ -27,9 +27,10 @@ def zero_shot_warnings(results: StreamResults) -> list[str]:
         published = _published(task)
         if published is None or measured is None or abs(measured - published) <= TOLERANCE:
             continue
+        side = "above" if measured > published else "below"
         sentences.append(
             f"Zero-shot accuracy on {task.name} is {measured:.1f} %, {abs(measured - published):.1f} points "
-            f"{'above' if measured > published else 'below'} the {published:.1f} % published for {benchmark_name(task)}: "
+            f"{side} the {published:.1f} % published for {benchmark_name(task)}: "
             "images, class names, prompts or preprocessing are not those of the benchmark, and no figure of this task "
             "compares with published ones."
         )

@@ -95,6 +95,8 @@ def task_record(task: Task) -> TaskRecord:
         task.train.info.license or (benchmark.license if benchmark else None),
         fingerprint=task.fingerprint,
         limits=task.limits,
+        eval_templates=task.eval_templates,
+        settings=task.settings,
         benchmark=benchmark.record() if benchmark else None,
     )
 
