@@ -9,8 +9,10 @@ import os
 import re
 from pathlib import Path
 
+from .errors import ConfigurationError
 from .hub.shareable import shareable
 from .program import CommandParser, ends_in_a_line
+from .report.comparison.beside import beside
 from .report.comparison.compared import Comparison, compare
 from .report.comparison.files import check_free, write
 from .report.comparison.tables import terminal_text
@@ -34,6 +36,13 @@ def make_parser() -> argparse.ArgumentParser:
         help="folder for comparison.html (one page, needs no network), comparison.md, comparison.csv, curves.png and "
         "transfer_last.png; default: only print",
     )
+    parser.add_argument(
+        "--published",
+        action="store_true",
+        help="published results beside the runs: where benchmark, splits, order, protocol and training images are the "
+        "same; else why there are none",
+    )
+    parser.add_argument("--unconfirmed", action="store_true", help="of those also figures that nobody read, marked")
     parser.add_argument("--overwrite", action="store_true", help="of those files also what no comparison has written")
     parser.add_argument("--hub_token", help="default: the one of `hf auth login` or HF_TOKEN")
     return parser
@@ -43,6 +52,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """The command: status 0, or 1 with one line on stderr and nothing written."""
     args = make_parser().parse_args(argv)
+    if args.unconfirmed and not args.published:
+        raise ConfigurationError("--unconfirmed is of published results, which --published asks for")
     with disk_faults(args.output_dir or ".", then="then give the same command again"):
         if args.output_dir is not None:
             check_free(args.output_dir, args.overwrite)
@@ -64,7 +75,10 @@ def compared(args: argparse.Namespace) -> Comparison:
     for results in given.values():
         if not results.about.towers:
             described(results)
-    return compare(given, args.protocol, names.get(args.against))
+    comparison = compare(given, args.protocol, names.get(args.against))
+    if args.published:
+        comparison.beside = beside(comparison, args.unconfirmed)
+    return comparison
 
 
 def called(sources: list[str]) -> dict[str, str]:

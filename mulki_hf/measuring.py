@@ -42,7 +42,7 @@ from .runs.folder import RunFolder, results_file
 from .runs.passes import Passes
 from .runs.provenance import library_versions, provenance
 from .runs.ranks import accelerator_of, main_process_first, on_main_process
-from .runs.records import look_up_licences, task_record
+from .runs.records import encoder_record, look_up_licences, task_record
 from .runs.resume import PROCESSES
 from .runs.subjects import MODEL, Subject, find_subject
 from .runs.terminal import quieten
@@ -235,6 +235,7 @@ class Evaluation:
         name = self.name(row)
         seen = ConfusionCounts(self.evaluator, self.looked_at) if plan.looked_at else None
         model = self.loads[row]()
+        self.results.base.encoder = encoder_record(model)
         with passes.evaluating(name):
             cells = self.evaluator.cells(model, plan.learned, name, plan.protocols, plan.only, seen)
         self.counts = seen or self.counts
@@ -301,6 +302,5 @@ def stream_names(stream: StreamConfig) -> list[str]:
     """The names of a stream's tasks, told without their data."""
     names = []
     for task in stream.task_configs():
-        parts = 1 if isinstance(task, Task) else task.class_incremental
-        names += [task.name] if parts == 1 else [f"{task.name}-{number}" for number in range(1, parts + 1)]
+        names += [task.name] if isinstance(task, Task) else task.task_names
     return names

@@ -68,24 +68,55 @@ class TaskRecord:
 
 @dataclass
 class ReferenceRecord:
-    """What `results.json` says of the unlabelled reference images and texts; fields as in [`TaskRecord`]."""
+    """What `results.json` says of the unlabelled reference images and texts.
+
+    Attributes:
+        dataset, license: as in [`TaskRecord`], of the images.
+        images, texts: how many there are.
+        fingerprint: of the images; behind a dash, or without images, that of the texts.
+        drawn_from: how many rows the images were drawn from; None where all are used.
+        text_dataset, text_license: of the texts, where they come from a dataset of their own.
+    """
 
     dataset: str
     images: int
     license: str | None = None
     fingerprint: str | None = None
     texts: int = 0
+    drawn_from: int | None = None
+    text_dataset: str | None = None
+    text_license: str | None = None
+
+
+@dataclass
+class EncoderRecord:
+    """Which kind of dual encoder a model is, in words for the cards; CLIP in files of older versions.
+
+    Attributes:
+        name: what it is called.
+        model_type: of its configuration.
+        architecture: the class that loads it.
+        padding: of texts, as its processor takes it.
+        bibtex: its paper; empty: CLIP's.
+    """
+
+    name: str = "CLIP"
+    model_type: str = "clip"
+    architecture: str = "CLIPModel"
+    padding: str = "longest"
+    bibtex: str = ""
 
 
 @dataclass
 class BaseModel:
-    """The CLIP that a stream started from: its name, its id if it came from the Hub, its licence where known."""
+    """The model that a stream started from: its name, its id if it came from the Hub, its licence where known."""
 
     name: str
     hub_id: str | None = None
     revision: str | None = None
     license: str | None = None
     embedded: bool = False
+    encoder: EncoderRecord = field(default_factory=EncoderRecord)
 
 
 @dataclass

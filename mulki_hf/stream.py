@@ -21,8 +21,10 @@ from .config.recipes import RECIPE_FILE, write_recipe
 from .data.captions import TEXT_FIELDS
 from .data.epochs import check_crops, data_seed
 from .data.own_settings import warn_of_settings, with_settings
-from .data.tasks import Reference, Task, load_reference, load_stream
+from .data.row_files import write_rows
+from .data.tasks import Task, load_stream
 from .data.union import union
+from .data.unlabelled import Reference, load_reference
 from .errors import ConfigurationError
 from .evaluation.evaluator import StreamEvaluator
 from .features.prototypes import PROTOTYPES_FILE, save_prototypes
@@ -32,6 +34,7 @@ from .models.loading import load_finite, load_model, load_processor, save_model
 from .objectives import check_reference, objective_of
 from .report.benchmarks import zero_shot_warnings
 from .report.checkpoint import describe_checkpoint, draw, picture_names
+from .report.published.beside import standing_text
 from .report.tables import average, percent, progress_line, results_table
 from .results import StreamResults
 from .runs.callbacks import callbacks_of_task, check_callbacks, stops_early
@@ -41,7 +44,7 @@ from .runs.folder import RunFolder, standing
 from .runs.progress import Progress
 from .runs.provenance import library_versions, provenance
 from .runs.ranks import accelerator_of, main_process_first, on_main_process
-from .runs.records import look_up_licences, shareable_results
+from .runs.records import encoder_record, look_up_licences, shareable_results
 from .runs.resume import Earlier, check_rows, find_earlier, start_results
 from .runs.sources import Run
 from .runs.terminal import passing_bars, quieten
@@ -150,6 +153,7 @@ class Stream:
         results.provenance = provenance(accelerator, argv, [config.hub_token, get_token()], config.method)
         results.versions = library_versions()
         original = load_finite(stream.model_name_or_path, stream.model_revision)
+        results.base.encoder = encoder_record(original)
         adaptation_of(config).check(original, config, objective)
         accelerator.wait_for_everyone()
         life = cls(stream, config, accelerator, processor, tasks, reference, earlier, results, original, callbacks)
@@ -273,6 +277,7 @@ class Stream:
             self.trackers.report(trainer, self.results, model)
             if self.accelerator.is_main_process:
                 save_model(folder, model, self.processor)
+                write_rows(task, folder)
                 if prototypes is not None:
                     save_prototypes(prototypes, folder / PROTOTYPES_FILE)
                 shared = shareable_results(self.results)
@@ -293,9 +298,8 @@ class Stream:
         if self.accelerator.is_main_process:
             self.folder.finish(self.results.stage_names)
         self.progress.close()
-        self.accelerator.print(
-            f"\n{results_table(self.results)}\n\nResults, pictures and checkpoints: {self.folder.path}"
-        )
+        tables = "\n\n".join(filter(None, [results_table(self.results), standing_text(self.results)]))
+        self.accelerator.print(f"\n{tables}\n\nResults, pictures and checkpoints: {self.folder.path}")
 
     def tidy(self) -> None:
         """Delete the finished tasks' folders that `keep_checkpoints` does not keep, but those still to be pushed."""

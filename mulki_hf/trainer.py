@@ -33,6 +33,7 @@ from .features.prompt_banks import prompt_banks
 from .features.task_features import TaskFeatures
 from .finite import FiniteWatch
 from .metrics import accuracy
+from .models.dual_encoders import fit_processor
 from .models.encoding import TrainedText
 from .objectives import FeatureBatch, check_reference, objective_of
 from .objectives.batch import IMAGE_PARTS
@@ -60,12 +61,14 @@ class MulKITrainer(Trainer):
     [`TaskFeatures`], what is trained is decided by an [`Adaptation`]; everything else is `Trainer`'s.
 
     Args:
-        model ([`CLIPModel`], [`peft.PeftModel`] of one or [`Adaptation`]): the student, trained in place.
-            `config.train_towers` decides which parameters move. Of a model with adapters only those do; it teaches
-            itself, as teacher O with its adapters off, as teacher P with the adapter named `previous`, if it has one.
+        model ([`CLIPModel`], another of `DUAL_ENCODERS`, [`peft.PeftModel`] of one or [`Adaptation`]): the student,
+            trained in place. `config.train_towers` decides which parameters move. Of a model with adapters only those
+            do; it teaches itself, as teacher O with its adapters off, as teacher P with the adapter named `previous`,
+            if it has one.
         args ([`MulKIConfig`]): training arguments and the method's own.
         task ([`Task`]): the task to learn.
-        processing_class ([`CLIPProcessor`]): the model's processor; saved with every checkpoint.
+        processing_class ([`CLIPProcessor`] or `SiglipProcessor`): the model's processor, which is fitted to it; saved
+            with every checkpoint.
         original_model ([`CLIPModel`] or a function that loads it, *optional*): teacher O, the pre-trained model.
             Default: the student as given. A model is frozen and put into eval mode. A function saves memory: its model
             is there only while it is needed.
@@ -86,8 +89,8 @@ class MulKITrainer(Trainer):
             reference images and views beside them.
 
     Raises:
-        ConfigurationError: the model is not a CLIP, reference data are missing or not wanted, or an argument of
-            `Trainer` contradicts task or method.
+        ConfigurationError: the model is not supported, the processor is not its own, reference data are missing or not
+            wanted, or an argument of `Trainer` contradicts task or method.
 
     Example:
 
@@ -126,6 +129,7 @@ class MulKITrainer(Trainer):
         self.adaptation = adapt(model, args, original_model, previous_model)
         self.connections = Connections(self.adaptation, self.objective, args)
         student = self.adaptation.student
+        fit_processor(processing_class, student.config)
         self.processing_class = processing_class
         check_evaluation(task, eval_dataset)
         for name, why in NOT_GIVEN.items():
@@ -153,11 +157,12 @@ class MulKITrainer(Trainer):
         folder = cache_dir or Path(args.output_dir) / "_cache"
         cache = ArrayCache(folder, self.accelerator, args.eval_batch_size, args.dataloader_num_workers)
         asked = (self.adaptation.teachers, self.objective.needs)
-        banks = prompt_banks(self.objective, processing_class.tokenizer, earlier_tasks, self.reference_texts, args)
+        banks = prompt_banks(self.objective, processing_class, earlier_tasks, self.reference_texts, args)
         data = (args, reference_dataset, random_resized_crop, banks)
         self.features = TaskFeatures(task, *asked, processing_class, cache, *data)
         self.trains_text = trains(student, "text")
         self.trained_text = TrainedText(self.accelerator, args.text_chunk)
+        # Of SigLIP's logit bias nothing is left in a softmax over classes, which have it in common.
         self.logit_scale = student.logit_scale.exp().item()
         for callback in (*self.connections.callbacks(), EpochCallback(), self.trained_text):
             self.add_callback(callback)

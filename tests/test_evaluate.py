@@ -12,7 +12,7 @@ from support.adapted import LORA
 from support.hub import connected
 from support.launch import python, ranks
 from support.tiny import SHAPES, save_tiny, stream_writer
-from transformers import BertConfig, SiglipConfig
+from transformers import BertConfig, Siglip2Config
 
 from mulki_hf import train
 from mulki_hf.evaluate import main
@@ -347,8 +347,8 @@ class TestRefusals:
             (["--config", "x"], "MODEL, what is evaluated, comes first"),
             (["clip-nano"], "tasks: 'clip-nano' belongs to no run .* name a stream with --config"),
             (["no/such/thing"], "MODEL: 'no/such/thing' is no folder, no id on the Hub"),
-            (["bert", "STREAM"], "MODEL: 'bert' is a 'bert' model, not a CLIP"),
-            (["siglip", "STREAM"], "MODEL: 'siglip' is a 'siglip' model, not a CLIP"),
+            (["bert", "STREAM"], "MODEL: 'bert' is a 'bert' model; supported are CLIP, SigLIP"),
+            (["naflex", "STREAM"], "MODEL: 'naflex' is a SigLIP 2 .* take one of a fixed resolution"),
             (["empty", "STREAM"], "MODEL: the folder 'empty' holds no model"),
             (["clip-nano", "STREAM", "--learning_rate", "1"], "--learning_rate has no say in an evaluation"),
             (["clip-nano", "STREAM", "--resume"], "--resume has no say in an evaluation"),
@@ -376,7 +376,7 @@ class TestRefusals:
         ],
     )
     def test_what_can_be_mended(self, run, tmp_path, words, message):
-        for name, config in (("bert", BertConfig()), ("siglip", SiglipConfig())):
+        for name, config in (("bert", BertConfig()), ("naflex", Siglip2Config())):
             if name in words:
                 config.save_pretrained(name)
         Path("empty").mkdir()

@@ -128,3 +128,13 @@ def test_a_recipe_is_shown_in_full(capsys):
     assert yaml.safe_load(printed).items() >= {"method": "snd", "max_steps": 80}.items()
     with pytest.raises(SystemExit, match="^error: --resolved needs a name"):
         main(["--resolved"])
+
+
+def test_the_command_line_wins_over_what_tasks_say_of_their_own(write):
+    tasks = [TASKS[0] | {"learning_rate": 1e-5, "max_steps": 9}, TASKS[1] | {"shots": 3, "num_train_epochs": 2}]
+    own = write("own.yaml", tasks=tasks, output_dir="out", use_cpu=True)
+    stream, _ = parse(["--config", str(own)])
+    assert stream.tasks == tasks
+    stream, config = parse(["--config", str(own), "--max_steps=5", "--max-train-samples", "7"])
+    assert stream.tasks == [TASKS[0] | {"learning_rate": 1e-5}, TASKS[1]]
+    assert (config.max_steps, stream.max_train_samples) == (5, 7)

@@ -607,7 +607,10 @@ class TestStageFour:
 class TestBadInput:
     def test_model_is_no_clip(self, make_args, processor):
         tiny = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
-        with pytest.raises(ConfigurationError, match="model must be a CLIPModel or a PeftModel of one, got BertModel"):
+        with pytest.raises(
+            ConfigurationError,
+            match="model must be a CLIPModel, MetaClip2Model, SiglipModel or a PeftModel of one, got BertModel",
+        ):
             make_trainer(make_args(), processor, BertModel(BertConfig(vocab_size=10, **tiny)))
 
     def test_workers_that_would_repeat_the_crops(self, make_args, processor):

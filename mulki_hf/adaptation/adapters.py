@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import CLIPModel
 
 from ..errors import ConfigurationError
+from ..models.dual_encoders import check_dual_encoder, kind_of
 from .base import Adaptation
 from .precision import in_fp32
 from .teacher import Teacher, weights_fingerprint
@@ -42,9 +43,7 @@ class Adapters(Adaptation):
             raise ConfigurationError(
                 "a model with adapters is its own teacher: leave original_model and previous_model"
             )
-        if not isinstance(model.get_base_model(), CLIPModel):
-            base = type(model.get_base_model()).__name__
-            raise ConfigurationError(f"model must be a CLIPModel or a PeftModel of one, got {base}")
+        check_dual_encoder(model.get_base_model())
         if STUDENT not in model.peft_config:
             names = ", ".join(model.peft_config)
             raise ConfigurationError(f"the adapter to train must be called {STUDENT!r}, got {names}")
@@ -103,7 +102,7 @@ class Adapters(Adaptation):
             if not torch.equal(both_towers(original), said):
                 raise ConfigurationError(f"{who} can't be switched off, but off it has to be the original teacher")
         if not torch.allclose(both_towers(self.finish()), on, atol=1e-3):
-            raise ConfigurationError(f"{who} can't be merged, but a task leaves a plain CLIPModel")
+            raise ConfigurationError(f"{who} can't be merged, but a task leaves a plain model")
 
     def finish(self) -> CLIPModel:
         return self.student.merge_and_unload(adapter_names=[STUDENT])
@@ -194,8 +193,8 @@ def check_unadapted(model: nn.Module, asked_by: str) -> None:
 @torch.no_grad()
 def both_towers(model: CLIPModel) -> Tensor:
     """What both towers say of a grey image and of an empty text, `(2, d)`."""
-    text, vision = model.config.text_config, model.config.vision_config
-    ids = torch.tensor([[text.bos_token_id, text.eos_token_id]], device=model.device)
+    vision = model.config.vision_config
+    ids = torch.tensor([kind_of(model).short_text(model.config.text_config)], device=model.device)
     pixels = torch.full((1, vision.num_channels, vision.image_size, vision.image_size), 0.5, device=model.device)
     outputs = model(input_ids=ids, pixel_values=pixels)
     return torch.cat([outputs.image_embeds, outputs.text_embeds])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import CLIPModel
 
 from ..errors import ConfigurationError
+from ..models.dual_encoders import check_dual_encoder, kind_of
 from ..objectives import Objective
 from .adapters import has_adapters
 from .base import Adaptation, Load
@@ -32,14 +33,13 @@ class FullModel(Adaptation):
         previous ([`CLIPModel`] or a function that loads it, *optional*): teacher P. Default: teacher O.
 
     Raises:
-        ConfigurationError: the model is no CLIP, or has adapters.
+        ConfigurationError: the model is no dual encoder that is supported, or has adapters.
     """
 
     name = "the full model"
 
     def __init__(self, model: CLIPModel, args: Any, original: Source | None = None, previous: Source | None = None):
-        if not isinstance(model, CLIPModel):
-            raise ConfigurationError(f"model must be a CLIPModel or a PeftModel of one, got {type(model).__name__}")
+        check_dual_encoder(model)
         if has_adapters(model):
             raise ConfigurationError("the model has adapters but is no PeftModel: make them with peft.get_peft_model")
         self.student = in_fp32(model)
@@ -93,6 +93,6 @@ def merge_weights(model: nn.Module, other: nn.Module, alpha: float) -> None:
 def snapshot(model: CLIPModel) -> CLIPModel:
     """An independent copy of a model's weights, free of whatever wraps the model."""
     # Built in the precision of the configuration, which is that of the file.
-    twin = CLIPModel(copy.deepcopy(model.config)).to(model.dtype)
+    twin = kind_of(model).model(copy.deepcopy(model.config)).to(model.dtype)
     twin.load_state_dict(model.state_dict())
     return twin

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from transformers import CLIPModel
 
 from ..errors import ConfigurationError
@@ -26,7 +27,8 @@ from .towers import TOWER_WORDS, TOWERS
 TARGETS = {
     "attention": ("q_proj", "k_proj", "v_proj", "out_proj"),
     "mlp": ("fc1", "fc2"),
-    "all": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2", "visual_projection", "text_projection"),
+    # SigLIP's projection of texts is the text tower's head.
+    "all": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2", "visual_projection", "text_projection", "head"),
 }
 BIBTEX = """@inproceedings{hu2022lora,
   title = {{LoRA}: Low-Rank Adaptation of Large Language Models},
@@ -220,7 +222,10 @@ def target_layers(model: CLIPModel, targets: str, towers: str) -> list[str]:
     layers = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and name.startswith(TOWERS[towers])
+        # Of a layer inside of nn.MultiheadAttention, as SigLIP's pooling of images has one, only the weights are read.
+        if isinstance(module, nn.Linear)
+        and not isinstance(module, NonDynamicallyQuantizableLinear)
+        and name.startswith(TOWERS[towers])
     ]
     if targets in TARGETS:
         chosen = [name for name in layers if name.rpartition(".")[2] in TARGETS[targets]]

@@ -29,7 +29,7 @@ class Teacher:
     def model(self) -> CLIPModel:
         """The model in eval mode, without gradient."""
         if self._model is None:
-            source = self._source if isinstance(self._source, CLIPModel) else self._source()
+            source = self._source if isinstance(self._source, nn.Module) else self._source()
             self._model = source.eval().requires_grad_(False)
         return self._model
 

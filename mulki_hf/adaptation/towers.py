@@ -15,7 +15,10 @@ TOWERS = {
     "vision": ("vision_model", "visual_projection"),
     "text": ("text_model", "text_projection"),
 }
-"""The parts of each choice: towers with their projections. The logit scale belongs to none and is never trained."""
+"""The parts of each choice: towers with their projections, which SigLIP has inside of them.
+
+The logit scale, and SigLIP's bias, belong to none and are never trained.
+"""
 
 TOWER_WORDS = {"both": "both towers", "vision": "the vision tower", "text": "the text tower"}
 
@@ -50,7 +53,8 @@ def train_towers(model: nn.Module, towers: str) -> None:
     """Set `requires_grad`: the named towers with their projections, never the logit scale."""
     model.requires_grad_(False)
     for part in TOWERS[towers]:
-        getattr(model, part).requires_grad_(True)
+        if hasattr(model, part):
+            getattr(model, part).requires_grad_(True)
 
 
 def trains(model: nn.Module, tower: str) -> bool:

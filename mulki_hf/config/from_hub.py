@@ -80,7 +80,7 @@ class _Confined:
 
     def __call__(self, path: str, field: str, given: Mapping[str, Any]) -> str:
         where = f"{field} of task {given['name']!r}" if "name" in given else field
-        kind = field.removeprefix("reference_")
+        kind = field.removeprefix("reference_").removeprefix("text_")
         if kind in ("dataset", "model_name_or_path"):
             return self._source(path, where, kind == "dataset", self._files(field, given))
         data = str(given.get(field.replace(kind, "dataset")))

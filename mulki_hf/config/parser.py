@@ -2,10 +2,13 @@
 
 import argparse
 import dataclasses
+import sys
 from typing import Any, TypeVar, get_type_hints
 
 from transformers import HfArgumentParser
 
+from ..data.config import without_own
+from ..data.task import check_not_streamed
 from ..errors import ConfigurationError
 from ..evaluation.protocols import renamed
 from ..extends import merged, read_layers, read_mapping
@@ -92,6 +95,9 @@ def configured(
     if command is not None:
         parser.prog, parser.usage = program(command), "%(prog)s [OPTIONS]; see --help"
     given = vars(parser.parse_args(argv, argparse.Namespace(**recipe)))
+    words = sys.argv[1:] if argv is None else argv
+    typed = {word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")}
+    given["tasks"] = [without_own(task, typed) if isinstance(task, dict) else task for task in given["tasks"]]
     try:
         return _made(StreamConfig, given), _made(config, given)
     except (ValueError, TypeError, OSError, ImportError) as error:
@@ -140,6 +146,7 @@ def checked(
     """
     recipe = renamed(recipe, source)
     recipe = without_former(recipe, method or named_method(recipe), source, mine)
+    check_not_streamed(recipe, source, "reference_samples, or a slice as reference_split, `train[:10%]`")
     check_keys(recipe, known, source)
     # Its tasks are checked one by one, each by its name.
     types = get_type_hints(StreamConfig) | get_type_hints(config) | {"tasks": Any}

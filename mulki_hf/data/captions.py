@@ -3,30 +3,33 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from datasets import Dataset
 
 from ..errors import ConfigurationError, shown
 from .rows import check_column
 
 
-TEXT_FIELDS = ("reference_texts", "reference_text_column")
-"""Where reference texts can be given; one excludes the other."""
+TEXT_FIELDS = ("reference_texts", "reference_text_dataset", "reference_text_column")
+"""Where reference texts can be given: a file, a column of a dataset of their own, or one of the reference images'."""
 
 
-def texts_of(rows: Dataset, column: str, where: str) -> tuple[str, ...]:
-    """The texts of a column, each once.
+def texts_of(rows: Dataset, column: str, where: str, used: np.ndarray | None = None) -> tuple[str, ...]:
+    """The texts of a column, each once; of the `used` rows `(N,)`, bool, alone.
 
     Raises:
         ConfigurationError: there is no such column, it does not hold texts, or one of them is empty.
     """
     check_column(rows, column, f"reference_text_column: {where}")
     texts = rows.select_columns([column]).with_format("arrow")[:][column].to_pylist()
-    for row, text in enumerate(texts):
+    numbers = range(len(texts)) if used is None else np.flatnonzero(used).tolist()
+    for row in numbers:
+        text = texts[row]
         if not isinstance(text, str) or not text.strip():
             raise ConfigurationError(
                 f"{where}, row {row}: column {column!r} (reference_text_column) must hold texts, got {shown(text)}"
             )
-    return tuple(dict.fromkeys(text.strip() for text in texts))
+    return tuple(dict.fromkeys(texts[row].strip() for row in numbers))
 
 
 def read_texts(path: str) -> tuple[str, ...]:

@@ -10,11 +10,12 @@ from ..fields import check_keys, conformed
 from ..hub.shareable import PATH
 from ..results import IN_MEMORY
 from ..strict_yaml import parse_yaml
+from .class_orders import check_class_order, check_increments, task_count
 from .names import check_task_name, check_templates
 from .own_settings import NAMES, OwnSettings, check_settings
 from .registry import Benchmark, expanded
 from .splitting import RandomSplit
-from .task import STREAMED, Task
+from .task import Task, check_not_streamed
 
 
 _FILES = str | list[str] | dict[str, str | list[str]] | None
@@ -26,7 +27,7 @@ LIMITS = ("shots", "max_train_samples", "max_eval_samples")
 
 @dataclass
 class TaskConfig(OwnSettings):
-    """One entry of the YAML's `tasks`. With `class_incremental: N` it stands for N tasks.
+    """One entry of the YAML's `tasks`. With `class_incremental` it stands for several tasks.
 
     Raises:
         ConfigurationError: a field is missing or malformed; the message names the task.
@@ -83,11 +84,22 @@ class TaskConfig(OwnSettings):
         default=None,
         metadata={"help": "Templates of the accuracy matrix alone, where they are others than those of training."},
     )
-    class_incremental: int = field(
-        default=1, metadata={"help": "Split the classes into that many tasks, learned one after another."}
+    class_incremental: int | list[int] = field(
+        default=1,
+        metadata={
+            "help": "Split the classes into that many tasks, learned one after another. A list says how many classes "
+            "each has: [100, 20, 20]."
+        },
+    )
+    class_order: str | list | None = field(
+        default=None,
+        metadata={
+            "help": "In which order classes are split: a published one (`zscl_cifar100`, `zscl_imagenet100`, "
+            "`zscl_tiny_imagenet`, `numpy_1993`), or a list of all class numbers or names. Default: their own."
+        },
     )
     class_order_seed: int | None = field(
-        default=None, metadata={"help": "Shuffle the classes before splitting them. Default: their own order."}
+        default=None, metadata={"help": "Shuffle the classes before splitting them, in place of class_order."}
     )
     shots: int | None = field(
         default=None,
@@ -105,6 +117,13 @@ class TaskConfig(OwnSettings):
     sample_seed: int = field(
         default=0, metadata={"help": "Which images shots, max_train_samples and max_eval_samples draw."}
     )
+    rows: Annotated[str | list, PATH] | None = field(
+        default=None,
+        metadata={
+            "help": "A file `rows_NAME.json` that a run wrote beside a task's checkpoint: the same images in place of "
+            "shots, max_train_samples and max_eval_samples, checked one by one. With class_incremental a list of them."
+        },
+    )
     benchmark: Benchmark | None = field(default=None, metadata={"help": "What its benchmark says, not given here."})
 
     def __post_init__(self):
@@ -112,6 +131,7 @@ class TaskConfig(OwnSettings):
         where = f"task {self.name!r}"
         # Class names are checked when all of them are known, those of a file or of the data too.
         types = get_type_hints(type(self)) | {"class_names": list | dict | str | None, "data_files": _FILES}
+        types["rows"] = str | list[str] | None
         try:
             vars(self).update(conformed(vars(self), types, where, strings=True))
         except ConfigurationError:
@@ -127,13 +147,25 @@ class TaskConfig(OwnSettings):
                 f"{where}: dataset {IN_MEMORY!r} stands for data that a run was given in Python, as a Task; give that "
                 "again, in Python, or name a dataset that can be loaded"
             )
-        if self.class_incremental < 1:
-            raise ConfigurationError(
-                f"{where}: class_incremental must be an integer >= 1, got {self.class_incremental!r}"
-            )
+        check_increments(self.class_incremental, where)
+        if self.class_order is not None:
+            check_class_order(self.class_order, where)
+            if self.class_order_seed is not None:
+                raise ConfigurationError(f"{where}: class_order and class_order_seed exclude each other")
+            if self.task_count == 1:
+                raise ConfigurationError(
+                    f"{where}: class_order says in which order class_incremental splits the classes, which makes one "
+                    "task of them; leave it out or give class_incremental"
+                )
         if self.class_order_seed is not None and self.class_order_seed < 0:
             raise ConfigurationError(f"{where}: class_order_seed must be >= 0, got {self.class_order_seed}")
         check_limits(self, f"{where}: ")
+        if self.rows is not None:
+            asked = next((name for name in LIMITS if getattr(self, name) is not None), None)
+            if asked is not None:
+                raise ConfigurationError(f"{where}: rows and {asked} exclude each other: a file of rows says itself")
+            if not all(self.rows or [""]):
+                raise ConfigurationError(f"{where}: rows must be left out or name files, got {self.rows!r}")
         if not 0 <= self.sample_seed < 2**32:
             raise ConfigurationError(f"{where}: sample_seed must be in [0, 2**32), got {self.sample_seed}")
         for templates in (self.templates, self.eval_templates):
@@ -151,11 +183,7 @@ class TaskConfig(OwnSettings):
             )
         if spec.get("name"):
             where += f" ({shown(spec['name'])})"
-        if "streaming" in spec:
-            raise ConfigurationError(
-                f"{where}: streaming can't be given: {STREAMED}. Leave it out; for a part of the data give "
-                "max_train_samples and max_eval_samples, or slices of splits, `train[:10%]`"
-            )
+        check_not_streamed(spec, where, "max_train_samples and max_eval_samples, or slices of splits, `train[:10%]`")
         known = {f.name: f.default for f in dataclasses.fields(cls) if f.name != "benchmark"}
         check_keys(spec, known, where)
         for key in ("name", "dataset"):
@@ -168,6 +196,17 @@ class TaskConfig(OwnSettings):
     def origin(self) -> str:
         """Its data, for messages."""
         return f"dataset {self.dataset!r}" + (f" ({self.benchmark.name})" if self.benchmark else "")
+
+    @property
+    def task_count(self) -> int:
+        """How many tasks the entry stands for."""
+        return task_count(self.class_incremental)
+
+    @property
+    def task_names(self) -> list[str]:
+        """What they are called."""
+        count = self.task_count
+        return [self.name] if count == 1 else [f"{self.name}-{number}" for number in range(1, count + 1)]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -192,6 +231,22 @@ def _label(key: Any, where: str) -> str:
     if not isinstance(key, str | int) or isinstance(key, bool):
         raise ConfigurationError(f"{where}: class_names must map names of labels, got {shown(key)} (quote it in YAML?)")
     return str(key)
+
+
+EXCLUSIVE = ({"max_steps", "num_train_epochs"}, {"shots", "max_train_samples"})
+"""Fields of which one takes the other's place."""
+
+
+def without_own(entry: dict[str, Any], typed: set[str]) -> dict[str, Any]:
+    """A task's entry without what it says of its own and the command line, which wins, says for all tasks.
+
+    Args:
+        entry: of `tasks`.
+        typed: the fields that the command line gives.
+    """
+    given = typed & {*NAMES, *LIMITS}
+    gone = given.union(*(pair for pair in EXCLUSIVE if pair & given))
+    return {name: value for name, value in entry.items() if name not in gone}
 
 
 class TaskSpec(dict):
@@ -222,6 +277,10 @@ class DataArguments:
     tasks: list[TaskSpec] = field(  # in Python `Task`s too
         default_factory=list,
         metadata={"help": "The tasks in order, each a mapping of TaskConfig's fields; best written in the YAML."},
+    )
+    rotate_tasks: int = field(
+        default=0,
+        metadata={"help": "Turn the list of tasks left by that many: the stream begins with a later task."},
     )
     templates: list[str] = field(
         default_factory=lambda: ["a photo of a {}."],
@@ -262,9 +321,24 @@ class DataArguments:
     reference_revision: str | None = field(default=None, metadata={"help": "Revision of a reference set on the Hub."})
     reference_split: str = field(default="train", metadata={"help": "Split of the reference set."})
     reference_image_column: str = field(default="image", metadata={"help": "The reference set's image column."})
+    reference_samples: int | None = field(
+        default=None,
+        metadata={"help": "Draw that many rows of the reference set; no other is decoded and checked. Default: all."},
+    )
+    reference_seed: int = field(default=0, metadata={"help": "Which rows reference_samples draws."})
     reference_text_column: str | None = field(
         default=None, metadata={"help": "The reference set's column of texts, for methods that need them."}
     )
+    reference_text_dataset: Annotated[str, PATH] | None = field(
+        default=None,
+        metadata={
+            "help": "The dataset that reference_text_column is a column of, if not the reference set: captions alone, "
+            "whose images nobody loads. As a task's `dataset`."
+        },
+    )
+    reference_text_config_name: str | None = field(default=None, metadata={"help": "That dataset's configuration."})
+    reference_text_revision: str | None = field(default=None, metadata={"help": "Its revision on the Hub."})
+    reference_text_split: str = field(default="train", metadata={"help": "Its split."})
     reference_texts: Annotated[str, PATH] | None = field(
         default=None, metadata={"help": "A text file with a reference text a line, in place of reference_text_column."}
     )
@@ -277,16 +351,7 @@ class DataArguments:
             raise ConfigurationError(f"random_resized_crop must be in (0, 1], got {self.random_resized_crop}")
         if self.reference_dataset == "":
             raise ConfigurationError("reference_dataset must be left out or name a dataset, got ''")
-        if self.reference_texts is not None and self.reference_text_column is not None:
-            raise ConfigurationError(
-                "reference_texts and reference_text_column exclude each other, got "
-                f"{self.reference_texts!r} and {self.reference_text_column!r}"
-            )
-        if self.reference_text_column is not None and self.reference_dataset is None:
-            raise ConfigurationError(
-                f"reference_text_column {self.reference_text_column!r} is a column of reference_dataset, which is not "
-                "given"
-            )
+        self._check_reference()
         if self.dataset_num_proc is not None and self.dataset_num_proc < 1:
             raise ConfigurationError(f"dataset_num_proc must be >= 1, got {self.dataset_num_proc}")
         check_limits(self, "")
@@ -297,8 +362,42 @@ class DataArguments:
             raise ConfigurationError(
                 f"tasks must be a list of at least one task, in the YAML given with --config; got {shown(self.tasks)}"
             )
+        if not 0 <= self.rotate_tasks < len(self.tasks):
+            raise ConfigurationError(
+                f"rotate_tasks must be in [0, {len(self.tasks)}), for as many tasks, got {self.rotate_tasks}"
+            )
         # Plain ones: neither `dataclasses.asdict` nor YAML copies a class of their own.
-        self.tasks = [dict(task) if isinstance(task, TaskSpec) else task for task in self.tasks]  # type: ignore[misc]
+        tasks: Any = [dict(task) if isinstance(task, TaskSpec) else task for task in self.tasks]
+        # From here on they are in that order, for whoever reads the recipe of this run too.
+        self.tasks = tasks[self.rotate_tasks :] + tasks[: self.rotate_tasks]
+        self.rotate_tasks = 0
+
+    def _check_reference(self) -> None:
+        for name in ("reference_text_column", "reference_text_dataset"):
+            if self.reference_texts is not None and getattr(self, name) is not None:
+                raise ConfigurationError(
+                    f"reference_texts and {name} exclude each other, got {self.reference_texts!r} and "
+                    f"{getattr(self, name)!r}"
+                )
+        column, beside = self.reference_text_column, self.reference_text_dataset
+        if column is not None and self.reference_dataset is None and beside is None:
+            raise ConfigurationError(
+                f"reference_text_column {column!r} is a column of reference_dataset or reference_text_dataset, and "
+                "neither is given"
+            )
+        if beside is not None and (column is None or not beside):
+            raise ConfigurationError(
+                f"reference_text_dataset {beside!r}: must name a dataset, and reference_text_column its column of texts"
+            )
+        if self.reference_samples is not None:
+            if self.reference_samples < 1:
+                raise ConfigurationError(
+                    f"reference_samples must be >= 1, got {self.reference_samples}; leave it out to use every row"
+                )
+            if self.reference_dataset is None:
+                raise ConfigurationError("reference_samples draws rows of reference_dataset, which is not given")
+        if not 0 <= self.reference_seed < 2**32:
+            raise ConfigurationError(f"reference_seed must be in [0, 2**32), got {self.reference_seed}")
 
     def task_configs(self) -> list[TaskConfig | Task]:
         """The entries of `tasks`, checked one by one; a [`Task`] was checked as it was made."""

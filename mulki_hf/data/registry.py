@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, shown
+from ..extends import EXTENDS
 from ..fields import check_keys, instance
 from ..resources import resource
 from ..strict_yaml import read_yaml
@@ -127,10 +128,13 @@ def read(dataset: str, where: str) -> tuple[dict[str, Any], Benchmark]:
     named = _NAME.fullmatch(dataset)
     path = BENCHMARKS / named[1] / f"{named[2]}.yaml" if named and is_benchmark(dataset) else Path(dataset)
     if not path.is_file():
-        ending = f"; known are: {', '.join(names())}" if named else ""
+        family = [name for name in names() if named and name.startswith(f"{named[1]}:")]
+        ending = f"; known are: {', '.join(family)}" if named else ""
         raise ConfigurationError(f"{where}: there is no {'benchmark' if named else 'file'} {dataset!r}{ending}")
     where = f"{where}, {dataset}"
     content = read_yaml(path, where)
+    if isinstance(content, dict) and EXTENDS in content:
+        content = _extended(content, where)
     if not isinstance(content, dict) or not isinstance(content.get("dataset"), str):
         raise ConfigurationError(
             f"{where}: must be a mapping of a task's fields with at least dataset, got {shown(content)}"
@@ -143,3 +147,17 @@ def read(dataset: str, where: str) -> tuple[dict[str, Any], Benchmark]:
     own = {one.name for one in fields(Benchmark)} - {"name", "changed"}
     check_keys(facts, own, f"{where}: benchmark")
     return content, instance(Benchmark, facts | {"name": dataset if named else path.stem}, f"{where}: benchmark")
+
+
+def _extended(said: dict[str, Any], where: str) -> dict[str, Any]:
+    """What a YAML says over the benchmark that it extends, key by key, those of `benchmark` too; notes are added."""
+    base = said.pop(EXTENDS)
+    if not isinstance(base, str) or not is_benchmark(base):
+        raise ConfigurationError(f"{where}: extends must be one of {', '.join(names())}, got {shown(base)}")
+    content, benchmark = read(base, where)
+    facts = {name: value for name, value in asdict(benchmark).items() if name not in ("name", "changed")}
+    own = said.pop("benchmark", {})
+    if isinstance(own, dict):
+        more = own.get("notes", [])
+        own = facts | own | {"notes": [*facts["notes"], *more] if isinstance(more, list) else more}
+    return content | said | {"benchmark": own}

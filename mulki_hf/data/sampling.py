@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import ConfigurationError, shown
 from .labels import LEFT_OUT
 
 
@@ -60,6 +61,53 @@ class Limit:
         classes, counts = np.unique(labels[labels != LEFT_OUT], return_counts=True)
         pairs = zip(classes.tolist(), counts.tolist(), strict=True)
         return {label: count for label, count in pairs if self.shots is not None and count < self.shots}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Rows of a split.
+
+    Attributes:
+        split: as it is loaded; a row counts from its beginning.
+        rows: by number, the digest of the image in hex, see [`CheckedImages`].
+    """
+
+    split: str
+    rows: dict[str, str]
+
+    @classmethod
+    def of(cls, split: str, used: np.ndarray, digests: np.ndarray) -> "Chosen":
+        """The rows that are `used` `(N,)`, bool, of a split whose images have the `digests` `(N, 16)`."""
+        return cls(split, {str(row): digests[row].tobytes().hex() for row in np.flatnonzero(used).tolist()})
+
+    def wanted(self, split: str, own: np.ndarray, where: str) -> np.ndarray:
+        """Which rows of `split` they are `(N,)`, bool.
+
+        Args:
+            split: as it was loaded.
+            own (`(N,)`, bool): rows of the task's classes.
+            where: dataset and split, for messages.
+
+        Raises:
+            ConfigurationError: they are of another split, or one is no row of the task's.
+        """
+        if split != self.split:
+            raise ConfigurationError(f"{where}: rows are of split {self.split!r}")
+        wanted = np.zeros(len(own), dtype=bool)
+        for row in self.rows:
+            if not row.isdecimal() or int(row) >= len(own) or not own[int(row)]:
+                raise ConfigurationError(f"{where}: rows has row {shown(row)}, which is none of the task's")
+            wanted[int(row)] = True
+        return wanted
+
+    def check(self, digests: np.ndarray, where: str) -> None:
+        """Raise `ConfigurationError` unless the images of `digests` `(N, 16)` are those that were chosen."""
+        other = [row for row, digest in self.rows.items() if digests[int(row)].tobytes().hex() != digest]
+        if other:
+            raise ConfigurationError(
+                f"{where}: {len(other)} of {len(self.rows)} rows hold another image than the one that was chosen, the "
+                f"first is row {other[0]}; give the dataset, revision and format that rows were chosen from"
+            )
 
 
 def shares(counts: np.ndarray, images: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """`Task`: one task of the stream, as a user makes one too, and what its data must be."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from .labels import check_labels, labels_of
 from .names import check_class_names, check_templates
 from .own_settings import check_settings
 from .registry import Benchmark
+from .sampling import Chosen
 
 
 STREAMED = (
@@ -39,6 +41,7 @@ class Task:
         settings: training settings of its own in a stream, by the field of [`OwnSettings`]. A [`MulKITrainer`] of this
             task alone is given all of them in its arguments.
         benchmark ([`Benchmark`], *optional*): the one whose dataset it is.
+        chosen: by part, as in `splits`, the rows that a sample holds of what was loaded.
 
     Raises:
         ConfigurationError: class names, templates, columns, labels or rows are not as described, or the rows can't be
@@ -57,6 +60,7 @@ class Task:
     eval_templates: list[str] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     benchmark: Benchmark | None = None
+    chosen: dict[str, Chosen] = field(default_factory=dict)
 
     def __post_init__(self):
         where = f"task {self.name!r}"
@@ -122,6 +126,15 @@ def check_dataset(rows: Any, what: str, wanted: str = "must be a Dataset") -> No
         )
     if not isinstance(rows, Dataset):
         raise ConfigurationError(f"{what} {wanted}, got {type(rows).__name__}")
+
+
+def check_not_streamed(keys: Iterable[Any], where: str, instead: str) -> None:
+    """Raise `ConfigurationError` for a key that asks to stream; `instead` gives a part of the data."""
+    for key in keys:
+        if str(key).endswith("streaming"):
+            raise ConfigurationError(
+                f"{where}: {key} can't be given: {STREAMED}. Leave it out; for a part of the data give {instead}"
+            )
 
 
 def check_no_transform(rows: Dataset, what: str) -> None:

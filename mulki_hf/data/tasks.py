@@ -1,21 +1,23 @@
 """The stream of tasks from `datasets`: load, check and bring into one form (columns `image` and `label`)."""
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, Image
+from datasets import ClassLabel, Image
 
 from ..errors import Attempt, ConfigurationError, shown
-from .captions import read_texts, texts_of
+from ..results import IN_MEMORY
 from .checked import content_fingerprint
+from .class_orders import class_groups
 from .config import DataArguments, TaskConfig
 from .labels import LEFT_OUT, labels_of, of_classes, read_labels, with_labels
-from .rows import Split, load_split, with_images
-from .sampling import Limit
+from .row_files import read_rows
+from .rows import Split, with_images
+from .sampling import Chosen, Limit
 from .sources import Loaded, find_sources, load_sources
 from .task import Task
 
@@ -75,6 +77,7 @@ def checked_task(task: Task, config: DataArguments) -> Task:
     asked = config.limits(task)
     own, contents = {}, []
     found: dict[str, int] = {}
+    chosen = {} if asked else task.chosen
     for name, rows in task.splits.items():
         if not getattr(rows.features["image"], "decode", False):
             rows = rows.cast_column("image", Image())
@@ -83,11 +86,13 @@ def checked_task(task: Task, config: DataArguments) -> Task:
             wanted = limit.kept(labels_of(rows))
             found |= {RECORDED[name]: len(rows)} if name in RECORDED else {}
         split = with_images(rows, "image", f"{where}, {name} data", config, wanted)
+        if limit:
+            chosen[name] = Chosen.of(IN_MEMORY, split.used, split.digests)
         used = np.flatnonzero(split.used)
         own[name] = rows if len(used) == len(rows) else rows.select(used)
         contents.append((split.digests[used], labels_of(rows)[used]))
     limits = asked | {"sample_seed": 0} | found if asked else task.limits
-    return replace(task, fingerprint=_fingerprint(contents), limits=limits, **own)
+    return replace(task, fingerprint=_fingerprint(contents), limits=limits, chosen=chosen, **own)
 
 
 def _fingerprint(splits: list[tuple[np.ndarray, np.ndarray]]) -> str:
@@ -99,36 +104,44 @@ def _fingerprint(splits: list[tuple[np.ndarray, np.ndarray]]) -> str:
 def load_task(
     task: TaskConfig, config: DataArguments, validation: bool = False, attempt: Attempt = nullcontext
 ) -> list[Task]:
-    """The task that `task` describes or, with `class_incremental: N`, the N tasks.
+    """The task that `task` describes or, with `class_incremental`, the tasks.
 
     Args:
         task, config, validation: its entry, and as [`load_stream`] has them.
         attempt: around each check; where it takes an error that leaves nothing to go on with, there are no tasks.
     """
     where = f"task {task.name!r}, {task.origin}"
+    given: dict[str, Chosen] = {}
+    if task.rows is not None:
+        found = read_rows(task.rows, f"task {task.name!r}")
+        asked: dict[str, Any] = {**found.limits}
+        task, given = replace(task, rows=None, **asked), found.parts
     sources = find_sources(task, config.evaluate_on == "validation", validation)
     loaded = load_sources(task, sources, where, attempt)
     for name, own in loaded.items():
         with attempt():
             _check_same_names(task, next(iter(loaded.values())), own, where)
-        if task.benchmark is not None and (name == "train" or config.evaluate_on == "test"):
+        if task.benchmark is not None:
             with attempt():
                 task.benchmark.check_classes(len(own.classes.names), where)
+        counted = name == "train" or (name == "evaluation" and config.evaluate_on == "test")
+        if task.benchmark is not None and counted:
             with attempt():
                 task.benchmark.check_images(name, own.count, where)
     parts: dict[str, Part] = {}
     if loaded.keys() == sources.keys():
         class_names = loaded["train"].classes.names
-        groups = _split_classes(task, len(class_names))
+        groups = class_groups(
+            task.class_incremental, task.class_order, task.class_order_seed, class_names, f"task {task.name!r}"
+        )
         for name, own in loaded.items():
             with attempt():
-                parts[name] = _part(task, own, groups, name, config)
+                parts[name] = _part(task, own, groups, name, given.get(name), config)
     if parts.keys() != sources.keys():
         return []
-    names = [task.name] if task.class_incremental == 1 else [f"{task.name}-{n + 1}" for n in range(len(groups))]
     return [
         _of_classes(task, name, classes, class_names, parts, number, config)
-        for number, (name, classes) in enumerate(zip(names, groups, strict=True))
+        for number, (name, classes) in enumerate(zip(task.task_names, groups, strict=True))
     ]
 
 
@@ -149,18 +162,30 @@ class Part:
     """A split as the tasks of an entry share it.
 
     Attributes:
+        name: of the split.
         split ([`Split`]): its images.
         labels (`(N,)`): positions among all class names; [`LEFT_OUT`] where no task has the row.
         found: by task, of how many images its own were drawn; empty if none were left out.
     """
 
+    name: str
     split: Split
     labels: np.ndarray
     found: list[int]
 
 
-def _part(task: TaskConfig, loaded: Loaded, groups: list[list[int]], name: str, config: DataArguments) -> Part:
-    """The split `name` with what the tasks, the classes of `groups`, have of it; the images of no other are read."""
+def _part(
+    task: TaskConfig,
+    loaded: Loaded,
+    groups: list[list[int]],
+    name: str,
+    given: Chosen | None,
+    config: DataArguments,
+) -> Part:
+    """The part `name` with what the tasks, the classes of `groups`, have of it; the images of no other are read.
+
+    Of a sample it is the rows that are `given`, or drawn anew.
+    """
     rows, where = loaded.rows, loaded.where
     limit = Limit.of(config.limits(task), task.sample_seed, training=name == "train")
     wanted, found = loaded.own, []
@@ -171,6 +196,8 @@ def _part(task: TaskConfig, loaded: Loaded, groups: list[list[int]], name: str, 
             own = np.isin(labels, classes)
             wanted |= limit.kept(np.where(own, labels, LEFT_OUT))
             found.append(int(own.sum()))
+        if given is not None:
+            wanted = given.wanted(loaded.split, labels != LEFT_OUT, where)
         class_names = loaded.classes.names
         short = [f"{shown(class_names[label])} ({count})" for label, count in limit.short(labels).items()]
         if short:
@@ -180,7 +207,9 @@ def _part(task: TaskConfig, loaded: Loaded, groups: list[list[int]], name: str, 
                 f"fewer training images and give all of them: {few}"
             )
     split = with_images(rows, task.image_column, where, config, wanted)
-    return Part(split, read_labels(rows, task.label_column, split.used, loaded.classes, where), found)
+    if given is not None:
+        given.check(split.digests, where)
+    return Part(loaded.split, split, read_labels(rows, task.label_column, split.used, loaded.classes, where), found)
 
 
 def _of_classes(
@@ -207,75 +236,11 @@ def _of_classes(
         limits=asked | {"sample_seed": task.sample_seed} | found if asked else {},
         eval_templates=task.eval_templates,
         settings=task.settings,
-        benchmark=task.benchmark and (task.benchmark.part() if task.class_incremental > 1 else task.benchmark),
+        chosen={
+            part: Chosen.of(kept.name, own[part][1] != LEFT_OUT, kept.split.digests)
+            for part, kept in parts.items()
+            if kept.found
+        },
+        benchmark=task.benchmark and (task.benchmark.part() if task.task_count > 1 else task.benchmark),
         **{part: with_labels(split.images, labels) for part, (split, labels) in own.items()},
     )
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The unlabelled reference images, and reference texts, which belong to no image.
-
-    Attributes:
-        images ([`datasets.Dataset`], *optional*): one column, `image`.
-        dataset: where they come from, as the configuration names it.
-        fingerprint (*optional*): of their content, as a task's.
-        texts: each once, in the order in which they first come.
-    """
-
-    images: Dataset | None
-    dataset: str | None = None
-    fingerprint: str | None = None
-    texts: tuple[str, ...] = ()
-
-
-def load_reference(config: DataArguments) -> Reference | None:
-    """The unlabelled reference set, if there is one.
-
-    Raises:
-        ConfigurationError: images or texts are missing or unusable; the message names dataset, row or file.
-    """
-    if config.reference_dataset is None:
-        return of_texts(read_texts(config.reference_texts)) if config.reference_texts else None
-    where = f"reference_dataset {config.reference_dataset!r}"
-    rows = load_split(
-        where,
-        config.reference_dataset,
-        config.reference_split,
-        config.reference_config_name,
-        None,
-        config.reference_data_files,
-        config.reference_revision,
-    )
-    texts: tuple[str, ...] = ()
-    if config.reference_texts is not None:
-        texts = read_texts(config.reference_texts)
-    elif config.reference_text_column is not None:
-        texts = texts_of(rows, config.reference_text_column, where)
-    split = with_images(rows, config.reference_image_column, f"{where}, split {config.reference_split!r}", config)
-    used = np.flatnonzero(split.used)
-    images = split.images if len(used) == len(split.used) else split.images.select(used)
-    fingerprint = content_fingerprint([(split.digests[used], np.zeros(len(used), dtype=np.int64))])
-    return replace(of_texts(texts, fingerprint), images=images, dataset=config.reference_dataset)
-
-
-def of_texts(texts: tuple[str, ...], images: str | None = None) -> Reference:
-    """Reference texts, with the fingerprint of both where there are `images` of that fingerprint too."""
-    if not texts:
-        return Reference(None, fingerprint=images)
-    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
-    return Reference(None, fingerprint=f"{images}-{digest}" if images else digest, texts=texts)
-
-
-def _split_classes(task: TaskConfig, num_classes: int) -> list[list[int]]:
-    """The classes of each task that the entry stands for."""
-    if task.class_incremental > num_classes:
-        raise ConfigurationError(
-            f"task {task.name!r}: class_incremental is {task.class_incremental}, but there are {num_classes} classes"
-        )
-    if task.class_incremental == 1:
-        return [list(range(num_classes))]
-    order = np.arange(num_classes)
-    if task.class_order_seed is not None:
-        np.random.default_rng(task.class_order_seed).shuffle(order)
-    return [part.tolist() for part in np.array_split(order, task.class_incremental)]

@@ -1,5 +1,7 @@
 """Words that name nothing, for holding a text tower where no class name is."""
 
+from functools import lru_cache
+
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
@@ -8,6 +10,8 @@ COUNT = 256
 _LETTERS = 3
 
 
+# Every task asks the same tokenizer, and to go through the 900,000 tokens of MetaCLIP 2's takes half a minute.
+@lru_cache(maxsize=1)
 def random_words(tokenizer: PreTrainedTokenizerBase, count: int = COUNT) -> list[str]:
     """Pairs of words that the tokenizer's vocabulary has whole, always the same ones for a tokenizer.
 

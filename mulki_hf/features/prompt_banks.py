@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import CLIPProcessor
 
 from ..data.epochs import data_seed
 from ..data.prompts import prompts_of, tokenize
@@ -54,7 +54,7 @@ class PromptBank:
 
 def prompt_banks(
     objective: Objective,
-    tokenizer: PreTrainedTokenizerBase,
+    processor: CLIPProcessor,
     earlier: Sequence[Any],
     texts: Sequence[str],
     args: Any,
@@ -63,7 +63,7 @@ def prompt_banks(
 
     Args:
         objective ([`Objective`]): its `needs` and `per_step`.
-        tokenizer: the student's.
+        processor ([`CLIPProcessor`]): the student's.
         earlier: the tasks learned before, with `class_names` and `templates`.
         texts: the reference texts.
         args ([`MulKIConfig`]): seed of the draws, device.
@@ -73,7 +73,7 @@ def prompt_banks(
     """
     prompts = {
         "earlier": lambda: [p for task in earlier for p in prompts_of(task.class_names, task.templates)],
-        "words": lambda: random_words(tokenizer),
+        "words": lambda: random_words(processor.tokenizer),
         "texts": lambda: list(texts),
     }
     asked = {path.rpartition(".")[2] for path in objective.needs}
@@ -82,7 +82,7 @@ def prompt_banks(
         if part in asked:
             advice = "shorten it or leave it out"
             unique = list(dict.fromkeys(prompts[part]()))
-            ids = tokenize(tokenizer, unique, NAMES[part], advice)["input_ids"] if unique else torch.empty(0, 1).long()
+            ids = tokenize(processor, unique, NAMES[part], advice)["input_ids"] if unique else torch.empty(0, 1).long()
             seed = (data_seed(args), number)
             banks[part] = PromptBank(ids.to(args.device), objective.per_step.get(part, 0), seed)
     return banks

@@ -21,6 +21,7 @@ from ..data.reference import WithImages
 from ..data.tables import ArrayCache, Table, WithTables
 from ..data.task import Task, check_dataset, check_no_transform
 from ..data.views import MADE_AS, Views
+from ..models.dual_encoders import feature_width
 from ..models.encoding import encode_classes, encode_images
 from ..objectives import Prototypes, TeacherFeatures
 from ..objectives.batch import IMAGE_PARTS
@@ -101,9 +102,7 @@ class TaskFeatures:
         self.views_share = self.beside.get("views", 0) / len(task.train)
         self.crop_area = crop_area
         self.padding = processor.tokenizer.pad_token_id or 0
-        parts = [
-            tokenize_prompts(processor.tokenizer, part.class_names, part.templates)["input_ids"] for part in task.parts
-        ]
+        parts = [tokenize_prompts(processor, part.class_names, part.templates)["input_ids"] for part in task.parts]
         self.prompts = {"input_ids": joined(parts, self.padding).to(args.device)}
         self.classes = [(len(ids), len(part.class_names)) for ids, part in zip(parts, task.parts, strict=True)]
         self.groups = None
@@ -131,7 +130,7 @@ class TaskFeatures:
     def _prepare(self, teacher: Teacher, cached: bool) -> None:
         reads, tables = self.parts_of(teacher), {}
         with teacher.active(self.args.device) as model:
-            fingerprint, self._width = teacher.fingerprint(), model.config.projection_dim
+            fingerprint, self._width = teacher.fingerprint(), feature_width(model)
             if "prototypes" in reads or (cached and "image" in reads):
                 name = f"train-{teacher.name}"
                 tables["image"] = self.table(model, fingerprint, self.task.train, self.training_images, name)
@@ -154,7 +153,7 @@ class TaskFeatures:
         """The model's features `(N, d)` of a bank's prompts, computed once for all tasks that have the same."""
         ids = self.banks[part].input_ids
         if not len(ids):
-            return torch.empty(0, model.config.projection_dim, device=self.args.device)
+            return torch.empty(0, feature_width(model), device=self.args.device)
         table = self.cache.table(
             f"{part}-{name}",
             [part, fingerprint, ids.tolist(), self.cache.accelerator.mixed_precision],

@@ -1,4 +1,4 @@
-"""Load the CLIP to start from or to go on from, and write it."""
+"""Load the model to start from or to go on from, and write it."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,12 +6,13 @@ from typing import Annotated
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, CLIPModel, CLIPProcessor
+from transformers import AutoConfig, CLIPModel, CLIPProcessor, PreTrainedConfig
 
 from ..embedded import EMBEDDED_MODELS, embedded_model_path
 from ..errors import ConfigurationError
 from ..finite import not_finite
 from ..hub.shareable import PATH
+from .dual_encoders import DUAL_ENCODERS, EncoderKind, fit_processor, unsupported
 
 
 FIELD = "model_name_or_path"
@@ -24,7 +25,10 @@ class ModelArguments:
 
     model_name_or_path: Annotated[str, PATH] = field(
         default="clip-nano",
-        metadata={"help": "CLIP to start from: a Hub id, a folder, or `clip-nano`, the small one inside the package."},
+        metadata={
+            "help": "CLIP to start from: a Hub id, a folder, or `clip-nano`, the small one inside the package. SigLIP, "
+            "SigLIP 2 of a fixed resolution and MetaCLIP 2 will do, too."
+        },
     )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub model."})
 
@@ -42,19 +46,18 @@ def load_processor(name_or_path: str, revision: str = "main", asked_by: str = FI
     """The model's own processor; `asked_by` is the field or option, for messages.
 
     Raises:
-        ConfigurationError: `name_or_path` is no CLIP, or can't be loaded.
+        ConfigurationError: `name_or_path` is of no kind that is supported, or can't be loaded.
     """
-    source = resolve_model(name_or_path)
     try:
-        config = AutoConfig.from_pretrained(source, revision=revision)
-        if config.model_type != "clip":
-            raise ConfigurationError(f"{asked_by}: {name_or_path!r} is a {config.model_type!r} model, not a CLIP")
-        processor = CLIPProcessor.from_pretrained(source, revision=revision)
+        config, kind = _described(name_or_path, revision, asked_by)
+        processor = kind.processor.from_pretrained(resolve_model(name_or_path), revision=revision)
+        fit_processor(processor, config)
+    except ImportError as error:
+        raise ConfigurationError(
+            f'{asked_by}: the tokenizer of {name_or_path!r} needs sentencepiece: run pip install "mulki-hf[siglip]"'
+        ) from error
     except (OSError, ValueError) as error:
         raise _unusable(name_or_path, error, asked_by) from error
-    # Older tokenizers name no limit, and the text tower would fail in the middle of training.
-    limit = config.text_config.max_position_embeddings
-    processor.tokenizer.model_max_length = min(processor.tokenizer.model_max_length, limit)
     return processor
 
 
@@ -62,12 +65,20 @@ def load_model(name_or_path: str | Path, revision: str = "main", asked_by: str =
     """The model in fp32, whatever precision its file has: training keeps fp32 weights, autocast does the rest.
 
     Raises:
-        ConfigurationError: it can't be loaded.
+        ConfigurationError: it is of no kind that is supported, or can't be loaded.
     """
     try:
-        return CLIPModel.from_pretrained(resolve_model(str(name_or_path)), revision=revision, dtype=torch.float32)
+        _, kind = _described(str(name_or_path), revision, asked_by)
+        return kind.model.from_pretrained(resolve_model(str(name_or_path)), revision=revision, dtype=torch.float32)
     except (OSError, ValueError, SafetensorError) as error:
         raise _unusable(name_or_path, error, asked_by) from error
+
+
+def _described(name_or_path: str, revision: str, asked_by: str) -> tuple[PreTrainedConfig, EncoderKind]:
+    config = AutoConfig.from_pretrained(resolve_model(name_or_path), revision=revision)
+    if config.model_type not in DUAL_ENCODERS:
+        raise ConfigurationError(f"{asked_by}: {name_or_path!r} is {unsupported(config.model_type)}")
+    return config, DUAL_ENCODERS[config.model_type]
 
 
 def load_finite(name_or_path: str | Path, revision: str = "main", asked_by: str = FIELD) -> CLIPModel:
@@ -93,11 +104,11 @@ def check_finite(model: CLIPModel, name_or_path: str | Path, asked_by: str = FIE
 def _unusable(name_or_path: str | Path, error: Exception, asked_by: str) -> ConfigurationError:
     if isinstance(error, ConfigurationError):
         return error
-    return ConfigurationError(f"{asked_by}: can't load {name_or_path!r} as a CLIP: {error}")
+    return ConfigurationError(f"{asked_by}: can't load {name_or_path!r}: {error}")
 
 
 def save_model(folder: str | Path, model: CLIPModel, processor: CLIPProcessor) -> None:
-    """Write a task's final model: a plain `CLIPModel` folder with its processor.
+    """Write a task's final model: a plain folder of its own class, as [`CLIPModel`] is, with its processor.
 
     The image processor is also written by itself (`preprocessor_config.json`), for libraries that look for it there.
     """

@@ -123,7 +123,8 @@ def check_reference(method: str, objective: Objective, images: bool, texts: str 
         raise ConfigurationError(f"method {method!r} needs reference images: set reference_dataset")
     if reads_texts and texts is None:
         raise ConfigurationError(
-            f"method {method!r} needs reference texts: set reference_texts, or reference_text_column in the YAML"
+            f"method {method!r} needs reference texts: set reference_texts, or reference_text_column in the YAML "
+            "(of reference_dataset or of reference_text_dataset)"
         )
     # A column of texts lies in the dataset, whether its images are read or not.
     surplus = {

@@ -61,7 +61,7 @@ def _of_task(record: TaskRecord, task: TaskConfig, validation: bool, count: int)
     if not _at_hand(task.dataset):
         raise ConfigurationError(f"{where} is not on this machine")
     if isinstance(task.class_names, str):
-        if task.class_incremental > 1:
+        if task.task_count > 1:
             raise ConfigurationError("which class a label means is in a file of names")
         task.class_names = record.class_names
     sources = find_sources(task, validation)

@@ -122,8 +122,8 @@ def space_files(repo_id: str, models: Models, examples: list[Example]) -> tuple[
         license=results.base.license,
         models=repositories,
         datasets=[*dict.fromkeys(datasets)] or None,
-        tags=["clip", "continual-learning", "zero-shot-image-classification", "mulki-hf"],
-        short_description="A CLIP before and after each task of a stream",
+        tags=[results.base.encoder.model_type, "continual-learning", "zero-shot-image-classification", "mulki-hf"],
+        short_description=f"A {results.base.encoder.name} before and after each task of a stream",
     )
     links = "\n".join(f"- {name}: {_link(place)}" for name, place in places.items())
     sources = {name: (task.dataset, task.license) for name, task in zip(results.names, results.tasks, strict=True)}

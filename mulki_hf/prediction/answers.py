@@ -53,8 +53,7 @@ class Reader:
         """
         prompts = []
         if features is None:
-            tokenizer = self.processor.tokenizer
-            prompts = [(tokenize_prompts(tokenizer, [*names], [*t]), len(names)) for names, t in classes.groups]
+            prompts = [(tokenize_prompts(self.processor, [*names], [*t]), len(names)) for names, t in classes.groups]
         with self.accelerator.autocast():
             return classifier_of(self.model, prompts, features)
 

@@ -29,7 +29,7 @@ def card_data(results: StreamResults, name: str, library: str, relation: str, *t
         license=base.license,
         library_name=library,
         pipeline_tag="zero-shot-image-classification",
-        tags=["clip", "continual-learning", *tags, "mulki-hf", results.method.rpartition(":")[2]],
+        tags=[base.encoder.model_type, "continual-learning", *tags, "mulki-hf", results.method.rpartition(":")[2]],
         base_model=base.hub_id,
         base_model_relation=relation if base.hub_id else None,
         datasets=hub_datasets(results) or None,
@@ -48,7 +48,7 @@ def hub_datasets(results: StreamResults) -> list[str]:
     """Hub ids of the data that the model was trained with so far."""
     names = [task.dataset for task in results.tasks[: results.tasks_learned]]
     if results.reference is not None:
-        names.append(results.reference.dataset)
+        names += [results.reference.dataset, results.reference.text_dataset or ""]
     return list(dict.fromkeys(name for name in names if on_hub(name)))
 
 

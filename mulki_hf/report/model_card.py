@@ -1,5 +1,6 @@
 """The model card of a task's checkpoint, from its results alone."""
 
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from statistics import mean
@@ -10,10 +11,11 @@ from huggingface_hub import ModelCard
 from ..errors import ConfigurationError
 from ..evaluation.protocols import PROTOCOLS
 from ..resources import resource
-from ..results import IN_MEMORY, ArtefactRecord, BaseModel, StreamResults
+from ..results import IN_MEMORY, ArtefactRecord, BaseModel, ReferenceRecord, StreamResults
 from .benchmarks import benchmark_name, notes
 from .markdown import code, hypothesis, literal, text
 from .metadata import card_data, metrics_so_far, on_hub
+from .published.beside import card_table, sentence, standing
 from .samples import images_text, samples_text
 from .tables import cells_note, duration, markdown_table, matrix_table, metrics_table, percent, signed
 
@@ -33,7 +35,8 @@ def save_card(results: StreamResults, folder: Path, repo_id: str | None = None) 
 
     An artefact in it gets its own, for the repository of that name and the artefact's suffix.
     """
-    (folder / "README.md").write_text(task_card(results, folder.name, repo_id), encoding="utf-8")
+    rows = sorted(file.name for file in folder.glob("rows_*.json"))
+    (folder / "README.md").write_text(task_card(results, folder.name, repo_id, rows=rows), encoding="utf-8")
     if results.artefact is not None and (folder / results.artefact.folder).is_dir():
         card = artefact_card(results, results.artefact, folder.name, repo_id)
         (folder / results.artefact.folder / "README.md").write_text(card, encoding="utf-8")
@@ -46,7 +49,9 @@ def card_of_task(results: StreamResults, folder: str, repo_id: str | None = None
     return artefact_card(results, results.artefact, folder, repo_id, alone=True)
 
 
-def task_card(results: StreamResults, folder: str, repo_id: str | None = None, alone: bool = False) -> str:
+def task_card(
+    results: StreamResults, folder: str, repo_id: str | None = None, alone: bool = False, rows: Sequence[str] = ()
+) -> str:
     """Card of the checkpoint after the last finished task of `results`: metadata and text.
 
     Args:
@@ -54,6 +59,7 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None, a
         folder: name of the checkpoint's folder, which the usage snippet loads if there is no repository.
         repo_id (*optional*): the Hub repository that the card is for.
         alone (`bool`): no recipe, results, pictures or prototypes lie beside it.
+        rows: names of the files beside it that list which images of a sample were used.
     """
     check_described(results)
     number, so_far = results.tasks_learned, {name: metrics_so_far(results, name) for name in results.protocols}
@@ -69,7 +75,7 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None, a
             alone=alone,
             prototypes=results.about.prototypes,
             method_summary=results.about.summary,
-            bibtex=citations(results.about.bibtex),
+            bibtex=citations(results.base, results.about.bibtex),
             artefact=results.artefact,
             artefact_id=results.artefact and artefact_id(results.artefact, repo_id, results.artefact.folder),
             stream_table=stream_table(results),
@@ -79,10 +85,12 @@ def task_card(results: StreamResults, folder: str, repo_id: str | None = None, a
             changes_table=changes_table(results),
             stream_metrics=metrics_table(so_far) if number > 1 else None,
             cells_note=cells_note(results, number),
+            published_results=published_results(results),
             settings_table=settings_table(results.about.settings),
             runs=runs(results),
             wall_time=wall_time(results),
             seed=results.config["seed"],
+            rows=", ".join(map(code, rows)),
         )
     )
 
@@ -114,7 +122,7 @@ def artefact_card(
             revision="" if base.revision in (None, "main") else f", revision={literal(base.revision)}",
             embedded=base.embedded,
             artefact=artefact,
-            bibtex=citations(results.about.bibtex, artefact.bibtex),
+            bibtex=citations(base, results.about.bibtex, artefact.bibtex),
         )
     )
 
@@ -145,6 +153,7 @@ def words(results: StreamResults) -> dict[str, Any]:
         "literal": literal,
         "hypothesis": hypothesis,
         "base": base_text(results.base),
+        "encoder": results.base.encoder,
         # A user's own is the name of a class.
         "method": code(results.method) if ":" in results.method else results.method,
         # Of several tasks together any may stand for what it can be asked.
@@ -171,9 +180,9 @@ def artefact_id(artefact: ArtefactRecord, repo_id: str | None, local: str) -> st
     return f"{repo_id}-{artefact.suffix}" if repo_id else local
 
 
-def citations(*bibtex: str) -> str:
-    """Papers of the method and of what it builds on, CLIP's last."""
-    return "\n\n".join(filter(None, (*bibtex, CLIP_BIBTEX)))
+def citations(base: BaseModel, *bibtex: str) -> str:
+    """Papers of the method and of what it builds on, that of the model last."""
+    return "\n\n".join(filter(None, (*bibtex, base.encoder.bibtex or CLIP_BIBTEX)))
 
 
 def base_text(base: BaseModel) -> str:
@@ -182,7 +191,7 @@ def base_text(base: BaseModel) -> str:
         return f"{code(base.name)}, the small CLIP that ships with mulki-hf,"
     if base.hub_id:
         return f"[{text(base.name)}](https://huggingface.co/{base.hub_id})"
-    return code(base.name) if base.name else "a CLIP that has no name"
+    return code(base.name) if base.name else f"a {base.encoder.name} that has no name"
 
 
 def stream_table(results: StreamResults) -> str:
@@ -213,11 +222,31 @@ def data_table(results: StreamResults) -> str:
     for task in results.tasks[: results.tasks_learned]:
         rows.append([text(task.name), link(task.dataset), text(task.license or "not known")])
     if results.reference is not None:
-        data = results.reference
-        both = {"unlabelled reference images": data.images, "reference texts": data.texts}
-        what = ", ".join(f"{count} {kind}" for kind, count in both.items() if count)
-        rows.append([what, link(data.dataset), text(data.license or "not known")])
+        rows += reference_rows(results.reference)
     return markdown_table(rows)
+
+
+def reference_rows(reference: ReferenceRecord) -> list[list[str]]:
+    """Images and texts: in one row where they come from one dataset, with the fingerprint of both."""
+    drawn = "" if reference.drawn_from is None else f" of {reference.drawn_from}"
+    images = [f"{reference.images}{drawn} unlabelled reference images"] if reference.images else []
+    texts = [f"{reference.texts} reference texts"] if reference.texts else []
+    whole, _, own = (reference.fingerprint or "").partition("-")
+
+    def row(what: list[str], dataset: str, license: str | None, fingerprint: str) -> list[str]:
+        known = f" (fingerprint {code(fingerprint)})" if fingerprint else ""
+        return [", ".join(what) + known, link(dataset), text(license or "not known")]
+
+    if reference.text_dataset is None:
+        return [row(images + texts, reference.dataset, reference.license, reference.fingerprint or "")]
+    beside = row(texts, reference.text_dataset, reference.text_license, own or whole)
+    return [row(images, reference.dataset, reference.license, whole), beside] if images else [beside]
+
+
+def published_results(results: StreamResults) -> str:
+    """The run beside the few published rows that say most; empty where there are none."""
+    own = standing(results)
+    return f"{text(sentence(own))}\n\n{card_table(own)}" if own else ""
 
 
 def changes_table(results: StreamResults) -> str:

@@ -5,6 +5,7 @@ from io import BytesIO
 
 from ..results import StreamResults
 from .plots import plot_accuracy_matrix, plot_curves
+from .published.beside import standing_text
 from .tables import results_table
 
 
@@ -27,11 +28,11 @@ class Report:
         self.protocol = protocol or results.protocol
 
     def __repr__(self) -> str:
-        return results_table(self.results)
+        return "\n\n".join(filter(None, [results_table(self.results), standing_text(self.results)]))
 
     def _repr_markdown_(self) -> str:
         """For notebooks; it holds its pictures and reads no file."""
-        parts = [results_table(self.results)]
+        parts = [repr(self)]
         for name, plot in {"Accuracy matrix": plot_accuracy_matrix, "Curves": plot_curves}.items():
             if self.results.zero_shot:
                 picture = BytesIO()

@@ -44,7 +44,7 @@ def check_texts(texts: Sequence[str], field: str | None, processor: CLIPProcesso
     """Refuse reference texts that are longer than the text tower reads; `field` is where they were given."""
     if texts:
         try:
-            tokenize(processor.tokenizer, list(texts), "reference text", "shorten it or leave it out")
+            tokenize(processor, list(texts), "reference text", "shorten it or leave it out")
         except ConfigurationError as error:
             raise ConfigurationError(f"{field}: {error}") from error
 
@@ -53,7 +53,7 @@ def check_task(task: Task, processor: CLIPProcessor, config: MulKIConfig) -> Non
     """Refuse a task whose prompts are too long, or that is too small for a single step."""
     try:
         for templates in (task.templates, task.evaluation_templates):
-            tokenize_prompts(processor.tokenizer, task.class_names, templates)
+            tokenize_prompts(processor, task.class_names, templates)
     except ConfigurationError as error:
         raise ConfigurationError(f"task {task.name!r}: {error}") from error
     batch = config.train_batch_size * config.world_size

@@ -11,12 +11,13 @@ from ..config import MulKIConfig
 from ..config.paths import shareable_settings
 from ..config.recipes import default_settings
 from ..data.rows import dataset_name
-from ..data.tasks import Reference, Task
+from ..data.tasks import Task
+from ..data.unlabelled import Reference
 from ..embedded import EMBEDDED_MODELS, embedded_model_path
 from ..evaluation.evaluator import StreamEvaluator
 from ..results import ArtefactRecord, StreamResults
 from .provenance import library_versions, provenance
-from .records import describe_base, look_up_licences, new_results, reference_record
+from .records import describe_base, encoder_record, look_up_licences, new_results, reference_record
 
 
 _NO_SETTING = {"base_model_name_or_path", "inference_mode", "peft_type", "peft_version"}
@@ -32,7 +33,9 @@ def describe_task(trainer: Any) -> StreamResults:
     after = evaluate(trainer.model, 1, "the student")[0]
     pictures, texts = trainer.features.reference, trainer.reference_texts
     reference = None if pictures is None and not texts else Reference(pictures, texts=texts)
-    return results_of_task(trainer.task, config, base, before, after, accelerator, reference, adaptation)
+    results = results_of_task(trainer.task, config, base, before, after, accelerator, reference, adaptation)
+    results.base.encoder = encoder_record(trainer.model)
+    return results
 
 
 def results_of_task(

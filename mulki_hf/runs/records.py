@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import DatasetCard, ModelCard
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
+from transformers import PreTrainedModel
 
 from ..adaptation import adaptation_of
 from ..adaptation.towers import TOWER_WORDS
@@ -16,14 +17,24 @@ from ..config.paths import shareable_settings
 from ..config.recipes import SWITCHES, changed_settings, default_settings
 from ..config.training import config_of
 from ..data.rows import dataset_name
-from ..data.tasks import Reference, Task
+from ..data.tasks import Task
 from ..data.union import union
+from ..data.unlabelled import Reference
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError
 from ..hub.fetch import licence_of
+from ..models.dual_encoders import kind_of
 from ..objectives import FORMER_SETTINGS, find_objective, objective_of
 from ..resources import resource
-from ..results import BaseModel, MethodRecord, ProtocolResults, ReferenceRecord, StreamResults, TaskRecord
+from ..results import (
+    BaseModel,
+    EncoderRecord,
+    MethodRecord,
+    ProtocolResults,
+    ReferenceRecord,
+    StreamResults,
+    TaskRecord,
+)
 
 
 def new_results(
@@ -112,6 +123,9 @@ def reference_record(reference: Reference | None) -> ReferenceRecord | None:
         None if images is None else images.info.license or None,
         reference.fingerprint,
         len(reference.texts),
+        reference.drawn_from,
+        None if reference.text_dataset is None else dataset_name(reference.text_dataset),
+        reference.text_license,
     )
 
 
@@ -132,6 +146,12 @@ def describe_base(name_or_path: str, revision: str, license: str | None) -> Base
     return BaseModel(name_or_path, name_or_path, revision, license)
 
 
+def encoder_record(model: PreTrainedModel) -> EncoderRecord:
+    """Which kind of dual encoder a model is."""
+    kind = kind_of(model)
+    return EncoderRecord(kind.name, model.config.model_type, kind.model.__name__, kind.padding, kind.bibtex)
+
+
 def look_up_licences(results: StreamResults, token: str | None = None) -> None:
     """Fill in what licences the Hub's cards of model and datasets name."""
     if results.base.license is None and results.base.hub_id is not None:
@@ -139,3 +159,6 @@ def look_up_licences(results: StreamResults, token: str | None = None) -> None:
     for data in (*results.tasks, results.reference):
         if data is not None and data.license is None and "/" in data.dataset:
             data.license = licence_of(DatasetCard, data.dataset, token)
+    texts = results.reference
+    if texts is not None and texts.text_license is None and texts.text_dataset and "/" in texts.text_dataset:
+        texts.text_license = licence_of(DatasetCard, texts.text_dataset, token)

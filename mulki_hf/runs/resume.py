@@ -10,7 +10,8 @@ from ..config import MulKIConfig, StreamConfig
 from ..config.paths import shareable_settings
 from ..config.recipes import decisive, settled_defaults
 from ..data.config import TaskConfig
-from ..data.tasks import Reference, Task
+from ..data.tasks import Task
+from ..data.unlabelled import Reference
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError, shown
 from ..evaluation.protocols import PROTOCOLS

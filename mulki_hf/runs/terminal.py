@@ -21,7 +21,8 @@ from ..config import MulKIConfig
 VERBOSE = ("info", "debug")
 NOISE = re.compile(
     r"pin_memory|loss_type=|slow image processor|fast (image )?processor|torchvision|use_fast"
-    r"|is_gradient_checkpointing|`use_return_dict`|lr_scheduler\.step\(\)|tokenizer has new (PAD|BOS|EOS)",
+    r"|is_gradient_checkpointing|`use_return_dict`|lr_scheduler\.step\(\)|tokenizer has new (PAD|BOS|EOS)"
+    r"|Model config: (bos|eos)_token_id",
 )
 """Warnings of libraries about what this package decides, and nobody who trains with it can change."""
 BAR = "{percentage:3.0f}% |{bar:16}| {desc}"

@@ -87,7 +87,7 @@ class PlainTrainer(Trainer):
             train_dataset=task.train.with_transform(image_transform(processing_class.image_processor)),
             processing_class=processing_class,
         )
-        prompts = tokenize_prompts(processing_class.tokenizer, task.class_names, task.templates)
+        prompts = tokenize_prompts(processing_class, task.class_names, task.templates)
         self.prompts = {name: ids.to(self.args.device) for name, ids in prompts.items()}
         model.logit_scale.requires_grad_(False)
         self.text = None

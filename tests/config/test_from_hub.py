@@ -43,6 +43,7 @@ def of_task(**fields) -> dict:
 
 NAMED = {
     "class_names": lambda path: of_task(class_names=path),
+    "rows": lambda path: of_task(rows=[path]),
     "dataset": lambda path: of_task(dataset=path),
     "data_files": lambda path: of_task(dataset="parquet", data_files={"train": ["x.parquet", path]}),
     "data_files of the Hub's": lambda path: of_task(data_files=path),
@@ -50,6 +51,7 @@ NAMED = {
     "data_dir of the Hub's": lambda path: of_task(data_dir=path),
     "model": lambda path: {"model_name_or_path": path},
     "reference_dataset": lambda path: {"reference_dataset": path},
+    "reference_text_dataset": lambda path: {"reference_text_dataset": path, "reference_text_column": "caption"},
     "reference_data_files": lambda path: {"reference_dataset": "json", "reference_data_files": path},
     "peft_config": lambda path: {"peft_config": path},
     "a tuner's": lambda path: {"peft_config": {"peft_type": "LORA", "corda_config": {"cache_file": path}}},

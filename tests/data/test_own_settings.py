@@ -98,3 +98,22 @@ class TestLimitsOfAStream:
         assert limited.limits == {"max_train_samples": 4, "max_eval_samples": 8, "sample_seed": 0} | counts
         (whole,) = load_stream(DataArguments(tasks=[task]))
         assert whole.limits == {} and whole.fingerprint != limited.fingerprint
+
+
+class TestRotation:
+    TASKS = [{"name": name, "dataset": "a/b"} for name in "abcd"]
+
+    def names(self, arguments: DataArguments) -> str:
+        return "".join(task["name"] for task in arguments.tasks)
+
+    def test_turns_left_once(self):
+        turned = DataArguments(tasks=self.TASKS, rotate_tasks=3)
+        assert self.names(turned) == "dabc" and turned.rotate_tasks == 0
+        # As recorded it is no more turned.
+        assert self.names(DataArguments(tasks=turned.to_dict()["tasks"], rotate_tasks=0)) == "dabc"
+        assert self.names(DataArguments(tasks=self.TASKS)) == "abcd"
+
+    @pytest.mark.parametrize("turns", [-1, 4])
+    def test_out_of_range(self, turns):
+        with pytest.raises(ConfigurationError, match=rf"rotate_tasks must be in \[0, 4\), .* got {turns}"):
+            DataArguments(tasks=self.TASKS, rotate_tasks=turns)

@@ -45,7 +45,7 @@ class TestShipped:
             f"{family}:{name}" for family in families for name in sorted(CLASSES)
         ]
 
-    @pytest.mark.parametrize("dataset", registry.names())
+    @pytest.mark.parametrize("dataset", [name for name in registry.names() if name != "snd:ucf101"])
     def test_is_a_task(self, dataset):
         task = described(dataset)
         assert re.fullmatch(r"[\w-]+/[\w-]+", task.dataset) and task.benchmark.name == dataset

@@ -13,7 +13,7 @@ from support.tiny import COLOURS, SHAPES, rows
 
 from mulki_hf import ConfigurationError, StreamConfig, Task, load_stream
 from mulki_hf.data.labels import labels_of
-from mulki_hf.data.tasks import load_reference
+from mulki_hf.data.unlabelled import load_reference
 from mulki_hf.train import main
 
 

@@ -53,7 +53,7 @@ class TestBanks:
     def of(self, processor, needs, earlier=EARLIER, texts=(), **per_step):
         objective = SimpleNamespace(needs=needs, per_step=per_step)
         args = SimpleNamespace(device=torch.device("cpu"), seed=0, data_seed=None)
-        return prompt_banks(objective, processor.tokenizer, earlier, texts, args)
+        return prompt_banks(objective, processor, earlier, texts, args)
 
     def test_nothing_that_nobody_needs(self, processor):
         assert self.of(processor, {"original.image", "reference"}) == {}
@@ -134,7 +134,7 @@ class TestInTraining:
     def test_the_task_itself_is_as_without(self, make_args, processor, holds):
         train(make_args, processor, earlier_tasks=EARLIER)
         task = tiny_task()
-        prompts = tokenize_prompts(processor.tokenizer, task.class_names, task.templates)
+        prompts = tokenize_prompts(processor, task.class_names, task.templates)
         expected = encode_classes(tiny_model(2), prompts, len(task.class_names))
         torch.testing.assert_close(holds[0].text.detach(), expected, rtol=0, atol=1e-6)
 

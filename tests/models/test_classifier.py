@@ -19,9 +19,9 @@ def pixels():
 @pytest.fixture
 def prompts():
     """Of two tasks, of two and of three classes."""
-    tokenizer = tiny_processor().tokenizer
+    processor = tiny_processor()
     return [
-        (tokenize_prompts(tokenizer, names, ["a {}.", "one {}"]), len(names))
+        (tokenize_prompts(processor, names, ["a {}.", "one {}"]), len(names))
         for names in (["red", "blue"], ["stripe", "corner", "frame"])
     ]
 

@@ -23,7 +23,7 @@ TEMPLATES = ["a {}.", "the colour {} on a wall"]
 class TestClasses:
     @pytest.fixture
     def prompts(self):
-        return tokenize_prompts(tiny_tokenizer(), NAMES, TEMPLATES)
+        return tokenize_prompts(tiny_processor(), NAMES, TEMPLATES)
 
     @pytest.mark.parametrize("eos", [None, 2], ids=["current", "legacy"])
     def test_padding_and_masking_change_nothing(self, prompts, eos):
@@ -71,7 +71,7 @@ class TestTextChunks:
     @pytest.mark.parametrize("chunk", [1, 3, 8])
     def test_same_features_and_gradients(self, chunk):
         model, processor = tiny_model(), tiny_processor()
-        prompts = tokenize_prompts(processor.tokenizer, list(COLOURS), ["a {}.", "one {}"])
+        prompts = tokenize_prompts(processor, list(COLOURS), ["a {}.", "one {}"])
         pixels = torch.rand(2, 3, 16, 16)
 
         def gradients():
@@ -94,7 +94,7 @@ class TestTextChunks:
 
         def kept(count: int, chunk: int) -> int:
             sizes = []
-            prompts = tokenize_prompts(processor.tokenizer, [f"n{i:03}" for i in range(count)], ["a {}."])
+            prompts = tokenize_prompts(processor, [f"n{i:03}" for i in range(count)], ["a {}."])
             with (
                 chunked_text_tower(model.text_model, chunk),
                 torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t),
@@ -107,7 +107,7 @@ class TestTextChunks:
 
     def test_in_bf16(self):
         model, processor = tiny_model(), tiny_processor()
-        prompts = tokenize_prompts(processor.tokenizer, list(COLOURS), ["a {}."])
+        prompts = tokenize_prompts(processor, list(COLOURS), ["a {}."])
         gradients = []
         for chunk in (8, 2):
             model.zero_grad()

@@ -13,4 +13,4 @@ def test_broken_weights(stream_yaml, tiny_folder, tmp_path):
 def test_model_is_no_clip(stream_yaml, tmp_path):
     BertConfig().save_pretrained(tmp_path / "bert")
     config = stream_yaml(model_name_or_path=str(tmp_path / "bert"))
-    refused(config, tmp_path, "is a 'bert' model, not a CLIP")
+    refused(config, tmp_path, "is a 'bert' model; supported are CLIP, SigLIP, SigLIP 2 of a fixed resolution")

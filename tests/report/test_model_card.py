@@ -185,6 +185,16 @@ class TestText:
         assert re.search(r"1000 unlabelled reference images \| \[org/pictures\].* cc0-1.0", card.text)
         assert card.data.datasets == ["timm/oxford-iiit-pet", "org/pictures"]
 
+    def test_reference_data_that_were_drawn_and_texts_from_elsewhere(self):
+        results = make_results(method="zscl")
+        results.reference = ReferenceRecord("org/pictures", 9, "mit", "ab-cd", 5, 100, "org/captions", "cc0-1.0")
+        card = ModelCard(task_card(results, "task2-digits", "org/x"))
+        assert re.search(
+            r"\| 9 of 100 unlabelled reference images \(fingerprint `ab`\) +\| \[org/pictures\]\S+ +\| mit", card.text
+        )
+        assert re.search(r"\| 5 reference texts \(fingerprint `cd`\) +\| \[org/captions\]\S+ +\| cc0-1.0", card.text)
+        assert card.data.datasets == ["timm/oxford-iiit-pet", "org/pictures", "org/captions"]
+
     @pytest.mark.parametrize("nasty", ['a "quoted" name', "back\\slash", "pipe | name", "ключ", "new\nline"])
     def test_class_names_of_any_kind(self, nasty):
         results = make_results()

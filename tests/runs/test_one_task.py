@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model
 from support.tiny import rows
 
 from mulki_hf.adaptation import adapt
-from mulki_hf.data.tasks import Reference
+from mulki_hf.data.unlabelled import Reference
 from mulki_hf.embedded import embedded_model_path
 from mulki_hf.report.model_card import card_of_task
 from mulki_hf.runs.one_task import results_of_task

@@ -6,9 +6,9 @@ import pytest
 from support.tiny import tiny_task
 
 from mulki_hf.config.recipes import default_settings
-from mulki_hf.data.tasks import Reference
+from mulki_hf.data.unlabelled import Reference
 from mulki_hf.errors import ConfigurationError
-from mulki_hf.results import BaseModel, StreamResults, TaskRecord
+from mulki_hf.results import BaseModel, ReferenceRecord, StreamResults, TaskRecord
 from mulki_hf.runs import records
 from mulki_hf.runs.records import describe_base, describe_method, look_up_licences, new_results, reference_record
 
@@ -43,6 +43,15 @@ class TestLicences:
             "cc-by-sa-4.0",
             None,
         )
+
+    def test_of_reference_texts(self, monkeypatch):
+        results = of_the_hub()
+        results.reference = ReferenceRecord("local files", 9, texts=5, text_dataset="org/captions")
+        asked = []
+        monkeypatch.setattr(records, "licence_of", lambda kind, repo_id, token: asked.append(repo_id) or "mit")
+        look_up_licences(results)
+        assert (results.reference.license, results.reference.text_license) == (None, "mit")
+        assert "org/captions" in asked and "local files" not in asked
 
     def test_no_hub_no_licence(self):
         results = of_the_hub()

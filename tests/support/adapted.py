@@ -20,7 +20,7 @@ def merged_model(model) -> CLIPModel:
 def features(model: CLIPModel) -> torch.Tensor:
     """What both towers say of three images and three texts, behind one another."""
     pixels = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    prompts = tokenize_prompts(tiny_processor().tokenizer, ["red", "blue", "frame"], ["a {}."])
+    prompts = tokenize_prompts(tiny_processor(), ["red", "blue", "frame"], ["a {}."])
     with torch.no_grad():
         images = model.get_image_features(pixel_values=pixels).pooler_output
         return torch.cat([images, model.get_text_features(**prompts).pooler_output])

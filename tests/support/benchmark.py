@@ -103,6 +103,10 @@ def publish_benchmarks(hub: HubServer, folder: Path, families: Iterable[str] = (
     """
     schemas: dict[tuple[str, str], Schema] = {}
     for name, (content, facts) in registered(families).items():
+        if content["dataset"] == "imagefolder":
+            # What no copy on the Hub has is read from a folder; here it is one more repository.
+            content = {key: value for key, value in content.items() if key != "data_dir"}
+            content["dataset"] = f"org/{name.replace(':', '_')}"
         schema = schema_of(content, facts.label_names)
         known = schemas.setdefault((content["dataset"], schema.revision), schema)
         known.splits = [*dict.fromkeys([*known.splits, *schema.splits])]

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from mulki_hf.report.published.records import settings
 from mulki_hf.results import BaseModel, MethodRecord, ReferenceRecord, StreamResults, TaskRecord
 
 
@@ -47,6 +48,27 @@ def seeded(rows: list[list[float]], seed: int = 0, names: str = "abc", settings=
     results.measured({results.protocol: rows[0]})
     for row in rows[1:]:
         results.add({results.protocol: row}, seconds=1.5)
+    return results
+
+
+def of_benchmark(family: str = "mtil", order: str = "order I", protocol: str = "til", lift: float = 0.0, **fields):
+    """A finished stream of a published order; accuracy rises by one with each task that is learned."""
+    setting = next(known for known in settings() if (known.family, known.order) == (family, order))
+    names = [name.partition(":")[2] for name in setting.tasks]
+    if setting.classes:
+        names = [f"{name}-{number}" for number, name in enumerate(names, start=1)]
+    config = {"seed": 0, "language": "en", "protocols": [protocol]}
+    if setting.class_order:
+        config["tasks"] = [{"name": "all", "class_order": setting.class_order}]
+    results = empty_results(*names, protocol=protocol, config=config, **fields)
+    for position, (task, name) in enumerate(zip(results.tasks, setting.tasks, strict=True)):
+        task.benchmark = {"name": name, "zero_shot": None, "notes": []}
+        task.class_names = [f"{task.name} {n}" for n in range(setting.classes[position] if setting.classes else 2)]
+    results.base = BaseModel("openai/clip-vit-base-patch16", "openai/clip-vit-base-patch16", license="mit")
+    results.about = MethodRecord("A method.", "both towers", settings={"seed": 0})
+    results.measured({protocol: [40.0] * len(names)})
+    for step in range(len(names)):
+        results.add({protocol: [40.0 + step + lift + (20 if j <= step else 0) for j in range(len(names))]}, seconds=1.5)
     return results
 
 

@@ -4,9 +4,11 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ..published.records import KINDS
 from ..tables import percent
+from .beside import Beside, points
 from .compared import Comparison, Row
-from .looks import MOST_TICKS, Look, looks
+from .looks import KIND_MARKERS, MOST_TICKS, Look, looks
 from .spread import Spread, spread_text
 
 
@@ -140,19 +142,32 @@ def _way(frame: Frame, mark: Mark, row: Row, task: str) -> Mark:
 
 @dataclass
 class Scatter:
-    """Transfer against Last."""
+    """Transfer against Last.
+
+    Attributes:
+        published: shapes as the `d` of a path, each with what it says.
+    """
 
     frame: Frame
     marks: list[Mark]
+    published: list[tuple[str, str]]
 
 
 def scatter(comparison: Comparison) -> Scatter:
     """A small point a run, a large one for the mean; a row with one of the two metrics is a line."""
+    found = points(comparison.beside or Beside())
     across = [value for row in comparison.rows for value in row.values("transfer")]
+    across += [point.transfer for point in found]
     up = [value for row in comparison.rows if not row.runs[0].stays for value in row.values("last")]
+    up += [point.last for point in found]
     frame = Frame(520, 330, _range(across, 1), _range(up, 1), bottom=40, left=52)
     rows = enumerate(zip(comparison.rows, looks(comparison), strict=True))
-    return Scatter(frame, [_point(frame, Mark(place, look), row) for place, (row, look) in rows])
+    published = []
+    for point in found:
+        figures, kind = f"Transfer {percent(point.transfer)}, Last {percent(point.last)}", point.result.kind
+        drawn = shape(KIND_MARKERS[KINDS.index(kind)], frame.at(point.transfer, point.last), 4.5)
+        published.append((drawn, f"{point.name}, published: {figures} ({kind})"))
+    return Scatter(frame, [_point(frame, Mark(place, look), row) for place, (row, look) in rows], published)
 
 
 def _point(frame: Frame, mark: Mark, row: Row) -> Mark:

@@ -8,6 +8,7 @@ from functools import cached_property
 from ...errors import ConfigurationError
 from ...evaluation.protocols import PROTOCOLS
 from ...results import StreamResults
+from .beside import Beside
 from .notes import notes
 from .runs import ComparedRun
 from .shared import check_competition, check_splits, choose_protocol, shared_tasks
@@ -54,6 +55,7 @@ class Comparison:
         orders: the orders in which they were learned.
         rows: in the order in which their first runs were given.
         against: the variant that the others are held against.
+        beside (*optional*): what was published of the same, where it was asked for.
     """
 
     protocol: str
@@ -63,6 +65,7 @@ class Comparison:
     rows: list[Row]
     against: int
     notes: list[str]
+    beside: Beside | None = None
 
     @property
     def runs(self) -> list[ComparedRun]:

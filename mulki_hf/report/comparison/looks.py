@@ -10,6 +10,8 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9", "#7
 DARK_PALETTE = ("#4da6e8", "#ff8f4d", "#2fc79b", "#e2a3c7", "#e0b13c", "#8fd3ff", "#b58fd6", "#aab4c0")
 """The same on a dark ground."""
 MARKERS = "osD^vPX*"
+KIND_MARKERS = "osvDX"
+"""Of published results, which are hollow, by their kind."""
 DASHES = ((), (5.0, 2.0), (1.5, 1.5))
 """Lengths of line and gap, by the order of the tasks."""
 MOST_TICKS = 12

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import jinja2
 
+from ..published.records import KINDS
 from ..tables import percent
 from . import tables
+from .beside import by_task, header, lines
+from .beside_text import WORDS, about
 from .charts import panels, scatter, shape
 from .compared import Comparison, protocol_sentence
-from .looks import DARK_PALETTE, DASHES, PALETTE, looks
+from .looks import DARK_PALETTE, DASHES, KIND_MARKERS, PALETTE, looks
 from .pictures import MAKER
 from .runs import ComparedRun
 from .spread import LESS_IS_BETTER
@@ -41,6 +44,14 @@ def page_html(comparison: Comparison) -> str:
         difference_words=tables.difference_words(comparison),
         unpaired=tables.unpaired(comparison),
         last=tables.last(comparison),
+        beside=comparison.beside,
+        groups=[
+            (about(group), header(group), lines(group), by_task(group, comparison.rows), group.own[0].runs[0].tasks)
+            for group in (comparison.beside.groups if comparison.beside else ())
+        ],
+        beside_words=WORDS,
+        kind_shapes=[shape(marker, (8, 8), 5) for marker in KIND_MARKERS],
+        kinds=KINDS,
         panels=panels(comparison),
         scatter=scatter(comparison),
         matrices=[matrices(run) for run in comparison.runs],

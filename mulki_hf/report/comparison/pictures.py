@@ -4,8 +4,10 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
+from ..published.records import KINDS
+from .beside import Beside, Point, points
 from .compared import Comparison, Row
-from .looks import DASHES, MOST_TICKS, PALETTE, looks
+from .looks import DASHES, KIND_MARKERS, MOST_TICKS, PALETTE, looks
 from .spread import Spread
 
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 MAKER = "mulki-hf compare"
 PANELS = 5
 """In one row of the first picture."""
+GREY = "0.35"
+DPI = 120
 
 
 def draw_curves(comparison: Comparison, path: Path) -> None:
@@ -42,7 +46,8 @@ def draw_curves(comparison: Comparison, path: Path) -> None:
     for axes in panels[max(0, count - PANELS) : count]:
         axes.set_xlabel("tasks learned")
     figure.suptitle(f"{comparison.protocol}: each task's accuracy over the stream")
-    _save(figure, panels[0], path)
+    _add_legend(figure, panels[0])
+    _save(figure, path)
 
 
 def _draw_curve(axes: "Axes", row: Row, task: str, style: dict[str, Any]) -> None:
@@ -62,12 +67,18 @@ def _draw_curve(axes: "Axes", row: Row, task: str, style: dict[str, Any]) -> Non
 
 
 def draw_transfer_last(comparison: Comparison, path: Path) -> None:
-    """A small point a run, a large one for the mean of its row; what has only one of the two metrics is a line."""
-    figure = _figure(7.0, 3.9 + 0.2 * -(-len(comparison.rows) // 2))
+    """A small point a run, a large one for the mean of its row; what has only one of the two metrics is a line.
+
+    Hollow: what was published.
+    """
+    published = points(comparison.beside or Beside())
+    kinds = len({point.result.kind for point in published})
+    width, height = (9.0, 5.5) if published else (7.0, 3.9)
+    figure = _figure(width, height + 0.2 * -(-(len(comparison.rows) + kinds) // 2))
     axes = figure.subplots()
     for row, style in zip(comparison.rows, _styles(comparison), strict=True):
-        points = [(run.metrics.get("transfer"), run.metrics.get("last")) for run in row.runs]
-        whole = [(transfer, last) for transfer, last in points if transfer is not None and last is not None]
+        pairs = [(run.metrics.get("transfer"), run.metrics.get("last")) for run in row.runs]
+        whole = [(transfer, last) for transfer, last in pairs if transfer is not None and last is not None]
         if row.runs[0].stays or not whole:
             _draw_level(axes, row, style)
             continue
@@ -76,12 +87,16 @@ def draw_transfer_last(comparison: Comparison, path: Path) -> None:
         axes.scatter(across, up, s=22, alpha=0.5, **look)
         middle = {"s": 95, "edgecolor": "white", "linewidth": 0.8, "zorder": 3, "label": style["label"]}
         axes.scatter([mean(across)], [mean(up)], **look, **middle)
+    _draw_published(axes, published)
     axes.set_xlabel("Transfer in %")
     axes.set_ylabel("Last in %")
     axes.set_title(f"{comparison.protocol}: Transfer against Last, a point a run, large the mean")
     axes.grid(color="0.92")
     axes.set_axisbelow(True)
-    _save(figure, axes, path)
+    _add_legend(figure, axes)
+    if published:
+        _name(figure, axes, published)
+    _save(figure, path)
 
 
 def _draw_level(axes: "Axes", row: Row, style: dict[str, Any]) -> None:
@@ -91,6 +106,43 @@ def _draw_level(axes: "Axes", row: Row, style: dict[str, Any]) -> None:
         axes.axvline(transfer.mean, linestyle="--", **line)
     elif last is not None:
         axes.axhline(last.mean, linestyle=":", **line)
+
+
+def _draw_published(axes: "Axes", published: list[Point]) -> None:
+    """Hollow and grey, a marker for each kind."""
+    for kind, marker in zip(KINDS, KIND_MARKERS, strict=True):
+        if own := [(point.transfer, point.last) for point in published if point.result.kind == kind]:
+            across, up = zip(*own, strict=True)
+            look: dict[str, Any] = {"marker": marker, "facecolor": "none", "edgecolor": GREY, "linewidth": 0.9}
+            axes.scatter(across, up, s=26, zorder=2, label=f"published: {kind}", **look)
+
+
+def _name(figure: "Figure", axes: "Axes", published: list[Point]) -> None:
+    """The method's name beside each point, wherever it covers no other point and no other name."""
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()  # only now it is known where things lie
+    scale, frame = figure.dpi / 72, axes.get_window_extent()
+    places = [place for drawn in axes.collections for place in axes.transData.transform(drawn.get_offsets())]
+    taken = [Bbox.from_bounds(x - 4 * scale, y - 4 * scale, 8 * scale, 8 * scale) for x, y in places]
+    for point in published:
+        for across, up in ((6, 2), (6, -6), (-6, 2), (-6, -6), (0, 7), (0, -11)):
+            side = {1: "left", -1: "right", 0: "center"}[(across > 0) - (across < 0)]
+            words = axes.annotate(
+                point.name,
+                (point.transfer, point.last),
+                (across, up),
+                textcoords="offset points",
+                fontsize=6,
+                color=GREY,
+                ha=side,
+            )
+            words.set_parse_math(False)
+            box = words.get_window_extent()
+            if frame.x0 <= box.x0 and box.x1 <= frame.x1 and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            words.remove()
 
 
 def _styles(comparison: Comparison) -> list[dict[str, Any]]:
@@ -110,10 +162,13 @@ def _styles(comparison: Comparison) -> list[dict[str, Any]]:
 def _figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure  # here, because it takes a second that only who draws has to wait
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained", dpi=DPI)
 
 
-def _save(figure: "Figure", axes: "Axes", path: Path) -> None:
+def _add_legend(figure: "Figure", axes: "Axes") -> None:
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize="small")
-    figure.savefig(path, dpi=120, metadata={"Software": MAKER})
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    figure.savefig(path, dpi=DPI, metadata={"Software": MAKER})

@@ -172,7 +172,11 @@ class ComparedRun:
         traits = {"model_name_or_path": results.base.name + (f"@{rev}" if (rev := results.base.revision) else "")}
         traits |= {name: written(value) for name, value in results.about.settings.items() if name not in SEEDS}
         if (reference := results.reference) is not None:
-            traits["reference_dataset"] = f"{reference.dataset} ({reference.images} images, {reference.texts} texts)"
+            beside = reference.text_dataset
+            data = [reference.dataset] if reference.images or beside is None else []
+            data += [] if beside is None else [beside]
+            counts = f"({reference.images} images, {reference.texts} texts)"
+            traits["reference_dataset"] = f"{', '.join(dict.fromkeys(data))} {counts}"
         records = {task.name: task for task in self.known}
         # What it learned before the last compared task, and beside it.
         learned = (

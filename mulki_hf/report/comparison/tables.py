@@ -8,6 +8,8 @@ from dataclasses import replace
 from ...metrics import METRICS
 from ..markdown import text
 from ..tables import markdown_table, matrix_table
+from .beside import Beside
+from .beside_text import PUBLISHED_COLUMNS, beside_csv, beside_markdown, beside_parts
 from .compared import Comparison, Row, protocol_sentence
 from .runs import ComparedRun
 from .spread import TABLE_METRICS, difference_text, spread_text
@@ -130,6 +132,8 @@ def terminal_text(comparison: Comparison) -> str:
     parts.append(_markdown(summary(comparison)))
     if table := differences(comparison):
         parts += [_markdown(table), *unpaired(comparison), difference_words(comparison)]
+    if comparison.beside is not None:
+        parts += beside_parts(comparison.beside)
     return "\n\n".join(parts)
 
 
@@ -152,6 +156,8 @@ def markdown_text(comparison: Comparison, pictures: list[str]) -> str:
     if table := differences(comparison):
         parts += ["## Differences", text(difference_words(comparison)), _markdown(table)]
         parts += [text(sentence) for sentence in unpaired(comparison)]
+    if comparison.beside is not None:
+        parts += ["## Beside published results", *beside_markdown(comparison.beside, comparison.rows)]
     parts += ["## Accuracy on each task in the end", _markdown(last(comparison))]
     parts += [f"![{alt}]({name})" for alt, name in zip(PICTURE_WORDS, pictures, strict=True)]
     parts += ["## Settings that differ", _markdown(settings(comparison))]
@@ -184,11 +190,17 @@ def csv_text(comparison: Comparison) -> str:
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    beside = comparison.beside or Beside()
+    more = PUBLISHED_COLUMNS if beside.groups else ()
+    # A file without them is as it always was.
+    writer.writerow([*CSV_COLUMNS, *more])
     for protocol in comparison.protocols:
         for row in comparison.rows:
             for run in row.runs:
-                writer.writerows(_csv_rows(row, replace(run, protocol=protocol)))
+                for line in _csv_rows(row, replace(run, protocol=protocol)):
+                    writer.writerow([*line, *("" for _ in more)])
+    for group in beside.groups:
+        writer.writerows(beside_csv(beside, group))
     return out.getvalue()
 
 

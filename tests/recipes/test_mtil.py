@@ -1,0 +1,141 @@
+"""The benchmark's recipes against a hub on loopback, with miniatures of all data and of CLIP."""
+
+import pytest
+import yaml
+from datasets import Dataset
+from support.benchmark import publish_benchmarks
+from support.hub import connected, hub_environment, tiny_hub
+from support.hub_data import labelled, parquet, repository
+from support.openai_clip import REPO_ID, openai_clip
+
+from mulki_hf import load_stream
+from mulki_hf.config.parser import parse
+from mulki_hf.data import registry
+from mulki_hf.data.unlabelled import load_reference
+from mulki_hf.models.loading import load_model, load_processor
+from mulki_hf.resources import shipped_recipes
+from mulki_hf.results import StreamResults
+from mulki_hf.runs.checks import check_task
+from mulki_hf.train import main
+
+
+METHODS = ("mulki", "mulki_lora", "snd", "zscl", "lwf", "wise_ft", "finetune")
+RECIPES = [name for name in shipped_recipes() if name.partition("/")[0] in ("mtil", "snd8", "cil")]
+ORDER_1 = [
+    "aircraft", "caltech101", "cifar100", "dtd", "eurosat", "flowers", "food101", "mnist", "oxford_pets",
+    "stanford_cars", "sun397",
+]  # fmt: skip
+ORDER_2 = [
+    "stanford_cars", "food101", "mnist", "oxford_pets", "flowers", "sun397", "aircraft", "caltech101", "dtd",
+    "eurosat", "cifar100",
+]  # fmt: skip
+SMALL = ["--max_train_samples", "16", "--max_eval_samples", "12"]
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """With all that the recipes name; the environment that knows it."""
+    place = tmp_path_factory.mktemp("benchmarks")
+    with tiny_hub() as hub, pytest.MonkeyPatch.context() as patch:
+        families = sorted({name.partition(":")[0] for name in registry.names()})
+        folder = publish_benchmarks(hub, place / "yaml", families)
+        for path in folder.glob("*/*.yaml"):
+            # Ensembles of 34 templates are most of a miniature's evaluation.
+            content = yaml.safe_load(path.read_text())
+            if "eval_templates" in content:
+                path.write_text(yaml.safe_dump(content | {"eval_templates": content["eval_templates"][:2]}))
+        patch.setattr(registry, "BENCHMARKS", folder)
+        hub.publish(REPO_ID, openai_clip())
+        hub.publish("datasets/ILSVRC/imagenet-1k", repository({"train": labelled(["cat", "dog"], 8)}))
+        texts = Dataset.from_dict({"image_url": ["-"] * 9, "caption": [f"a text about {n}" for n in range(9)]})
+        captions = {f"unlabeled/{split}-00000-of-00001.parquet": parquet(texts) for split in ("train", "validation")}
+        hub.publish("datasets/google-research-datasets/conceptual_captions", captions)
+        yield hub_environment(hub, place / "hf-home")
+
+
+def reference(name: str) -> list[str]:
+    """Of a recipe with reference images, a few of them."""
+    return ["--reference_samples", "6"] if name.rpartition("/")[2].partition("_")[0] in ("snd", "zscl") else []
+
+
+def parsed(name: str, *options: str):
+    return parse(["--config", name, "--use_cpu", "true", *options])
+
+
+def reads(name: str) -> tuple:
+    """What a recipe reads, in whichever order."""
+    stream, _ = parsed(name)
+    beside = (stream.reference_dataset, stream.reference_text_dataset)
+    return (stream.model_name_or_path, *beside, *sorted(str(task["dataset"]) for task in stream.tasks))
+
+
+def test_what_they_read_is_there(hub):
+    """Each recipe is parsed strictly; of those that read the same one is tried. Prompts fit."""
+    with connected(hub):
+        for name in {reads(name): name for name in reversed(RECIPES)}.values():
+            stream, config = parsed(name, *SMALL, *reference(name))
+            tasks, beside = load_stream(stream), load_reference(stream)
+            processor = load_processor(stream.model_name_or_path, stream.model_revision)
+            load_model(stream.model_name_or_path, stream.model_revision)
+            for task in tasks:
+                check_task(task, processor, config)
+                assert task.benchmark is not None
+            assert (beside is not None) == (config.method in ("snd", "zscl"))
+
+
+def test_each_has_an_output_folder_of_its_own():
+    assert {name: parsed(name)[1].output_dir for name in RECIPES} == {name: name.replace("/", "_") for name in RECIPES}
+
+
+def test_both_orders_of_every_method():
+    for method in METHODS:
+        for name, order in ((f"mtil/{method}", ORDER_1), (f"mtil/{method}_order_2", ORDER_2)):
+            stream, config = parsed(name)
+            assert [task["name"] for task in stream.tasks] == order
+            assert [task["dataset"] for task in stream.tasks] == [f"mtil:{task}" for task in order]
+            assert config.method == method.removesuffix("_lora") and (config.lora_r is not None) == ("lora" in method)
+            assert stream.model_name_or_path == "openai/clip-vit-base-patch16"
+
+
+@pytest.mark.parametrize("method", ["zscl", "lwf", "wise_ft", "finetune"])
+@pytest.mark.parametrize("order", ["", "_order_2"])
+def test_the_published_settings(method, order):
+    stream, config = parsed(f"mtil/{method}{order}")
+    own = {task.name: task.settings for task in stream.task_configs() if task.settings}
+    assert own == {name: {"learning_rate": 5e-5} for name in ("aircraft", "mnist")}
+    published = {"max_steps": 1000, "per_device_train_batch_size": 64, "learning_rate": 1e-5, "warmup_steps": 100}
+    published |= {"weight_decay": 0.0, "label_smoothing_factor": 0.2, "lr_scheduler_type": "cosine", "seed": 42}
+    published |= {"adam_beta1": 0.9, "adam_beta2": 0.999, "max_grad_norm": 0.0, "bf16": False, "train_towers": "both"}
+    assert {name: config.to_dict()[name] for name in published} == published
+    assert stream.random_resized_crop == 0.9
+
+
+def test_select_and_distill_counts_its_steps():
+    """Ten epochs of 32 images, but no more than two of them or 1,000 steps, whichever is more."""
+    for name in ("mtil/snd", "snd8/snd"):
+        stream, _ = parsed(name)
+        for task in stream.task_configs():
+            epoch = -(-task.benchmark.train // 32)
+            assert task.settings == {"max_steps": min(10 * epoch, max(2 * epoch, 1000))}, task.name
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_order_1_shortened(hub, method, tmp_path, capsys):
+    """A smoke run of all eleven tasks, as one is typed; results and card say that it is no benchmark's."""
+    options = [*SMALL, *reference(method), "--max_steps", "2", "--per_device_train_batch_size", "8"]
+    options += ["--use_cpu", "true", "--output_dir", str(tmp_path / "out")]
+    options += ["--keep_checkpoints", "last", "--dataloader_num_workers", "0", "--dataloader_pin_memory", "false"]
+    with connected(hub):
+        main(["--config", f"mtil/{method}", *options])
+    results = StreamResults.load(tmp_path / "out")
+    assert results.names == ORDER_1 and results.finished == 11 and None not in results.metrics.values()
+    assert [task.steps for task in results.tasks] == [2] * 11
+    assert [task.benchmark["name"] for task in results.tasks] == [f"mtil:{name}" for name in ORDER_1]
+    # Of these every image is evaluated on, and a model that knows nothing is far from the published figures.
+    doubtful = [warning.split(" is ")[0] for warning in results.warnings]
+    assert doubtful == ["Zero-shot accuracy on eurosat", "Zero-shot accuracy on mnist"]
+    folder = tmp_path / "out/task11-sun397"
+    card = (folder / "README.md").read_text()
+    assert "Evaluated on a sample of at most 12 images: every task." in card and "ZSCL's split can't be rebuilt" in card
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    assert "extends" not in recipe and recipe["tasks"][3] == {"name": "dtd", "dataset": "mtil:dtd"}
