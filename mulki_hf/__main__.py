@@ -12,6 +12,7 @@ from .runs.stopping import leaves_at_once
 
 COMMANDS = {
     "train": ("train", "train a CLIP on a stream of tasks; go on, or add tasks, with --resume"),
+    "prepare": ("prepare", "download and check all that a stream needs, say what it will take; trains nothing"),
     "evaluate": ("evaluate", "measure any CLIP, or a run's checkpoints, on a stream's tasks, by any protocol"),
     "compare": ("compare", "put runs side by side: tables, pictures, a page for the browser"),
     "predict": ("predict", "name what is on your pictures, by any checkpoint of a run"),

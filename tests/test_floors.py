@@ -28,8 +28,8 @@ FLOORS = [
     {"data", "models", "adaptation", "hub", "continual_metric"},
     {"config", "features", "evaluation", "report"},
     {"trainer", "runs", "help"},
-    {"stream", "publish", "measuring", "prediction", "page", "__init__"},
-    {"__main__", "train", "evaluate", "compare", "predict", "demo", "push", "list_recipes"},
+    {"stream", "publish", "measuring", "preparing", "prediction", "page", "__init__"},
+    {"__main__", "train", "prepare", "evaluate", "compare", "predict", "demo", "push", "list_recipes"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS, start=1) for room in rooms}
 

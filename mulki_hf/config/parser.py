@@ -46,13 +46,17 @@ def make_parser(config: type[MulKIConfig] = MulKIConfig) -> TrainParser:
     return parser
 
 
-def parse(argv: list[str] | None = None) -> tuple[StreamConfig, MulKIConfig]:
+def parse(argv: list[str] | None = None, command: str | None = None) -> tuple[StreamConfig, MulKIConfig]:
     """Read `--config`, then the other options of `argv` (default: the process's) over it.
+
+    Args:
+        argv (*optional*): the options.
+        command (*optional*): whose they are, if not those of `train`.
 
     Raises:
         ConfigurationError: a key or option is unknown, a key there twice, a value of another type or out of range.
     """
-    return configured(argv, *given_recipe(argv))
+    return configured(argv, *given_recipe(argv), command)
 
 
 def given_recipe(argv: list[str] | None) -> tuple[dict[str, Any], type[MulKIConfig]]:

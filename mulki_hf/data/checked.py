@@ -6,6 +6,7 @@ import logging
 import os
 import zipfile
 from collections.abc import Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 import PIL.Image
-import pyarrow.compute as pc  # type: ignore[import-untyped]
+import pyarrow.compute as pc
 from datasets import Dataset
 
 from .workers import checking_processes
@@ -27,6 +28,13 @@ DIGEST_VERSION = 2
 
 LOSSLESS = {"PNG", "BMP", "GIF", "TIFF", "PPM", None}
 """Formats whose pixels every decoder gives alike, as `PIL` names them."""
+
+
+SAMPLE: ContextVar[int | None] = ContextVar("SAMPLE", default=None)
+"""Of each dataset that many images are looked at, spread over its rows, and the others taken for readable; None: all.
+
+Content has no fingerprint then.
+"""
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,13 @@ def check_images(rows: Dataset, description: str, processes: int | None = None) 
     known = _load(path)
     if known is not None and len(known.digests) == len(rows):
         return _again(known, rows, path)
+    sample = SAMPLE.get()
+    if sample is not None and sample < len(rows):
+        chosen = np.linspace(0, len(rows) - 1, sample).astype(int)
+        some = check_images(rows.select(chosen), description, processes)
+        digests = np.zeros((len(rows), DIGEST_BYTES), dtype=np.uint8)
+        digests[chosen] = some.digests
+        return CheckedImages(digests, {int(chosen[row]): problem for row, problem in some.problems.items()})
     answers = rows.map(
         _check,
         input_columns=["image"],

@@ -43,6 +43,8 @@ def classes_of(task: TaskConfig, feature: Any, where: str) -> Classes:
             )
         given = known
     check_class_names(given, of_task)
+    if known is not None:
+        _check_order(given, known, f"{where}, column {task.label_column!r}")
     if unknown := [name for name in task.left_out_classes if name not in given]:
         raise ConfigurationError(f"{of_task}: left_out_classes are no classes of the data: {_listed(unknown, given)}")
     names = [name for name in given if name not in task.left_out_classes]
@@ -85,6 +87,17 @@ def _meant(known: list[str], labels: list[str], where: str) -> dict[str, str]:
 
 def _plain(label: str) -> str:
     return "".join(letter for letter in label.casefold() if letter.isalnum())
+
+
+def _check_order(given: list[str], known: list[str], where: str) -> None:
+    """Raise `ConfigurationError` for `given` names that are those of the labels, `known`, in another order."""
+    plain, theirs = ([*map(_plain, names)] for names in (given, known))
+    if plain != theirs and sorted(plain) == sorted(theirs) and len({*plain}) == len(plain):
+        first = next(number for number, name in enumerate(plain) if name != theirs[number])
+        raise ConfigurationError(
+            f"{where}: class_names are the labels' own names in another order: label {first} is {shown(known[first])} "
+            f"in the data, and {shown(given[first])} there. Map the data's names to them, or leave class_names out"
+        )
 
 
 def _listed(names: list[str], others: Iterable[str]) -> str:

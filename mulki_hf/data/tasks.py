@@ -1,6 +1,7 @@
 """The stream of tasks from `datasets`: load, check and bring into one form (columns `image` and `label`)."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -41,10 +42,7 @@ def load_stream(config: DataArguments, validation: bool = False) -> list[Task]:
     tasks = []
     for entry in config.task_configs():
         tasks += [checked_task(entry, config)] if isinstance(entry, Task) else load_task(entry, config, validation)
-    names = [task.name for task in tasks]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ConfigurationError(f"tasks: names must be unique, got {', '.join(repeated)} more than once")
+    check_unique(tasks)
     for task in tasks:
         absent = task.classes_without_training_images()
         if absent:
@@ -59,6 +57,14 @@ def load_stream(config: DataArguments, validation: bool = False) -> list[Task]:
                 "apart, and among its own classes (protocol til) every image is right"
             )
     return tasks
+
+
+def check_unique(tasks: Sequence[Task]) -> None:
+    """Raise `ConfigurationError` for tasks of one name."""
+    names = [task.name for task in tasks]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ConfigurationError(f"tasks: names must be unique, got {', '.join(repeated)} more than once")
 
 
 def checked_task(task: Task, config: DataArguments) -> Task:

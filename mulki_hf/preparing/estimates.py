@@ -1,0 +1,109 @@
+"""What a whole stream will take, reckoned from what was timed of it."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..data.task import Task
+from ..errors import TrainingError
+from ..objectives import Objective
+from ..runs.ranks import on_main_process
+from .looking import Look, gigabytes
+from .problems import Problem
+from .timing import Paces, Timing
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of a whole stream.
+
+    Attributes:
+        steps: of training, all tasks.
+        evaluations: of the accuracy matrix, zero-shot included.
+        tables: of what teachers say of images before the steps of each task.
+    """
+
+    steps: float
+    evaluations: float
+    tables: float
+
+    @property
+    def seconds(self) -> float:
+        return self.steps + self.evaluations + self.tables
+
+
+def prompts_of_step(stage: Task, earlier: Sequence[Task], objective: Objective) -> int:
+    """Class prompts that the student reads in a step: the stage's, and those of earlier tasks for who wants them."""
+    own = sum(len(part.class_names) * len(part.templates) for part in stage.parts)
+    if not any(path.rpartition(".")[2] == "earlier" for path in objective.needs):
+        return own
+    others = sum(len(task.class_names) * len(task.templates) for task in earlier)
+    return own + min(others, objective.per_step.get("earlier", 0) or others)
+
+
+def stages_to_time(
+    stages: Sequence[Task], tasks: Sequence[Task], objective: Objective
+) -> list[tuple[int, Task, Sequence[Task]]]:
+    """The stages whose steps read fewest and most prompts, between which the others lie; where all are alike, one."""
+    counted = [(prompts_of_step(stage, tasks[:n], objective), stage, tasks[:n]) for n, stage in enumerate(stages)]
+    ends = [choose(counted, key=lambda entry: entry[0]) for choose in (min, max) if counted]
+    return [entry for number, entry in enumerate(ends) if entry[0] not in [other[0] for other in ends[:number]]]
+
+
+def measured(look: Look) -> tuple[Paces, Estimate] | None:
+    """Take some steps of a stream without problems, and evaluate; None where that fails, which is a problem more."""
+    assert look.processor is not None
+    made = on_main_process(look.accelerator, tempfile.mkdtemp, share=True)
+    folder = Path(str(made))
+    timing = Timing(look.stream, look.config, look.accelerator, look.processor, look.reference, folder)
+    timed = stages_to_time(look.stages, look.tasks, look.objective)
+    try:
+        paces = timing.paces(timed[:1] if look.config.train_towers == "vision" else timed, look.tasks)
+    except torch.OutOfMemoryError:
+        _, total = torch.cuda.mem_get_info()
+        where, what = f"{look.accelerator.device}, {gigabytes(total)}", "a step or a batch of evaluation takes more"
+        advice = "lower per_device_train_batch_size and raise gradient_accumulation_steps; bf16 takes less, too"
+        look.problems.add(Problem("memory", where, what, advice))
+        return None
+    except TrainingError as error:
+        look.problems.add(Problem("training", "", str(error), "lower learning_rate, or look at the model"))
+        return None
+    finally:
+        look.accelerator.wait_for_everyone()
+        shutil.rmtree(folder, ignore_errors=True)
+    return paces, estimated(look, paces)
+
+
+def estimated(look: Look, paces: Paces) -> Estimate:
+    """The time of the whole stream at these paces."""
+    stages, tasks, config = look.stages, look.tasks, look.config
+    training = sum(
+        look.steps(stage) * paces.step(prompts_of_step(stage, tasks[:number], look.objective))
+        for number, stage in enumerate(stages)
+    )
+    prompts = sum(len(task.class_names) * len(task.templates) for task in tasks)
+    images = sum(len(task.evaluation) for task in tasks)
+    # What a frozen tower says is kept from the first evaluation.
+    of_text = 1 if config.train_towers == "vision" else len(stages) + 1
+    of_images = 1 if config.train_towers == "text" else len(stages) + 1
+    evaluations = of_text * prompts * paces.prompt + of_images * images * paces.image
+    looked_at = 0
+    for number, stage in enumerate(stages):
+        # In the first task both teachers are one.
+        for parts in _reads(look.objective, both=number == 0):
+            looked_at += len(stage.train) * bool({"image", "prototypes"} & parts)
+            looked_at += look.references * ("reference" in parts)
+    return Estimate(training, evaluations, looked_at * paces.image if config.cache_teachers else 0.0)
+
+
+def _reads(objective: Objective, both: bool) -> list[set[str]]:
+    """What is read of each teacher; of `both` as one."""
+    parts = [
+        {path.partition(".")[2] for path in objective.needs if path.startswith(f"{role}.")}
+        for role in ("original", "previous")
+    ]
+    return [parts[0] | parts[1]] if both else parts

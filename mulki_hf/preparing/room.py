@@ -1,0 +1,121 @@
+"""What is still to be downloaded, and what a run will write: is there room for it?"""
+
+import math
+import os
+import shutil
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+from datasets import load_dataset_builder
+from huggingface_hub import HfFileSystem, try_to_load_from_cache
+from transformers import CLIPModel
+
+from ..config import MulKIConfig, StreamConfig
+from ..data.config import TaskConfig
+from ..data.rows import dataset_name
+from ..data.task import Task
+from ..objectives import Objective
+
+
+FLOAT = 4
+"""Bytes of a number in fp32."""
+
+
+def free_space(folder: str | Path) -> int:
+    """Bytes that are free on the disk of a folder, which may not be there yet."""
+    path = Path(os.path.abspath(folder))
+    return shutil.disk_usage(next(part for part in (path, *path.parents) if part.exists())).free
+
+
+def download_size(task: TaskConfig) -> int:
+    """Bytes that loading a task's dataset from the Hub takes on the disk, above what is there: files and Arrow tables.
+
+    Its images are stored in both as they are, so that the one is about as large as the other. Of what can't be found
+    nothing: that is for loading to say.
+    """
+    try:
+        return _absent(task)
+    except (ValueError, OSError, ImportError, tarfile.TarError, datasets.exceptions.DatasetsError):
+        return 0
+
+
+def _absent(task: TaskConfig) -> int:
+    if dataset_name(task.dataset) != task.dataset or "/" not in task.dataset:
+        return 0
+    builder = load_dataset_builder(
+        task.dataset, task.config_name, data_dir=task.data_dir, data_files=task.data_files, revision=task.revision
+    )
+    if Path(builder.cache_dir).is_dir():
+        return 0
+    hub = HfFileSystem(endpoint=datasets.config.HF_ENDPOINT)
+    files = {file for split in (builder.config.data_files or {}).values() for file in split}
+    absent = unpacked = 0
+    for file in files:
+        if file.startswith("hf://"):
+            size, place = hub.info(file)["size"], hub.resolve_path(file)
+            known = try_to_load_from_cache(
+                place.repo_id, place.path_in_repo, revision=place.revision, repo_type=place.repo_type
+            )
+            unpacked += size
+            absent += 0 if isinstance(known, str) else size
+    return absent + unpacked
+
+
+def run_size(
+    stream: StreamConfig,
+    config: MulKIConfig,
+    objective: Objective,
+    model: CLIPModel,
+    stages: Sequence[Task],
+    tasks: Sequence[Task],
+    references: int,
+    learned: int,
+    saves: int,
+) -> dict[str, int]:
+    """Bytes that a run will have in its folder at most, by what they are.
+
+    Args:
+        stream, config, objective: the settings.
+        model ([`CLIPModel`]): that it starts from.
+        stages: what is learned, as far as it could be loaded.
+        tasks: what is evaluated, likewise.
+        references: images in the reference set.
+        learned: how many stages there will be; a checkpoint each.
+        saves: checkpoints of Trainer's that a task leaves at a time.
+    """
+    weights = FLOAT * sum(parameter.numel() for parameter in model.parameters())
+    kept = learned if stream.keep_checkpoints == "all" else min(learned, 2)
+    largest = max((len(task.train) for task in stages), default=0)
+    beside = {"reference": references, "views": math.ceil(config.views_per_sample * largest)}
+    width, rows = model.config.projection_dim, 0
+    for role in ("original", "previous"):
+        parts = {path.partition(".")[2] for path in objective.needs if path.startswith(f"{role}.")}
+        cached = config.cache_teachers and stream.random_resized_crop is None
+        rows += largest * ("prototypes" in parts or (cached and "image" in parts))
+        rows += sum(count * (cached and part in parts) for part, count in beside.items())
+    side, pixels = model.config.vision_config.image_size, 0
+    if config.cache_images:
+        pixels = references + sum(len(task.evaluation) for task in tasks)
+        pixels += largest * (stream.random_resized_crop is None)
+    # Weights and both moments of Adam; of a model with adapters less.
+    sizes = {
+        "checkpoints of the tasks": kept * weights,
+        "Trainer's checkpoints": 3 * weights * saves,
+        "teachers' features": FLOAT * width * rows,
+        "decoded images": 3 * side * side * pixels,
+    }
+    return {name: size for name, size in sizes.items() if size}
+
+
+def saved_at_a_time(config: MulKIConfig, steps: int) -> int:
+    """How many of Trainer's checkpoints of a task of so many `steps` lie on the disk at most."""
+    strategy: Any = getattr(config.save_strategy, "value", config.save_strategy)
+    if strategy == "no" or not steps:
+        return 0
+    every = config.save_steps if config.save_steps >= 1 else max(1, math.ceil(config.save_steps * steps))
+    made = math.ceil(steps / every) if strategy == "steps" else max(1, math.ceil(config.num_train_epochs))
+    # A new one is written before an old one is deleted.
+    return min(made, config.save_total_limit + 1) if config.save_total_limit else int(made)
