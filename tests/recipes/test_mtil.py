@@ -138,6 +138,7 @@ def test_order_1_shortened(hub, method, tmp_path, capsys):
     assert doubtful == ["Zero-shot accuracy on eurosat", "Zero-shot accuracy on mnist"]
     folder = tmp_path / "out/task11-sun397"
     card = (folder / "README.md").read_text()
-    assert "Evaluated on a sample of at most 12 images: every task." in card and "ZSCL's split can't be rebuilt" in card
+    assert "Trained on a sample of at most 16 images: every task." in card
+    assert "ZSCL's split can't be rebuilt" in card and "Published results" not in card
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
     assert "extends" not in recipe and recipe["tasks"][3] == {"name": "dtd", "dataset": "mtil:dtd"}
