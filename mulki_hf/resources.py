@@ -22,9 +22,24 @@ def resource(name: str) -> Path:
     return installed if installed.exists() else PACKAGE.parent / name
 
 
+SUFFIXES = (".yaml", ".yml")
+"""Of recipes; those that ship have the first."""
+
+NO_RECIPES = {"nano_mtil/grid"}
+"""Files among them that are something else."""
+
+
 def shipped_recipes() -> dict[str, Path]:
-    """The recipes that ship, by name."""
-    return {path.stem: path for path in sorted(resource("recipes").glob("*.yaml"))}
+    """The recipes that ship, by name: `quickstart`, `mtil/mulki`; parts of others (`mtil/_order_1`) left out."""
+    return {name: path for name, path in _shipped_files().items() if not path.name.startswith("_")}
+
+
+def _shipped_files() -> dict[str, Path]:
+    folder = resource("recipes")
+    paths = {path.relative_to(folder).with_suffix("").as_posix(): path for path in folder.rglob("*.yaml")}
+    # Those without a folder first.
+    names = sorted(paths.keys() - NO_RECIPES, key=lambda name: ("/" in name, name))
+    return {name: paths[name] for name in names}
 
 
 def find_recipe(name: str, where: str = "--config") -> Path:
@@ -40,8 +55,7 @@ def find_recipe(name: str, where: str = "--config") -> Path:
 
 def shipped_recipe(name: str, without: str) -> Path:
     """The recipe `name` that ships; where there is none, an error that begins with `without` names those that do."""
-    shipped = shipped_recipes()
-    path = shipped.get(name.removesuffix(".yaml").removesuffix(".yml"))
+    path = _shipped_files().get(name.removesuffix(".yaml").removesuffix(".yml"))
     if path is None:
-        raise ConfigurationError(f"{without}; recipes: {', '.join(shipped)}")
+        raise ConfigurationError(f"{without}; recipes: {', '.join(shipped_recipes())}")
     return path

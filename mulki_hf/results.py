@@ -36,6 +36,8 @@ class TaskRecord:
         fingerprint: of images and labels, whatever their format and place; unknown in files of older versions.
         limits: what was asked of a sample, by the field of [`TaskConfig`] (`shots`, `max_eval_samples`, ...), and of
             how many images it was drawn, as `training_images` and `evaluation_images`; empty if all were used.
+        eval_templates (*optional*): those that accuracies are of, where they are others than `templates`.
+        settings: training settings of its own, by name.
     """
 
     name: str
@@ -51,7 +53,14 @@ class TaskRecord:
     steps: int | None = None
     fingerprint: str | None = None
     limits: dict[str, int] = field(default_factory=dict)
+    eval_templates: list[str] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def evaluation_templates(self) -> list[str]:
+        """Those that accuracies are of."""
+        return self.templates if self.eval_templates is None else self.eval_templates
 
 
 @dataclass

@@ -20,6 +20,7 @@ from .config import MulKIConfig, StreamConfig
 from .config.recipes import RECIPE_FILE, write_recipe
 from .data.captions import TEXT_FIELDS
 from .data.epochs import check_crops, data_seed
+from .data.own_settings import warn_of_settings, with_settings
 from .data.tasks import Reference, Task, load_reference, load_stream
 from .data.union import union
 from .errors import ConfigurationError
@@ -80,7 +81,10 @@ class Stream:
         self.stream, self.config = stream, config
         self.accelerator, self.processor = accelerator, processor
         self.tasks, self.reference = tasks, reference
-        self.curriculum: Sequence[Task] = [union(tasks)] if objective_of(config).learns == "all" else tasks
+        self.curriculum: Sequence[Task] = tasks
+        if objective_of(config).learns == "all":
+            self.curriculum = [union(tasks)]
+            warn_of_settings(tasks, config.method)
         self.earlier, self.results = earlier, results
         self.folder = RunFolder(config.output_dir, accelerator)
         self.callbacks = callbacks
@@ -331,11 +335,11 @@ class Stream:
 
     def arguments(self, position: int) -> MulKIConfig:
         """Trainer's arguments for the task: it works in a folder of its own and leaves the Hub to the stream."""
-        arguments = copy.copy(self.config)
+        arguments = with_settings(copy.copy(self.config), self.curriculum[position].settings)
         arguments.output_dir = str(self.folder.training(self.results.stage_names, position))
         arguments.push_to_hub = False
         if objective_of(self.config).learns == "all" and arguments.max_steps > 0:
-            arguments.max_steps *= len(self.tasks)
+            arguments.max_steps = sum(task.settings.get("max_steps", arguments.max_steps) for task in self.tasks)
         # Trainer writes into it what a second one refuses to find there.
         arguments.accelerator_config = copy.deepcopy(self.config.accelerator_config)
         # How long it has been no better counts on after an interruption.

@@ -14,6 +14,7 @@ PACKAGE = Path(mulki_hf.__file__).parent
 FLOORS = [
     {
         "errors",
+        "extends",
         "fields",
         "finite",
         "strict_yaml",

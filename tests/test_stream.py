@@ -276,3 +276,57 @@ def test_a_starting_model_that_is_not_finite_is_refused(stream_yaml, tiny_folder
         model.visual_projection.weight[0, 0] = float("nan")
     model.save_pretrained(tiny_folder)
     refused(stream_yaml(), tmp_path, "model_name_or_path: .*tiny-clip' has weights that are not finite, visual_proj")
+
+
+class TestOwnSettings:
+    """A task's own learning rate, steps and evaluation templates."""
+
+    OWN: ClassVar = {"learning_rate": 0.0, "max_steps": 2, "eval_templates": ["x {}", "{}"], "templates": ["a {}."]}
+
+    def run(self, stream_yaml, tmp_path, name: str, **recipe) -> StreamResults:
+        written = stream_yaml(output_dir=str(tmp_path / name), method="finetune", max_steps=3, **recipe)
+        main(["--config", str(written)])
+        return StreamResults.load(tmp_path / name)
+
+    def test_they_are_those_of_its_task_alone(self, stream_yaml, tmp_path):
+        tasks = yaml.safe_load(stream_yaml().read_text())["tasks"]
+        results = self.run(stream_yaml, tmp_path, "own", tasks=[tasks[0] | self.OWN, tasks[1]])
+        assert [task.steps for task in results.tasks] == [2, 3]
+        assert [task.settings for task in results.tasks] == [{"learning_rate": 0.0, "max_steps": 2}, {}]
+        # Without a learning rate nothing moves; what the second task begins with is the model of before.
+        weights = [load_file(path / "model.safetensors") for path in sorted((tmp_path / "own").glob("task*"))]
+        start = CLIPModel.from_pretrained(tmp_path / "tiny-clip").state_dict()
+        assert all(torch.equal(value, start[name]) for name, value in weights[0].items())
+        assert any(not torch.equal(value, start[name]) for name, value in weights[1].items())
+        card = (tmp_path / "own/task2-shapes/README.md").read_text()
+        assert "Of its own: `learning_rate` 0 for colours. Of its own: `max_steps` 2 for colours." in card
+        assert "evaluated with 2 templates, in `results.json`" in card
+
+    def test_accuracies_are_of_the_evaluation_templates(self, stream_yaml, tmp_path):
+        tasks = yaml.safe_load(stream_yaml().read_text())["tasks"]
+        own = self.run(stream_yaml, tmp_path, "own", tasks=[tasks[0] | self.OWN, tasks[1]])
+        stream, _ = parse(["--config", str(stream_yaml(tasks=[tasks[0] | {"templates": ["x {}", "{}"]}, tasks[1]]))])
+        folder = str(tmp_path / "own/task1-colours")
+        evaluate = StreamEvaluator(load_stream(stream), load_processor(folder), Accelerator(cpu=True))
+        assert evaluate(load_model(folder), 1, "by others") == pytest.approx(own.accuracy[0])
+
+    def test_resumed_they_must_be_the_same(self, stream_yaml, tmp_path):
+        tasks = yaml.safe_load(stream_yaml().read_text())["tasks"]
+        self.run(stream_yaml, tmp_path, "own", tasks=[tasks[0] | self.OWN])
+        changed = stream_yaml(
+            output_dir=str(tmp_path / "own"),
+            method="finetune",
+            max_steps=3,
+            tasks=[tasks[0] | self.OWN | {"max_steps": 1}],
+        )
+        with pytest.raises(SystemExit, match="^error: resume: max_steps of task 'colours' was 2 and is now 1"):
+            main(["--config", str(changed), "--resume"])
+
+    def test_joint_sums_the_steps_and_says_what_it_passes_over(self, stream_yaml, tmp_path, caplog):
+        tasks = yaml.safe_load(stream_yaml().read_text())["tasks"]
+        written = stream_yaml(method="joint", max_steps=3, tasks=[tasks[0] | self.OWN, tasks[1]])
+        main(["--config", str(written)])
+        assert StreamResults.load(tmp_path / "out").learned[0].steps == 5
+        assert (
+            "task 'colours': method 'joint' learns all tasks at once, so that learning_rate of its own" in caplog.text
+        )

@@ -7,10 +7,11 @@ from typing import Any
 from ..data.config import DataArguments
 from ..errors import ConfigurationError
 from ..evaluation.protocols import EvaluationArguments
+from ..extends import read_mapping
 from ..hub.fetch import fetch_file
 from .composed import option_names
 from .from_hub import confined
-from .parser import checked, configured, given_recipe, read_recipe
+from .parser import checked, configured, given_recipe
 from .recipes import RECIPE_FILE, all_fields
 from .stream import StreamConfig
 from .training import MulKIConfig, config_class
@@ -73,7 +74,7 @@ def run_settings(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 def hub_settings(repository: str, token: str | None, data_root: str | None, asked_by: str) -> dict[str, Any]:
     """The same from the recipe of a checkpoint on the Hub, which is somebody else's; see [`confined`]."""
-    recipe = read_recipe(fetch_file(repository, RECIPE_FILE, token, asked_by))
+    recipe = read_mapping(fetch_file(repository, RECIPE_FILE, token, asked_by), asked_by)
     kept = {name: value for name, value in recipe.items() if name in FIGURES or name == "protocol"}  # of older ones
     kept = checked(kept, MulKIConfig, FIGURES, repository, mine=False)
     return confined(kept, repository, data_root, asked_by)

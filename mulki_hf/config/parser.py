@@ -2,19 +2,18 @@
 
 import argparse
 import dataclasses
-from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from transformers import HfArgumentParser
 
-from ..errors import ConfigurationError, shown
+from ..errors import ConfigurationError
 from ..evaluation.protocols import renamed
+from ..extends import merged, read_layers, read_mapping
 from ..fields import check_keys, conformed
 from ..hub.fetch import fetch_file
 from ..objectives import FORMER_SETTINGS
 from ..program import ExampleFirst, program
 from ..resources import find_recipe
-from ..strict_yaml import read_yaml
 from .from_hub import check_method, confined
 from .recipes import RECIPE_FIELDS, RECIPE_FILE, all_fields
 from .stream import StreamConfig
@@ -62,16 +61,18 @@ def given_recipe(argv: list[str] | None) -> tuple[dict[str, Any], type[MulKIConf
     if first.config is not None:
         if first.data_root is not None:
             raise ConfigurationError("data_root is for a recipe from the Hub: write the paths into that of --config")
-        source = str(find_recipe(first.config))
-        recipe = read_recipe(Path(source))
+        layers = read_layers(find_recipe(first.config))
+        recipe = merged(layers)
     elif first.resume_from_hub is not None:
         # Somebody else's: it says what is learned, not what to read, where to write, what to delete or to publish.
         source = first.resume_from_hub
-        recipe = read_recipe(fetch_file(source, RECIPE_FILE, first.hub_token))
+        recipe = read_mapping(fetch_file(source, RECIPE_FILE, first.hub_token), "--config")
         check_method(recipe, source, first.method)
     config = config_class(first.method or named_method(recipe))
     if first.config is not None:
-        recipe = checked(recipe, config, {f.name for f in all_fields(config)}, source)
+        # Each file by itself, for messages that name it.
+        known, method = {f.name for f in all_fields(config)}, named_method(recipe)
+        recipe = merged([(source, checked(said, config, known, source, method=method)) for source, said in layers])
     elif first.resume_from_hub is not None:
         recipe = confined(
             checked(recipe, config, RECIPE_FIELDS | own_names(config), source, mine=False), source, first.data_root
@@ -97,23 +98,14 @@ def _made(cls: type[T], given: dict[str, Any]) -> T:
     return cls(**{f.name: given[f.name] for f in dataclasses.fields(cls) if f.init})  # type: ignore[arg-type]
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
-    """The recipe's keys and values, as its YAML has them."""
-    recipe = read_yaml(path, "--config")
-    if not isinstance(recipe, dict):
-        raise ConfigurationError(f"--config: {path} must be a mapping of fields, got {shown(recipe)}")
-    return recipe
-
-
 def named_method(recipe: dict[str, Any]) -> str:
     """The recipe's method, or the default; of what is no name, which its field's type will say."""
     method = recipe.get("method")
     return method if isinstance(method, str) else MulKIConfig.method
 
 
-def without_former(recipe: dict[str, Any], source: str, mine: bool = True) -> dict[str, Any]:
-    """The recipe without what is gone of methods that it does not use; of its own such a setting is an error."""
-    method = named_method(recipe)
+def without_former(recipe: dict[str, Any], method: str, source: str, mine: bool = True) -> dict[str, Any]:
+    """The recipe without what is gone of methods other than its own, `method`; of that such a setting is an error."""
     for name in FORMER_SETTINGS.get(method, ()):
         if name in recipe:
             advice = "remove it to train by today's" if mine else "go on with that version, or start anew"
@@ -125,7 +117,12 @@ def without_former(recipe: dict[str, Any], source: str, mine: bool = True) -> di
 
 
 def checked(
-    recipe: dict[str, Any], config: type[MulKIConfig], known: set[str], source: str, mine: bool = True
+    recipe: dict[str, Any],
+    config: type[MulKIConfig],
+    known: set[str],
+    source: str,
+    mine: bool = True,
+    method: str | None = None,
 ) -> dict[str, Any]:
     """The recipe with values of its fields' types; strings such as `1e-5` are converted like typed options.
 
@@ -135,8 +132,10 @@ def checked(
         known: the fields that it may have.
         source: where it came from, for messages.
         mine: whether it is the user's own, who can change it.
+        method (*optional*): of the whole, where it is a part of one.
     """
-    recipe = without_former(renamed(recipe, source), source, mine)
+    recipe = renamed(recipe, source)
+    recipe = without_former(recipe, method or named_method(recipe), source, mine)
     check_keys(recipe, known, source)
     # Its tasks are checked one by one, each by its name.
     types = get_type_hints(StreamConfig) | get_type_hints(config) | {"tasks": Any}

@@ -11,7 +11,7 @@ from ..hub.shareable import PATH
 from ..results import IN_MEMORY
 from ..strict_yaml import parse_yaml
 from .names import check_task_name, check_templates
-from .sampling import EVALUATION, TRAINING, Limit
+from .own_settings import NAMES, OwnSettings, check_settings
 from .task import STREAMED, Task
 
 
@@ -23,7 +23,7 @@ LIMITS = ("shots", "max_train_samples", "max_eval_samples")
 
 
 @dataclass
-class TaskConfig:
+class TaskConfig(OwnSettings):
     """One entry of the YAML's `tasks`. With `class_incremental: N` it stands for N tasks.
 
     Raises:
@@ -61,6 +61,10 @@ class TaskConfig:
     )
     templates: list[str] | None = field(
         default=None, metadata={"help": "Prompt templates with `{}` for the class name. Default: the stream's."}
+    )
+    eval_templates: list[str] | None = field(
+        default=None,
+        metadata={"help": "Templates of the accuracy matrix alone, where they are others than those of training."},
     )
     class_incremental: int = field(
         default=1, metadata={"help": "Split the classes into that many tasks, learned one after another."}
@@ -104,19 +108,13 @@ class TaskConfig:
             )
         if self.class_order_seed is not None and self.class_order_seed < 0:
             raise ConfigurationError(f"{where}: class_order_seed must be >= 0, got {self.class_order_seed}")
-        for name in LIMITS:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigurationError(f"{where}: {name} must be >= 1, got {value}; leave it out to use every image")
-        if self.shots is not None and self.max_train_samples is not None:
-            raise ConfigurationError(
-                f"{where}: shots and max_train_samples exclude each other, got {self.shots} and "
-                f"{self.max_train_samples}"
-            )
+        check_limits(self, f"{where}: ")
         if not 0 <= self.sample_seed < 2**32:
             raise ConfigurationError(f"{where}: sample_seed must be in [0, 2**32), got {self.sample_seed}")
-        if self.templates is not None:
-            check_templates(self.templates, where)
+        for templates in (self.templates, self.eval_templates):
+            if templates is not None:
+                check_templates(templates, where)
+        check_settings(self.settings, where)
 
     @classmethod
     def from_dict(cls, spec: Any, position: int) -> "TaskConfig":
@@ -140,14 +138,21 @@ class TaskConfig:
         return cls(**spec)
 
     @property
-    def training_limit(self) -> Limit:
-        """Of each of the tasks that the entry stands for."""
-        return Limit(TRAINING, self.sample_seed, self.shots, self.max_train_samples)
+    def settings(self) -> dict[str, Any]:
+        """Training settings of its own, by name."""
+        return {name: value for name in NAMES if (value := getattr(self, name)) is not None}
 
-    @property
-    def evaluation_limit(self) -> Limit:
-        """Likewise."""
-        return Limit(EVALUATION, self.sample_seed, images=self.max_eval_samples)
+
+def check_limits(given: Any, where: str) -> None:
+    """Raise `ConfigurationError` for [`LIMITS`] that are out of range or exclude each other; `where` begins it."""
+    for name in LIMITS:
+        value = getattr(given, name)
+        if value is not None and value < 1:
+            raise ConfigurationError(f"{where}{name} must be >= 1, got {value}; leave it out to use every image")
+    if given.shots is not None and given.max_train_samples is not None:
+        raise ConfigurationError(
+            f"{where}shots and max_train_samples exclude each other, got {given.shots} and {given.max_train_samples}"
+        )
 
 
 class TaskSpec(dict):
@@ -185,6 +190,17 @@ class DataArguments:
     )
     evaluate_on: Literal["test", "validation"] = field(
         default="test", metadata={"help": "Evaluate on the tasks' eval_split or, for tuning, their validation_split."}
+    )
+    shots: int | None = field(
+        default=None,
+        metadata={"help": "Few-shot: train on that many images of each class, in every task that says nothing of it."},
+    )
+    max_train_samples: int | None = field(
+        default=None,
+        metadata={"help": "For a quick try: train on at most that many images of each task that says nothing of it."},
+    )
+    max_eval_samples: int | None = field(
+        default=None, metadata={"help": "Likewise, of the images that each task is evaluated on."}
     )
     random_resized_crop: float | None = field(
         default=None,
@@ -234,6 +250,7 @@ class DataArguments:
             )
         if self.dataset_num_proc is not None and self.dataset_num_proc < 1:
             raise ConfigurationError(f"dataset_num_proc must be >= 1, got {self.dataset_num_proc}")
+        check_limits(self, "")
         if isinstance(self.templates, str):
             self.templates = [self.templates]
         check_templates(self.templates, "stream")
@@ -250,6 +267,17 @@ class DataArguments:
             spec if isinstance(spec, Task) else TaskConfig.from_dict(spec, position)
             for position, spec in enumerate(self.tasks, start=1)
         ]
+
+    def limits(self, entry: TaskConfig | Task) -> dict[str, int]:
+        """What is asked of a sample of a task's images, by [`LIMITS`]: by the entry itself, else by the stream.
+
+        One of the two that limit training is enough. Empty if all images are used.
+        """
+        own = {name: value for name in LIMITS if (value := getattr(entry, name, None)) is not None}
+        given = {name: value for name in LIMITS if (value := getattr(self, name)) is not None}
+        if own.keys() & {"shots", "max_train_samples"}:
+            given = {name: value for name, value in given.items() if name == "max_eval_samples"}
+        return given | own
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as results record them; of a [`Task`] the name."""

@@ -30,6 +30,13 @@ class Limit:
     shots: int | None = None
     images: int | None = None
 
+    @classmethod
+    def of(cls, limits: dict[str, int], seed: int, training: bool) -> "Limit":
+        """By what is asked of the training or evaluation images; see [`DataArguments.limits`]."""
+        if training:
+            return cls(TRAINING, seed, limits.get("shots"), limits.get("max_train_samples"))
+        return cls(EVALUATION, seed, images=limits.get("max_eval_samples"))
+
     def __bool__(self) -> bool:
         return self.shots is not None or self.images is not None
 

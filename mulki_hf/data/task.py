@@ -9,6 +9,7 @@ from datasets import Dataset, IterableDataset
 from ..errors import ConfigurationError
 from .labels import check_labels, labels_of
 from .names import check_class_names, check_templates
+from .own_settings import check_settings
 
 
 STREAMED = (
@@ -33,6 +34,9 @@ class Task:
             `evaluation`: early stopping, the best checkpoint, a learning rate that follows them.
         limits: what was asked of a sample, by the field of [`TaskConfig`], and of how many images it was drawn, by the
             field of [`TaskRecord`]; empty if all are used.
+        eval_templates (*optional*): templates of the accuracy matrix alone. Default: `templates`.
+        settings: training settings of its own in a stream, by the field of [`OwnSettings`]. A [`MulKITrainer`] of this
+            task alone is given all of them in its arguments.
 
     Raises:
         ConfigurationError: class names, templates, columns, labels or rows are not as described, or the rows can't be
@@ -48,11 +52,16 @@ class Task:
     fingerprint: str | None = None
     validation: Dataset | None = None
     limits: dict[str, int] = field(default_factory=dict)
+    eval_templates: list[str] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
         where = f"task {self.name!r}"
         check_class_names(self.class_names, where)
         check_templates(self.templates, where)
+        if self.eval_templates is not None:
+            check_templates(self.eval_templates, where)
+        check_settings(self.settings, where)
         for split, rows in self.splits.items():
             check_dataset(rows, f"{where}: {split} data")
             for column in ("image", "label"):
@@ -71,6 +80,11 @@ class Task:
         """Its data by name; `validation` only where there are some."""
         splits = {"train": self.train, "evaluation": self.evaluation}
         return splits if self.validation is None else splits | {"validation": self.validation}
+
+    @property
+    def evaluation_templates(self) -> list[str]:
+        """Those of the accuracy matrix."""
+        return self.templates if self.eval_templates is None else self.eval_templates
 
     @property
     def parts(self) -> tuple["Task", ...]:

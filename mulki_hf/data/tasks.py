@@ -11,10 +11,11 @@ from datasets import ClassLabel, Dataset, Image
 from ..errors import ConfigurationError, shown
 from .captions import read_texts, texts_of
 from .checked import content_fingerprint
-from .config import LIMITS, DataArguments, TaskConfig
+from .config import DataArguments, TaskConfig
 from .labels import LEFT_OUT, labels_of, of_classes, read_labels, with_labels
 from .names import check_class_names
 from .rows import Split, check_column, load_split, with_images
+from .sampling import Limit
 from .task import Task
 
 
@@ -65,15 +66,22 @@ def checked_task(task: Task, config: DataArguments) -> Task:
         if task.validation is None:
             raise ConfigurationError(f"{where}: evaluate_on is validation but the task has no validation data")
         task = replace(task, evaluation=task.validation, validation=None)
+    asked = config.limits(task)
     own, contents = {}, []
+    found: dict[str, int] = {}
     for name, rows in task.splits.items():
         if not getattr(rows.features["image"], "decode", False):
             rows = rows.cast_column("image", Image())
-        split = with_images(rows, "image", f"{where}, {name} data", config)
+        wanted, limit = None, Limit.of(asked, seed=0, training=name == "train")
+        if limit:
+            wanted = limit.kept(labels_of(rows))
+            found |= {RECORDED[name]: len(rows)} if name in RECORDED else {}
+        split = with_images(rows, "image", f"{where}, {name} data", config, wanted)
         used = np.flatnonzero(split.used)
         own[name] = rows if len(used) == len(rows) else rows.select(used)
         contents.append((split.digests[used], labels_of(rows)[used]))
-    return replace(task, fingerprint=_fingerprint(contents), **own)
+    limits = asked | {"sample_seed": 0} | found if asked else task.limits
+    return replace(task, fingerprint=_fingerprint(contents), limits=limits, **own)
 
 
 def _fingerprint(splits: list[tuple[np.ndarray, np.ndarray]]) -> str:
@@ -145,7 +153,7 @@ def _part(
     config: DataArguments,
 ) -> Part:
     """The split `name` with what the tasks, the classes of `groups`, have of it; the images of no other are read."""
-    limit = task.training_limit if name == "train" else task.evaluation_limit
+    limit = Limit.of(config.limits(task), task.sample_seed, training=name == "train")
     wanted, found = None, []
     if limit:
         labels = read_labels(rows, task.label_column, np.ones(len(rows), dtype=bool), class_names, where)
@@ -176,7 +184,7 @@ def _of_classes(
 ) -> Task:
     """The task of some classes, the `number`th of its entry."""
     own = {part: (kept.split, of_classes(kept.labels, classes)) for part, kept in parts.items()}
-    asked = {field: value for field in LIMITS if (value := getattr(task, field)) is not None}
+    asked = config.limits(task)
     found = {RECORDED[part]: kept.found[number] for part, kept in parts.items() if kept.found and part in RECORDED}
     return Task(
         name,
@@ -187,6 +195,8 @@ def _of_classes(
             [(split.digests[labels != LEFT_OUT], labels[labels != LEFT_OUT]) for split, labels in own.values()]
         ),
         limits=asked | {"sample_seed": task.sample_seed} | found if asked else {},
+        eval_templates=task.eval_templates,
+        settings=task.settings,
         **{part: with_labels(split.images, labels) for part, (split, labels) in own.items()},
     )
 

@@ -67,7 +67,8 @@ class StreamEvaluator:
                 samples = cached_images(task.evaluation, processor.image_processor, image_cache, name)
             self.loaders.append(self._loader(samples, batch_size, num_workers))
         self.prompts = [
-            (tokenize_prompts(processor, task.class_names, task.templates), len(task.class_names)) for task in tasks
+            (tokenize_prompts(processor, task.class_names, task.evaluation_templates), len(task.class_names))
+            for task in tasks
         ]
         numbers = {name: number for number, name in enumerate(dict.fromkeys(n for t in tasks for n in t.class_names))}
         device = accelerator.device

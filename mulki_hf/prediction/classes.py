@@ -59,7 +59,7 @@ class Classes:
         """
         if templates:
             check_templates([*templates], "templates")
-        return cls(tuple((tuple(task.class_names), tuple(templates or task.templates)) for task in tasks))
+        return cls(tuple((tuple(task.class_names), tuple(templates or task.evaluation_templates)) for task in tasks))
 
 
 def classes_for(
@@ -92,7 +92,7 @@ def classes_for(
         return Classes.of_tasks(tasks, templates)
     if not templates:
         stream = None if results is None else results.config.get("templates")
-        templates = tasks[0].templates if task is not None else stream or TEMPLATES
+        templates = tasks[0].evaluation_templates if task is not None else stream or TEMPLATES
     names = read_class_names(class_names) if isinstance(class_names, str) else class_names
     return Classes.of(names, templates)
 

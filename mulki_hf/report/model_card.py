@@ -158,6 +158,7 @@ def words(results: StreamResults) -> dict[str, Any]:
             for name in results.protocols
         ],
         "samples": samples_text(results),
+        "own_settings": own_settings_text(results),
         "data_table": data_table(results),
         "license": results.base.license,
     }
@@ -188,10 +189,20 @@ def stream_table(results: StreamResults) -> str:
         counts = [str(len(task.class_names))]
         counts += [images_text(task, split) for split in ("training_images", "evaluation_images")]
         learned = "-" if results.stages or position >= results.finished else duration(task.seconds)
-        rows.append(
-            [str(position + 1), text(task.name), link(task.dataset), *counts, text("; ".join(task.templates)), learned]
-        )
+        prompts = text("; ".join(task.templates))
+        if task.eval_templates is not None:
+            prompts += f"; evaluated with {len(task.eval_templates)} templates, in `results.json`"
+        rows.append([str(position + 1), text(task.name), link(task.dataset), *counts, prompts, learned])
     return markdown_table(rows)
+
+
+def own_settings_text(results: StreamResults) -> str:
+    """Training settings that tasks have of their own, a sentence for each value; empty if there are none."""
+    tasks: dict[tuple[str, Any], list[str]] = {}
+    for task in results.tasks[: 0 if results.stages is not None else results.finished]:
+        for setting in task.settings.items():
+            tasks.setdefault(setting, []).append(text(task.name))
+    return " ".join(f"Of its own: `{name}` {value:g} for {', '.join(who)}." for (name, value), who in tasks.items())
 
 
 def data_table(results: StreamResults) -> str:

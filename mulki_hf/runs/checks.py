@@ -52,7 +52,8 @@ def check_texts(texts: Sequence[str], field: str | None, processor: CLIPProcesso
 def check_task(task: Task, processor: CLIPProcessor, config: MulKIConfig) -> None:
     """Refuse a task whose prompts are too long, or that is too small for a single step."""
     try:
-        tokenize_prompts(processor, task.class_names, task.templates)
+        for templates in (task.templates, task.evaluation_templates):
+            tokenize_prompts(processor, task.class_names, templates)
     except ConfigurationError as error:
         raise ConfigurationError(f"task {task.name!r}: {error}") from error
     batch = config.train_batch_size * config.world_size

@@ -1,5 +1,6 @@
 """How far a stream has come, as one bar: all its tasks' steps and evaluations, and the time that is left."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
@@ -10,6 +11,7 @@ from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.utils.logging import set_tqdm_hook
 
 from ..config import MulKIConfig
+from ..data.own_settings import with_settings
 from ..data.tasks import Task
 from ..report.tables import duration
 from ..results import StreamResults
@@ -85,8 +87,11 @@ class Progress(Shown):
         batch = config.train_batch_size * accelerator.num_processes
         accumulation = config.gradient_accumulation_steps
         images = [len(task.train) for task, _ in zip(curriculum, self.names, strict=False)]
-        numbers = (accumulation, config.num_train_epochs, config.max_steps, config.dataloader_drop_last)
-        steps = [planned_steps(count, batch, *numbers) for count in images]
+        plans = [with_settings(copy.copy(config), task.settings) for task in curriculum]
+        steps = [
+            planned_steps(count, batch, accumulation, own.num_train_epochs, own.max_steps, own.dataloader_drop_last)
+            for count, own in zip(images, plans, strict=False)
+        ]
         evaluated = sum(len(task.evaluation) for task in tasks)
         measured = bool(results.zero_shot)
         rows = [None, *range(results.finished if fill_rows else 0)] if measured else []

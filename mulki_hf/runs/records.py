@@ -104,6 +104,8 @@ def task_record(task: Task) -> TaskRecord:
         task.train.info.license or None,
         fingerprint=task.fingerprint,
         limits=task.limits,
+        eval_templates=task.eval_templates,
+        settings=task.settings,
     )
 
 

@@ -238,6 +238,10 @@ def changed_data(was: TaskRecord | ReferenceRecord, now: TaskRecord | ReferenceR
             if not gone and not come:
                 return f"{name} come in another order"
             return f"of its {name} {_listed(gone)} went and {_listed(come)} came"
+    for name in ("settings", "eval_templates"):
+        old, new = getattr(was, name, None), getattr(now, name, None)
+        if old != new:
+            return f"its own {name} were {shown(old)} and are now {shown(new)}"
     for name in ("training_images", "evaluation_images", "images", "texts"):
         counts = getattr(was, name, None), getattr(now, name, None)
         if counts[0] != counts[1]:

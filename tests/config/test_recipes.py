@@ -11,7 +11,8 @@ from mulki_hf import MulKIConfig, StreamConfig
 from mulki_hf.config.parser import parse
 from mulki_hf.config.recipes import CONSTANT_FIELDS, changed_settings, write_recipe
 from mulki_hf.errors import ConfigurationError
-from mulki_hf.resources import find_recipe, resource
+from mulki_hf.extends import merged, read_layers
+from mulki_hf.resources import find_recipe, shipped_recipes
 
 
 def test_recipes_are_found_by_name(tmp_path, monkeypatch):
@@ -25,20 +26,22 @@ def test_the_wheel_takes_every_recipe_and_the_card_along():
     project = Path(__file__).parents[2]
     content = tomllib.loads((project / "pyproject.toml").read_text())
     included = content["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
-    shipped = [*(project / "recipes").glob("*.yaml"), *(project / "model_cards").glob("*.jinja")]
-    assert len(shipped) >= 3
+    parts = (project / "recipes").rglob("_*.yaml")
+    shipped = [*shipped_recipes().values(), *parts, *(project / "model_cards").glob("*.jinja")]
+    assert len(shipped) >= 5
     for path in shipped:
         relative = path.relative_to(project).as_posix()
-        assert included[relative] == f"mulki_hf/{relative}"
+        own = relative if relative in included else relative.rpartition("/")[0]
+        assert included[own] == f"mulki_hf/{own}"
 
 
 def test_recipes_are_valid():
-    paths = list(resource("recipes").glob("*.yaml"))
-    assert len(paths) >= 3
-    for path in paths:
-        stream, config = parse(["--config", str(path)])
+    recipes = shipped_recipes()
+    assert {"quickstart", "nano_mtil/order_1"} <= recipes.keys() and "nano_mtil/grid" not in recipes
+    for name, path in recipes.items():
+        stream, config = parse(["--config", name, "--use_cpu", "true"])
         assert stream.task_configs()
-        assert yaml.safe_load(path.read_text())["method"] == config.method
+        assert merged(read_layers(path)).get("method", "mulki") == config.method
 
 
 class TestChangedSettings:

@@ -185,6 +185,9 @@ class ComparedRun:
                 traits[name] = ", ".join(map(str, sorted(filter(None, asked))))
         for name in sorted(self.tasks):
             traits[f"{name}: templates"] = "; ".join(records[name].templates)
+            if (evaluated := records[name].eval_templates) is not None:
+                traits[f"{name}: eval_templates"] = "; ".join(evaluated)
+            traits |= {f"{name}: {key}": written(value) for key, value in records[name].settings.items()}
             traits[f"{name}: training images"] = str(records[name].training_images)
         return traits
 
