@@ -85,7 +85,7 @@ def estimated(look: Look, paces: Paces) -> Estimate:
         look.steps(stage) * paces.step(prompts_of_step(stage, tasks[:number], look.objective))
         for number, stage in enumerate(stages)
     )
-    prompts = sum(len(task.class_names) * len(task.templates) for task in tasks)
+    prompts = sum(len(task.class_names) * len(task.evaluation_templates) for task in tasks)
     images = sum(len(task.evaluation) for task in tasks)
     # What a frozen tower says is kept from the first evaluation.
     of_text = 1 if config.train_towers == "vision" else len(stages) + 1

@@ -14,9 +14,9 @@ from huggingface_hub import HfFileSystem, try_to_load_from_cache
 from transformers import CLIPModel
 
 from ..config import MulKIConfig, StreamConfig
-from ..data.config import TaskConfig
 from ..data.rows import dataset_name
 from ..data.task import Task
+from ..models.dual_encoders import feature_width
 from ..objectives import Objective
 
 
@@ -30,24 +30,23 @@ def free_space(folder: str | Path) -> int:
     return shutil.disk_usage(next(part for part in (path, *path.parents) if part.exists())).free
 
 
-def download_size(task: TaskConfig) -> int:
-    """Bytes that loading a task's dataset from the Hub takes on the disk, above what is there: files and Arrow tables.
+def download_size(
+    dataset: str, config_name: str | None, data_dir: str | None, data_files: Any, revision: str | None
+) -> int:
+    """Bytes that loading a dataset from the Hub takes on the disk, above what is there: files and Arrow tables.
 
     Its images are stored in both as they are, so that the one is about as large as the other. Of what can't be found
-    nothing: that is for loading to say.
+    nothing: that is for loading to say. Arguments are those of `load_dataset`.
     """
+    if dataset_name(dataset) != dataset or "/" not in dataset:
+        return 0
     try:
-        return _absent(task)
+        return _absent(load_dataset_builder(dataset, config_name, data_dir, data_files, revision=revision))
     except (ValueError, OSError, ImportError, tarfile.TarError, datasets.exceptions.DatasetsError):
         return 0
 
 
-def _absent(task: TaskConfig) -> int:
-    if dataset_name(task.dataset) != task.dataset or "/" not in task.dataset:
-        return 0
-    builder = load_dataset_builder(
-        task.dataset, task.config_name, data_dir=task.data_dir, data_files=task.data_files, revision=task.revision
-    )
+def _absent(builder: datasets.DatasetBuilder) -> int:
     if Path(builder.cache_dir).is_dir():
         return 0
     hub = HfFileSystem(endpoint=datasets.config.HF_ENDPOINT)
@@ -90,7 +89,7 @@ def run_size(
     kept = learned if stream.keep_checkpoints == "all" else min(learned, 2)
     largest = max((len(task.train) for task in stages), default=0)
     beside = {"reference": references, "views": math.ceil(config.views_per_sample * largest)}
-    width, rows = model.config.projection_dim, 0
+    width, rows = feature_width(model), 0
     for role in ("original", "previous"):
         parts = {path.partition(".")[2] for path in objective.needs if path.startswith(f"{role}.")}
         cached = config.cache_teachers and stream.random_resized_crop is None

@@ -28,7 +28,7 @@ from transformers.trainer_utils import SaveStrategy
 from ..adaptation import adaptation_of
 from ..config import MulKIConfig, StreamConfig
 from ..data.task import Task
-from ..data.tasks import Reference
+from ..data.unlabelled import Reference
 from ..evaluation.evaluator import StreamEvaluator
 from ..models.classifier import classifier_of
 from ..models.loading import load_model
