@@ -88,13 +88,7 @@ def run_size(
     weights = FLOAT * sum(parameter.numel() for parameter in model.parameters())
     kept = learned if stream.keep_checkpoints == "all" else min(learned, 2)
     largest = max((len(task.train) for task in stages), default=0)
-    beside = {"reference": references, "views": math.ceil(config.views_per_sample * largest)}
-    width, rows = feature_width(model), 0
-    for role in ("original", "previous"):
-        parts = {path.partition(".")[2] for path in objective.needs if path.startswith(f"{role}.")}
-        cached = config.cache_teachers and stream.random_resized_crop is None
-        rows += largest * ("prototypes" in parts or (cached and "image" in parts))
-        rows += sum(count * (cached and part in parts) for part, count in beside.items())
+    rows = sum(table_rows(parts, largest, references, stream, config) for parts in read_by_role(objective))
     side, pixels = model.config.vision_config.image_size, 0
     if config.cache_images:
         pixels = references + sum(len(task.evaluation) for task in tasks)
@@ -103,10 +97,32 @@ def run_size(
     sizes = {
         "checkpoints of the tasks": kept * weights,
         "Trainer's checkpoints": 3 * weights * saves,
-        "teachers' features": FLOAT * width * rows,
+        "teachers' features": FLOAT * feature_width(model) * rows,
         "decoded images": 3 * side * side * pixels,
     }
     return {name: size for name, size in sizes.items() if size}
+
+
+def read_by_role(objective: Objective) -> list[set[str]]:
+    """What is read of the original teacher, and of the previous one."""
+    return [
+        {path.partition(".")[2] for path in objective.needs if path.startswith(f"{role}.")}
+        for role in ("original", "previous")
+    ]
+
+
+def table_rows(parts: set[str], training: int, references: int, stream: StreamConfig, config: MulKIConfig) -> int:
+    """Images of which a teacher's features are computed before the steps of a task.
+
+    Args:
+        parts: what is read of it.
+        training, references: images of the task, and of the reference set.
+        stream, config: the settings.
+    """
+    kept = config.cache_teachers and stream.random_resized_crop is None
+    own = "prototypes" in parts or (kept and "image" in parts)
+    views = math.ceil(config.views_per_sample * training) if "views" in parts else 0
+    return training * own + kept * (references * ("reference" in parts) + views)
 
 
 def saved_at_a_time(config: MulKIConfig, steps: int) -> int:
