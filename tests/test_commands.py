@@ -34,7 +34,7 @@ def test_an_unknown_command_names_the_nearest():
 
 
 def test_the_rest_is_the_commands_own(capsys):
-    for name in ("train", "evaluate", "compare", "push", "recipes"):
+    for name in ("train", "prepare", "evaluate", "compare", "push", "recipes"):
         with pytest.raises(SystemExit) as end:
             main([name, "--help"])
         assert end.value.code == 0
@@ -52,6 +52,7 @@ def test_errors_keep_their_status():
     [
         (["train", "--config"], "argument --config: expected one argument"),
         (["train", "--elicit_wieght", "1"], "unrecognized arguments: --elicit_wieght 1"),
+        (["prepare", "--config", "quickstart", "--every"], "unrecognized arguments: --every"),
         (["evaluate", "run", "--checkpoint"], "argument --checkpoint: expected one argument"),
         (["compare"], "the following arguments are required: RUN"),
         (

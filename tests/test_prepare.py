@@ -8,6 +8,7 @@ import datasets
 import pytest
 import yaml
 from datasets import Image
+from support.benchmark import publish_benchmarks, publish_reference
 from support.hub import anonymous, connected, hub_environment, tiny_hub
 from support.hub_data import labelled, parquet, repository, unlabelled, webdataset
 from support.launch import run
@@ -15,6 +16,7 @@ from support.openai_clip import REPO_ID, openai_clip
 
 from mulki_hf import StreamConfig, load_stream, prepare, train
 from mulki_hf.config.parser import parse
+from mulki_hf.data import registry
 from mulki_hf.preparing import room
 from mulki_hf.preparing.estimates import estimated, prompts_of_step, stages_to_time
 from mulki_hf.preparing.looking import LOOKED_AT, Look
@@ -136,6 +138,19 @@ class TestSound:
         assert re.search(r"\| emoji +\| embedded:emoji +\| 936 ", capsys.readouterr().out)
         assert not [*tmp_path.iterdir()]
 
+    def test_the_benchmark(self, tmp_path, monkeypatch, capsys):
+        """The recipe as it ships, in miniature, for somebody who accepted ImageNet's terms."""
+        with tiny_hub() as hub:
+            hub.publish(REPO_ID, openai_clip())
+            publish_reference(hub)
+            monkeypatch.setattr(registry, "BENCHMARKS", publish_benchmarks(hub, tmp_path / "yaml"))
+            with connected(hub_environment(hub, tmp_path / "hf-home"), tmp_path):
+                prepare.main(["--config", "mtil/zscl", "--use_cpu", "--dataloader_num_workers", "0"])
+                printed = capsys.readouterr().out
+                assert len(re.findall(r"(?m)^\| \w+ +\| [\w-]+/[\w-]+ +\| .* \| 1,000 +\|$", printed)) == 11
+                assert re.search(r"\| reference +\| ILSVRC/imagenet-1k +\| 40, 12 texts", printed)
+                assert re.search(r"timed: a step of \w+ .*, a step of sun397 ", printed)
+
     def test_as_a_command_of_its_own(self, write, env, tmp_path):
         path = write({"one": "org/sound", "two": "org/nowhere"})
         done = run(sys.executable, "-m", "mulki_hf", "prepare", "--config", path, env=anonymous(env), status=1)
@@ -201,6 +216,7 @@ class TestProblems:
         assert re.search("has 25 train images, and found were 24", problem.what)
         assert problem.advice.startswith("give the revision that has them")
 
+    @pytest.mark.filterwarnings("ignore:Not enough free disk space")
     def test_no_room_for_the_data(self, hub, write, monkeypatch, tmp_path):
         """Known before anything of it is downloaded."""
         path = write({"one": "org/sound"})

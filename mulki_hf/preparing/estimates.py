@@ -14,6 +14,7 @@ from ..objectives import Objective
 from ..runs.ranks import on_main_process
 from .looking import Look, gigabytes
 from .problems import Problem
+from .room import read_by_role, table_rows
 from .timing import Paces, Timing
 
 
@@ -85,25 +86,16 @@ def estimated(look: Look, paces: Paces) -> Estimate:
         look.steps(stage) * paces.step(prompts_of_step(stage, tasks[:number], look.objective))
         for number, stage in enumerate(stages)
     )
-    prompts = sum(len(task.class_names) * len(task.templates) for task in tasks)
+    prompts = sum(len(task.class_names) * len(task.evaluation_templates) for task in tasks)
     images = sum(len(task.evaluation) for task in tasks)
     # What a frozen tower says is kept from the first evaluation.
     of_text = 1 if config.train_towers == "vision" else len(stages) + 1
     of_images = 1 if config.train_towers == "text" else len(stages) + 1
     evaluations = of_text * prompts * paces.prompt + of_images * images * paces.image
-    looked_at = 0
+    rows = 0
     for number, stage in enumerate(stages):
+        roles = read_by_role(look.objective)
         # In the first task both teachers are one.
-        for parts in _reads(look.objective, both=number == 0):
-            looked_at += len(stage.train) * bool({"image", "prototypes"} & parts)
-            looked_at += look.references * ("reference" in parts)
-    return Estimate(training, evaluations, looked_at * paces.image if config.cache_teachers else 0.0)
-
-
-def _reads(objective: Objective, both: bool) -> list[set[str]]:
-    """What is read of each teacher; of `both` as one."""
-    parts = [
-        {path.partition(".")[2] for path in objective.needs if path.startswith(f"{role}.")}
-        for role in ("original", "previous")
-    ]
-    return [parts[0] | parts[1]] if both else parts
+        for parts in roles if number else [roles[0] | roles[1]]:
+            rows += table_rows(parts, len(stage.train), look.references, look.stream, config)
+    return Estimate(training, evaluations, rows * paces.image)

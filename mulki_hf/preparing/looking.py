@@ -1,5 +1,6 @@
 """Everything that a stream is made of, looked at once: settings, model, data, and room for what comes of them."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -17,9 +18,11 @@ from ..data.captions import TEXT_FIELDS
 from ..data.checked import SAMPLE
 from ..data.config import TaskConfig
 from ..data.epochs import check_crops
+from ..data.own_settings import with_settings
 from ..data.task import Task
-from ..data.tasks import Reference, check_unique, checked_task, load_reference, load_task
+from ..data.tasks import check_unique, checked_task, load_task
 from ..data.union import union
+from ..data.unlabelled import Reference, load_reference
 from ..models.loading import load_finite, load_processor
 from ..objectives import check_reference, objective_of
 from ..runs.checks import check_selection, check_task, check_texts
@@ -34,6 +37,10 @@ from .room import download_size, free_space, run_size, saved_at_a_time
 
 LOOKED_AT = 256
 """Images of each split that are decoded, where not all are."""
+
+
+REFERENCE = "reference"
+"""What reference images and texts are called among the problems."""
 
 
 class Look:
@@ -65,7 +72,7 @@ class Look:
         self.reference: Reference | None = None
         self.disk: dict[str, int] = {}
         entries = self._entries()
-        self.learned = sum(1 if isinstance(entry, Task) else entry.class_incremental for _, entry in entries)
+        self.learned = sum(1 if isinstance(entry, Task) else entry.task_count for _, entry in entries)
         self._settings(whole=not self.problems)
         self._model()
         with passing_bars(), sampled(None if every else LOOKED_AT):
@@ -92,9 +99,12 @@ class Look:
     def steps(self, stage: Task) -> int:
         """Optimizer steps of a stage."""
         batch = self.config.train_batch_size * self.accelerator.num_processes
-        config, several = self.config, len(stage.parts)
-        numbers = (config.gradient_accumulation_steps, config.num_train_epochs, config.max_steps * several)
-        return planned_steps(len(stage.train), batch, *numbers, config.dataloader_drop_last)
+        own = with_settings(copy.copy(self.config), stage.settings)
+        steps = own.max_steps
+        if self.objective.learns == "all" and steps > 0:
+            steps = sum(task.settings.get("max_steps", steps) for task in stage.parts)
+        numbers = (own.gradient_accumulation_steps, own.num_train_epochs, steps, own.dataloader_drop_last)
+        return planned_steps(len(stage.train), batch, *numbers)
 
     # What is looked at
 
@@ -106,7 +116,7 @@ class Look:
         """The tasks' entries that can be read, by name."""
         entries = list[tuple[str, TaskConfig | Task]]()
         for position, spec in enumerate(self.stream.tasks, start=1):
-            name = spec.name if isinstance(spec, Task) else str(spec.get("name", f"entry {position}"))
+            name = spec.name if isinstance(spec, Task) else _named(spec, position)
             with self.problems.noted(name):
                 entries.append((name, spec if isinstance(spec, Task) else TaskConfig.from_dict(spec, position)))
         return entries
@@ -137,30 +147,41 @@ class Look:
     def _data(self, entries: Sequence[tuple[str, TaskConfig | Task]]) -> tuple[list[Task], Reference | None]:
         tasks, reference = list[Task](), None
         validation = self.config.eval_strategy != IntervalStrategy.NO
-        for name, entry in self._fitting(entries):
+        refused = self._without_room(entries)
+        for name, entry in entries:
             with self.problems.noted(name):
                 if isinstance(entry, Task):
                     tasks.append(checked_task(entry, self.stream))
-                else:
+                elif name not in refused:
                     tasks += load_task(entry, self.stream, validation, partial(self.problems.noted, name))
-        with self.problems.noted("reference"):
-            reference = load_reference(self.stream)
+        if REFERENCE not in refused:
+            with self.problems.noted(REFERENCE):
+                reference = load_reference(self.stream)
         return tasks, reference
 
-    def _fitting(self, entries: Sequence[tuple[str, TaskConfig | Task]]) -> list[tuple[str, TaskConfig | Task]]:
-        """Those that there is room for, one after another; nothing is downloaded before this is known of all."""
-        cache, fitting, taken = datasets.config.HF_DATASETS_CACHE, [], 0
-        free = free_space(cache)
-        for name, entry in entries:
-            size = 0 if isinstance(entry, Task) else download_size(entry)
+    def _without_room(self, entries: Sequence[tuple[str, TaskConfig | Task]]) -> set[str]:
+        """Those whose data don't fit beside the others'; nothing is downloaded before this is known of all."""
+        stream, cache, refused, taken = self.stream, datasets.config.HF_DATASETS_CACHE, set(), 0
+        wanted: list[tuple[str, str | None, Any]] = [
+            (name, entry.dataset, (entry.config_name, entry.data_dir, entry.data_files, entry.revision))
+            for name, entry in entries
+            if isinstance(entry, TaskConfig)
+        ]
+        images = (stream.reference_config_name, None, stream.reference_data_files, stream.reference_revision)
+        texts = (stream.reference_text_config_name, None, None, stream.reference_text_revision)
+        wanted += [(REFERENCE, stream.reference_dataset, images), (REFERENCE, stream.reference_text_dataset, texts)]
+        free, seen = free_space(cache), list[Any]()
+        for name, dataset, others in wanted:
+            size = 0 if dataset is None or (dataset, others) in seen else download_size(dataset, *others)
+            seen.append((dataset, others))
             if taken + size <= free:
-                fitting.append((name, entry))
                 taken += size
                 continue
+            refused.add(name)
             what = f"needs {gigabytes(size)} to download and unpack, {gigabytes(free - taken)} are free for it"
             advice = f"free as much on the disk of {cache}, or set HF_HOME to a folder on a larger one"
-            self.problems.add(Problem(name, f"dataset {entry.dataset!r}", what, advice))
-        return fitting
+            self.problems.add(Problem(name, f"dataset {dataset!r}", what, advice))
+        return refused
 
     def _prompts(self) -> None:
         if self.processor is None:
@@ -168,7 +189,7 @@ class Look:
         for task in self.tasks:
             with self.problems.noted(task.name):
                 check_task(task, self.processor, self.config)
-        with self.problems.noted("reference"):
+        with self.problems.noted(REFERENCE):
             check_texts(self.reference.texts if self.reference else (), self._texts_given, self.processor)
 
     def _room(self) -> None:
@@ -195,6 +216,11 @@ def sampled(images: int | None) -> Iterator[None]:
         yield
     finally:
         SAMPLE.reset(token)
+
+
+def _named(spec: Any, position: int) -> str:
+    name = spec.get("name") if isinstance(spec, dict) else None
+    return name if isinstance(name, str) else f"entry {position}"
 
 
 def gigabytes(size: float) -> str:

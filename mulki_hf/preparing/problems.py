@@ -92,7 +92,7 @@ def told(subject: str, error: ValueError) -> Problem:
     """An error in the parts of a [`Problem`]."""
     text = " ".join(str(error).split()).removeprefix(f"task {subject!r}").removeprefix(", ").removeprefix(": ")
     where, colon, what = text.partition(": ")
-    if not colon or not re.fullmatch(r"(dataset|reference_|split).*|[a-z_]+( '[^']*')?", where):
+    if not colon or not re.fullmatch(r"(dataset|reference_|split|tasks, entry).*|[a-z_]+( '[^']*')?", where):
         where, what = "", text
     if cause := _by_cause(error, where):
         short, advice = cause

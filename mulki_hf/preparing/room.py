@@ -14,9 +14,9 @@ from huggingface_hub import HfFileSystem, try_to_load_from_cache
 from transformers import CLIPModel
 
 from ..config import MulKIConfig, StreamConfig
-from ..data.config import TaskConfig
 from ..data.rows import dataset_name
 from ..data.task import Task
+from ..models.dual_encoders import feature_width
 from ..objectives import Objective
 
 
@@ -30,24 +30,23 @@ def free_space(folder: str | Path) -> int:
     return shutil.disk_usage(next(part for part in (path, *path.parents) if part.exists())).free
 
 
-def download_size(task: TaskConfig) -> int:
-    """Bytes that loading a task's dataset from the Hub takes on the disk, above what is there: files and Arrow tables.
+def download_size(
+    dataset: str, config_name: str | None, data_dir: str | None, data_files: Any, revision: str | None
+) -> int:
+    """Bytes that loading a dataset from the Hub takes on the disk, above what is there: files and Arrow tables.
 
     Its images are stored in both as they are, so that the one is about as large as the other. Of what can't be found
-    nothing: that is for loading to say.
+    nothing: that is for loading to say. Arguments are those of `load_dataset`.
     """
+    if dataset_name(dataset) != dataset or "/" not in dataset:
+        return 0
     try:
-        return _absent(task)
+        return _absent(load_dataset_builder(dataset, config_name, data_dir, data_files, revision=revision))
     except (ValueError, OSError, ImportError, tarfile.TarError, datasets.exceptions.DatasetsError):
         return 0
 
 
-def _absent(task: TaskConfig) -> int:
-    if dataset_name(task.dataset) != task.dataset or "/" not in task.dataset:
-        return 0
-    builder = load_dataset_builder(
-        task.dataset, task.config_name, data_dir=task.data_dir, data_files=task.data_files, revision=task.revision
-    )
+def _absent(builder: datasets.DatasetBuilder) -> int:
     if Path(builder.cache_dir).is_dir():
         return 0
     hub = HfFileSystem(endpoint=datasets.config.HF_ENDPOINT)
@@ -89,13 +88,7 @@ def run_size(
     weights = FLOAT * sum(parameter.numel() for parameter in model.parameters())
     kept = learned if stream.keep_checkpoints == "all" else min(learned, 2)
     largest = max((len(task.train) for task in stages), default=0)
-    beside = {"reference": references, "views": math.ceil(config.views_per_sample * largest)}
-    width, rows = model.config.projection_dim, 0
-    for role in ("original", "previous"):
-        parts = {path.partition(".")[2] for path in objective.needs if path.startswith(f"{role}.")}
-        cached = config.cache_teachers and stream.random_resized_crop is None
-        rows += largest * ("prototypes" in parts or (cached and "image" in parts))
-        rows += sum(count * (cached and part in parts) for part, count in beside.items())
+    rows = sum(table_rows(parts, largest, references, stream, config) for parts in read_by_role(objective))
     side, pixels = model.config.vision_config.image_size, 0
     if config.cache_images:
         pixels = references + sum(len(task.evaluation) for task in tasks)
@@ -104,10 +97,32 @@ def run_size(
     sizes = {
         "checkpoints of the tasks": kept * weights,
         "Trainer's checkpoints": 3 * weights * saves,
-        "teachers' features": FLOAT * width * rows,
+        "teachers' features": FLOAT * feature_width(model) * rows,
         "decoded images": 3 * side * side * pixels,
     }
     return {name: size for name, size in sizes.items() if size}
+
+
+def read_by_role(objective: Objective) -> list[set[str]]:
+    """What is read of the original teacher, and of the previous one."""
+    return [
+        {path.partition(".")[2] for path in objective.needs if path.startswith(f"{role}.")}
+        for role in ("original", "previous")
+    ]
+
+
+def table_rows(parts: set[str], training: int, references: int, stream: StreamConfig, config: MulKIConfig) -> int:
+    """Images of which a teacher's features are computed before the steps of a task.
+
+    Args:
+        parts: what is read of it.
+        training, references: images of the task, and of the reference set.
+        stream, config: the settings.
+    """
+    kept = config.cache_teachers and stream.random_resized_crop is None
+    own = "prototypes" in parts or (kept and "image" in parts)
+    views = math.ceil(config.views_per_sample * training) if "views" in parts else 0
+    return training * own + kept * (references * ("reference" in parts) + views)
 
 
 def saved_at_a_time(config: MulKIConfig, steps: int) -> int:

@@ -28,7 +28,7 @@ from transformers.trainer_utils import SaveStrategy
 from ..adaptation import adaptation_of
 from ..config import MulKIConfig, StreamConfig
 from ..data.task import Task
-from ..data.tasks import Reference
+from ..data.unlabelled import Reference
 from ..evaluation.evaluator import StreamEvaluator
 from ..models.classifier import classifier_of
 from ..models.loading import load_model
@@ -174,17 +174,17 @@ class Timing:
         per_rank, processes = self.config.per_device_eval_batch_size, self.accelerator.num_processes
         some = sample_of(task, 1, STEPS * per_rank * processes)
         made_of = ([some], self.processor, self.accelerator, self.config, self.folder / "cache")
-        evaluator = StreamEvaluator.of_run(*made_of)
-        model = self.load().to(self.accelerator.device).eval()
+        # Of the second call on, images alone are encoded.
+        evaluator = StreamEvaluator.of_run(*made_of, "vision")
+        model, ends = self.load(), list[float]()
+        for _ in range(2):
+            evaluator.cells(model, [0], "timing an evaluation", self.stream.protocols)
+            ends.append(self._now())
+        began = self._now()
         with torch.no_grad(), self.accelerator.autocast():
-            classifier_of(model, evaluator.prompts)  # whatever is made the first time
-            began = self._now()
             classifier_of(model, evaluator.prompts)
         of_text = self._now() - began
-        began = self._now()
-        evaluator.cells(model, [0], "timing an evaluation", self.stream.protocols)
-        of_images = max(self._now() - began - of_text, 1e-6)
-        return of_text / len(evaluator.prompts[0][0]["input_ids"]), of_images / len(some.evaluation)
+        return of_text / len(evaluator.prompts[0][0]["input_ids"]), (ends[1] - ends[0]) / len(some.evaluation)
 
     def _now(self) -> float:
         if self.accelerator.device.type != "cpu":

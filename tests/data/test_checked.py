@@ -54,6 +54,28 @@ def task(kind: str, folder):
     return load_stream(StreamConfig(tasks=[{"name": "t", "dataset": str(folder)}]))[0]
 
 
+def test_a_key_takes_no_rows_apart(monkeypatch):
+    """Of selected rows `datasets` would make a piece each: of a large set that takes as long as decoding it."""
+    data = encoded(rows(NAMES, 4, 0))
+    keys = {
+        checked._key(part) for part in (data, data.select([3, 1, 2]), data.select([1, 2, 3]), data.select(range(3)))
+    }
+    assert len(keys) == 4
+    monkeypatch.setattr(Dataset, "__getitem__", lambda *_: pytest.fail("rows were read"))
+    assert checked._key(data.select([3, 1, 2])) in keys
+
+
+def test_a_key_knows_the_files_of_selected_rows(tmp_path):
+    paths = [tmp_path / f"{name}.png" for name in NAMES]
+    for path, row in zip(paths, encoded(rows(NAMES, 1, 0)), strict=True):
+        path.write_bytes(row["image"]["bytes"])
+    data = Dataset.from_dict({"image": [*map(str, paths)]}).cast_column("image", Image(decode=False))
+    first, last = data.select([0, 1]), data.select([2])
+    before = checked._key(first), checked._key(last)
+    paths[2].write_bytes(paths[0].read_bytes() + b"more")
+    assert checked._key(first) == before[0] and checked._key(last) != before[1]
+
+
 class TestRemembered:
     @pytest.mark.parametrize("kind", ["parquet", "saved", "imagefolder"])
     def test_a_second_load_decodes_nothing(self, tmp_path, decoded, kind):

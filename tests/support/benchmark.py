@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from datasets import ClassLabel, Value
+from datasets import ClassLabel, Dataset, Value
 from support.hub_data import labelled, repository, webdataset
 from support.hub_server import HubServer
 
@@ -127,6 +127,17 @@ def publish_webdataset(hub: HubServer, folder: Path) -> None:
     content = {"dataset": "org/wds_mnist", "image_column": "png", "label_column": "cls", "class_names": names}
     content |= {"templates": ['a photo of the number: "{}".']}
     _write(folder, WEBDATASET, content, registry.Benchmark(WEBDATASET), {"train": 20, "evaluation": 10}, 10)
+
+
+def publish_reference(hub: HubServer, images: int = 40, texts: int = 12) -> None:
+    """What recipes read beside the benchmarks: ImageNet, gated as it is, and captions whose images are addresses."""
+    repository_id = "datasets/ILSVRC/imagenet-1k"
+    names = [f"synset {number}" for number in range(images)]
+    hub.publish(repository_id, repository({"train": labelled(names, 1)}), gated=True)
+    hub.repositories[repository_id].accepted.add("ann")
+    captions = [f"a picture of thing {number}" for number in range(texts)]
+    rows = Dataset.from_dict({"image_url": ["http://127.0.0.1/none.png"] * texts, "caption": captions})
+    hub.publish("datasets/google-research-datasets/conceptual_captions", repository({"validation": rows}))
 
 
 def _write(
