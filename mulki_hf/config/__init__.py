@@ -3,7 +3,7 @@
 The fields are declared beside the code that they are about; here they are only put together.
 """
 
-from ..data.config import TaskConfig
+from ..data.task_config import TaskConfig
 from .stream import StreamConfig
 from .training import MulKIConfig
 

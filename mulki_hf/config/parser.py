@@ -7,9 +7,9 @@ from typing import Any, TypeVar, get_type_hints
 
 from transformers import HfArgumentParser
 
-from ..data.config import LIMITS
 from ..data.own_settings import NAMES as OWN_SETTINGS
 from ..data.task import check_not_streamed
+from ..data.task_config import LIMITS
 from ..errors import ConfigurationError
 from ..evaluation.protocols import renamed
 from ..extends import merged, read_layers, read_mapping

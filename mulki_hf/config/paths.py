@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 
-from ..data.config import TaskConfig
+from ..data.task_config import TaskConfig
 from ..hub.shareable import PATH, shareable
 from .stream import StreamConfig
 from .training import MulKIConfig, config_of

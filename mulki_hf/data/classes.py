@@ -9,9 +9,9 @@ from typing import Any
 from datasets import ClassLabel
 
 from ..errors import ConfigurationError, shown
-from .config import TaskConfig
 from .labels import LEFT_OUT, Classes
 from .names import check_class_names
+from .task_config import TaskConfig
 
 
 logger = logging.getLogger(__name__)

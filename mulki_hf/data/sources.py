@@ -8,10 +8,10 @@ from datasets import Dataset
 
 from ..errors import Attempt, ConfigurationError
 from .classes import classes_of
-from .config import TaskConfig
 from .labels import LEFT_OUT, Classes, read_labels
 from .rows import check_column, load_split
 from .splitting import sorted_rows
+from .task_config import TaskConfig
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from ..errors import Attempt, ConfigurationError, shown
 from ..results import IN_MEMORY
 from .checked import content_fingerprint
 from .class_orders import class_groups
-from .config import DataArguments, TaskConfig
+from .config import DataArguments
 from .labels import LEFT_OUT, labels_of, of_classes, read_labels, with_labels
 from .row_files import read_rows
 from .rows import Split, with_images
 from .sampling import Chosen, Limit
 from .sources import Loaded, find_sources, load_sources
 from .task import Task
+from .task_config import TaskConfig
 
 
 logger = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 
 from ..config.from_hub import confined
-from ..data.config import TaskConfig
 from ..data.labels import LEFT_OUT, read_labels
 from ..data.rows import EMBEDDED_PREFIX, check_column
 from ..data.sources import find_sources, load_sources
+from ..data.task_config import TaskConfig
 from ..errors import ConfigurationError
 from ..prediction.pictures import UnreadablePicture, read_picture
 from ..results import StreamResults, TaskRecord

@@ -16,10 +16,10 @@ from ..adaptation import adaptation_of
 from ..config import MulKIConfig, StreamConfig
 from ..data.captions import TEXT_FIELDS
 from ..data.checked import SAMPLE
-from ..data.config import TaskConfig
 from ..data.epochs import check_crops
 from ..data.own_settings import with_settings
 from ..data.task import Task
+from ..data.task_config import TaskConfig
 from ..data.tasks import check_unique, checked_task, load_task
 from ..data.union import union
 from ..data.unlabelled import Reference, load_reference

@@ -7,9 +7,9 @@ from transformers import CLIPProcessor
 
 from ..config import MulKIConfig, StreamConfig
 from ..config.recipes import LED_BY_EVALUATION
-from ..data.config import TaskConfig
 from ..data.prompts import tokenize, tokenize_prompts
 from ..data.task import Task
+from ..data.task_config import TaskConfig
 from ..errors import ConfigurationError
 from .callbacks import stops_early
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..config import MulKIConfig, StreamConfig
 from ..config.paths import shareable_settings
 from ..config.recipes import decisive, settled_defaults
-from ..data.config import TaskConfig
+from ..data.task_config import TaskConfig
 from ..data.tasks import Task
 from ..data.unlabelled import Reference
 from ..embedded import EMBEDDED_MODELS

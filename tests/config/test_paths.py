@@ -8,7 +8,7 @@ from transformers import TrainingArguments
 
 from mulki_hf import MulKIConfig, StreamConfig
 from mulki_hf.config.paths import SETTING_PATHS, TASK_PATHS, shareable_settings
-from mulki_hf.data.config import TaskConfig
+from mulki_hf.data.task_config import TaskConfig
 
 
 NAMES = ["/m/0k4j", "/", "w /o x", "</script>", "~", "~/x", "a/../b", "https://ann:pw@host/?x", "C:\\x"]

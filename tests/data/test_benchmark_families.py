@@ -11,7 +11,7 @@ from PIL import Image as PILImage
 from mulki_hf import ConfigurationError, StreamConfig, load_stream
 from mulki_hf.data import registry
 from mulki_hf.data.class_orders import class_groups
-from mulki_hf.data.config import TaskConfig
+from mulki_hf.data.task_config import TaskConfig
 
 
 SND = ["aircraft", "dtd", "eurosat", "flowers", "food101", "oxford_pets", "stanford_cars", "ucf101"]

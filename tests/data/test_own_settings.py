@@ -6,8 +6,9 @@ import pytest
 from support.tiny import tiny_task
 
 from mulki_hf import Task, load_stream
-from mulki_hf.data.config import DataArguments, TaskConfig
+from mulki_hf.data.config import DataArguments
 from mulki_hf.data.own_settings import with_settings
+from mulki_hf.data.task_config import TaskConfig
 from mulki_hf.errors import ConfigurationError
 
 

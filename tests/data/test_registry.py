@@ -13,9 +13,9 @@ from PIL import Image as PILImage
 from mulki_hf import ConfigurationError, StreamConfig, load_stream
 from mulki_hf.config.from_hub import confined
 from mulki_hf.data import registry
-from mulki_hf.data.config import TaskConfig
 from mulki_hf.data.labels import labels_of
 from mulki_hf.data.splitting import RandomSplit, sorted_rows
+from mulki_hf.data.task_config import TaskConfig
 from mulki_hf.runs.records import task_record
 
 
