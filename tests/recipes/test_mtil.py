@@ -5,13 +5,14 @@ import yaml
 from datasets import Dataset
 from support.benchmark import publish_benchmarks
 from support.hub import connected, hub_environment, tiny_hub
-from support.hub_data import labelled, parquet, repository
+from support.hub_data import labelled, repository
 from support.openai_clip import REPO_ID, openai_clip
 
 from mulki_hf import load_stream
 from mulki_hf.config.parser import parse
 from mulki_hf.data import registry
 from mulki_hf.data.unlabelled import load_reference
+from mulki_hf.extends import merged, read_layers
 from mulki_hf.models.loading import load_model, load_processor
 from mulki_hf.resources import shipped_recipes
 from mulki_hf.results import StreamResults
@@ -31,6 +32,7 @@ ORDER_2 = [
 ]  # fmt: skip
 # Before miniatures take their place.
 TRAIN = {name: registry.read(name, "tests")[1].train for name in registry.names()}
+CAPTIONS = merged(read_layers(shipped_recipes()["mtil/zscl"]))["reference_text_revision"]
 SMALL = ["--max_train_samples", "16", "--max_eval_samples", "12"]
 
 
@@ -50,8 +52,8 @@ def hub(tmp_path_factory):
         hub.publish(REPO_ID, openai_clip())
         hub.publish("datasets/ILSVRC/imagenet-1k", repository({"train": labelled(["cat", "dog"], 8)}))
         texts = Dataset.from_dict({"image_url": ["-"] * 9, "caption": [f"a text about {n}" for n in range(9)]})
-        captions = {f"unlabeled/{split}-00000-of-00001.parquet": parquet(texts) for split in ("train", "validation")}
-        hub.publish("datasets/google-research-datasets/conceptual_captions", captions)
+        captions = repository({"train": texts, "validation": texts}, "unlabeled")
+        hub.publish("datasets/google-research-datasets/conceptual_captions", captions, revision=CAPTIONS)
         yield hub_environment(hub, place / "hf-home")
 
 
