@@ -98,4 +98,6 @@ def estimated(look: Look, paces: Paces) -> Estimate:
         # In the first task both teachers are one.
         for parts in roles if number else [roles[0] | roles[1]]:
             rows += table_rows(parts, len(stage.train), look.references, look.stream, config)
+        # Prototypes under the model that was learned.
+        rows += len(stage.train) * look.objective.needs_prototypes()
     return Estimate(training, evaluations, rows * paces.image)
