@@ -142,7 +142,7 @@ class TestSound:
         """The recipe as it ships, in miniature, for somebody who accepted ImageNet's terms."""
         with tiny_hub() as hub:
             hub.publish(REPO_ID, openai_clip())
-            publish_reference(hub)
+            publish_reference(hub, "mtil/zscl")
             monkeypatch.setattr(registry, "BENCHMARKS", publish_benchmarks(hub, tmp_path / "yaml"))
             with connected(hub_environment(hub, tmp_path / "hf-home"), tmp_path):
                 prepare.main(["--config", "mtil/zscl", "--use_cpu", "--dataloader_num_workers", "0"])

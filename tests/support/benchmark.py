@@ -12,6 +12,8 @@ from support.hub_data import labelled, repository, webdataset
 from support.hub_server import HubServer
 
 from mulki_hf.data import registry
+from mulki_hf.extends import merged, read_layers
+from mulki_hf.resources import find_recipe
 
 
 PER_CLASS = {"train": 2}
@@ -129,15 +131,20 @@ def publish_webdataset(hub: HubServer, folder: Path) -> None:
     _write(folder, WEBDATASET, content, registry.Benchmark(WEBDATASET), {"train": 20, "evaluation": 10}, 10)
 
 
-def publish_reference(hub: HubServer, images: int = 40, texts: int = 12) -> None:
-    """What recipes read beside the benchmarks: ImageNet, gated as it is, and captions whose images are addresses."""
-    repository_id = "datasets/ILSVRC/imagenet-1k"
-    names = [f"synset {number}" for number in range(images)]
-    hub.publish(repository_id, repository({"train": labelled(names, 1)}), gated=True)
-    hub.repositories[repository_id].accepted.add("ann")
-    captions = [f"a picture of thing {number}" for number in range(texts)]
-    rows = Dataset.from_dict({"image_url": ["http://127.0.0.1/none.png"] * texts, "caption": captions})
-    hub.publish("datasets/google-research-datasets/conceptual_captions", repository({"validation": rows}))
+def publish_reference(hub: HubServer, recipe: str, images: int = 40, texts: int = 12) -> None:
+    """What a recipe reads beside its tasks: images, gated as ImageNet is, and captions whose images are addresses."""
+    given = merged(read_layers(find_recipe(recipe)))
+    if dataset := given.get("reference_dataset"):
+        rows = labelled([f"synset {number}" for number in range(images)], 1)
+        files = repository({given.get("reference_split", "train"): rows}, given.get("reference_config_name"))
+        hub.publish(f"datasets/{dataset}", files, gated=True, revision=given.get("reference_revision", "main"))
+        hub.repositories[f"datasets/{dataset}"].accepted.add("ann")
+    if dataset := given.get("reference_text_dataset"):
+        captions = [f"a picture of thing {number}" for number in range(texts)]
+        column = {given["reference_text_column"]: captions}
+        rows = Dataset.from_dict({"image_url": ["http://127.0.0.1/none.png"] * texts} | column)
+        files = repository({given.get("reference_text_split", "train"): rows}, given.get("reference_text_config_name"))
+        hub.publish(f"datasets/{dataset}", files, revision=given.get("reference_text_revision", "main"))
 
 
 def _write(
