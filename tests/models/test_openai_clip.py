@@ -41,8 +41,8 @@ def test_its_text_tower_pools_at_the_end(loaded):
     """The configuration names another token as the end (2), which means the largest id: padding changes nothing."""
     model, processor = loaded
     assert model.config.text_config.eos_token_id == 2
-    several = tokenize_prompts(processor.tokenizer, ["cat", "hummingbird hawk-moth"], ["a photo of a {}."])
-    alone = tokenize_prompts(processor.tokenizer, ["cat"], ["a photo of a {}."])
+    several = tokenize_prompts(processor, ["cat", "hummingbird hawk-moth"], ["a photo of a {}."])
+    alone = tokenize_prompts(processor, ["cat"], ["a photo of a {}."])
     of_several, of_one = (model.get_text_features(**ids).pooler_output for ids in (several, alone))
     torch.testing.assert_close(of_several[:1], of_one, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(of_several[0], of_several[1], atol=1e-3)
@@ -58,7 +58,7 @@ def test_a_checkpoint_of_it_says_the_same(loaded, tmp_path):
     model, processor = loaded
     save_model(tmp_path, model, processor)
     again, same = CLIPModel.from_pretrained(tmp_path), load_processor(str(tmp_path))
-    prompts = tokenize_prompts(processor.tokenizer, ["cat"], ["a photo of a {}."])
+    prompts = tokenize_prompts(processor, ["cat"], ["a photo of a {}."])
     said, told = (one.get_text_features(**prompts).pooler_output for one in (again, model))
     torch.testing.assert_close(said, told)
     assert same.tokenizer("a Photo, 10")["input_ids"] == processor.tokenizer("a Photo, 10")["input_ids"]
