@@ -1,7 +1,6 @@
 """`mulki-hf prepare`: every fault is named at once, nothing is trained, and training finds what it found."""
 
 import re
-import sys
 from types import SimpleNamespace
 
 import datasets
@@ -9,9 +8,9 @@ import pytest
 import yaml
 from datasets import Image
 from support.benchmark import publish_benchmarks, publish_reference
-from support.hub import anonymous, connected, hub_environment, tiny_hub
+from support.hub import connected, hub_environment, tiny_hub
 from support.hub_data import labelled, parquet, repository, unlabelled, webdataset
-from support.launch import run
+from support.launch import ranks
 from support.openai_clip import REPO_ID, openai_clip
 
 from mulki_hf import StreamConfig, load_stream, prepare, train
@@ -151,12 +150,13 @@ class TestSound:
                 assert re.search(r"\| reference +\| ILSVRC/imagenet-1k +\| 40, 12 texts", printed)
                 assert re.search(r"timed: a step of \w+ .*, a step of sun397 ", printed)
 
-    def test_as_a_command_of_its_own(self, write, env, tmp_path):
-        path = write({"one": "org/sound", "two": "org/nowhere"})
-        done = run(sys.executable, "-m", "mulki_hf", "prepare", "--config", path, env=anonymous(env), status=1)
-        assert "org/nowhere" in done.stdout and done.stderr.endswith(
-            "error: one problem to mend before this stream is trained\n"
-        )
+    @pytest.mark.xdist_group("ranks")
+    def test_on_two_ranks(self, write, env, tmp_path):
+        """Processes of their own: steps are taken by both, and one of them speaks."""
+        command = ["-m", "mulki_hf.prepare", "--config", write({"one": "org/sound"})]
+        first, second = ranks(command, tmp_path / "out", env)
+        assert re.search(r"(?m)^time +\d.* on 2 process\(es\), cpu: steps", first)
+        assert "org/sound" in first and "org/sound" not in second
         assert not (tmp_path / "out").exists()
 
 

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,6 @@ from .room import download_size, free_space, run_size, saved_at_a_time
 
 LOOKED_AT = 256
 """Images of each split that are decoded, where not all are."""
-
 
 REFERENCE = "reference"
 """What reference images and texts are called among the problems."""
@@ -84,7 +83,7 @@ class Look:
         self._room()
         self.problems = Problems(gather_object([*self.problems]))
 
-    @property
+    @cached_property
     def stages(self) -> Sequence[Task]:
         """What is learned one after another."""
         if self.objective.learns == "each":

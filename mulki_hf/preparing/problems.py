@@ -84,11 +84,11 @@ class Problems:
         """What a person can mend is noted where it leaves the block, and nothing is raised."""
         try:
             yield
-        except (ConfigurationError, ValueError) as error:
+        except ConfigurationError as error:
             self.add(told(subject, error))
 
 
-def told(subject: str, error: ValueError) -> Problem:
+def told(subject: str, error: ConfigurationError) -> Problem:
     """An error in the parts of a [`Problem`]."""
     text = " ".join(str(error).split()).removeprefix(f"task {subject!r}").removeprefix(", ").removeprefix(": ")
     where, colon, what = text.partition(": ")

@@ -137,6 +137,8 @@ def faults_of_space(data: dict) -> list[str]:
 class Handler(BaseHTTPRequestHandler):
     hub: HubServer
     protocol_version = "HTTP/1.1"
+    # A body that follows its headers would wait for their acknowledgement.
+    disable_nagle_algorithm = True
 
     def log_message(self, *_):
         pass
