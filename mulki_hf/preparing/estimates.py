@@ -71,7 +71,9 @@ def measured(look: Look) -> tuple[Paces, Estimate] | None:
         look.problems.add(Problem("memory", where, what, advice))
         return None
     except TrainingError as error:
-        look.problems.add(Problem("training", "", str(error), "lower learning_rate, or look at the model"))
+        look.problems.add(
+            Problem("training", "first steps", str(error), "look at the model, the images, and bf16 or fp16")
+        )
         return None
     finally:
         look.accelerator.wait_for_everyone()

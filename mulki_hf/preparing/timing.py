@@ -165,7 +165,9 @@ class Timing:
         arguments.max_steps, arguments.report_to, arguments.push_to_hub = STEPS, [], False
         arguments.save_strategy, arguments.load_best_model_at_end = SaveStrategy.NO, False
         arguments.eval_strategy = arguments.logging_strategy = IntervalStrategy.NO
-        arguments.lr_scheduler_type, arguments.disable_tqdm = SchedulerType.CONSTANT, True
+        # Without a warm-up some rates would do harm that they never do in training.
+        arguments.lr_scheduler_type, arguments.learning_rate = SchedulerType.CONSTANT, 0.0
+        arguments.text_learning_rate, arguments.disable_tqdm = None, True
         arguments.accelerator_config = copy.deepcopy(self.config.accelerator_config)
         return arguments
 
