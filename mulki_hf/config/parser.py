@@ -101,10 +101,11 @@ def configured(
     given = vars(parser.parse_args(argv, argparse.Namespace(**recipe)))
     # The command line wins over what tasks say of their own, too.
     gone = typed & {*OWN_SETTINGS, *LIMITS} | outdone(typed)
-    given["tasks"] = [
-        {name: value for name, value in task.items() if name not in gone} if isinstance(task, dict) else task
-        for task in given["tasks"]
-    ]
+    if gone and isinstance(given["tasks"], list):
+        given["tasks"] = [
+            {name: value for name, value in task.items() if name not in gone} if isinstance(task, dict) else task
+            for task in given["tasks"]
+        ]
     try:
         return _made(StreamConfig, given), _made(config, given)
     except (ValueError, TypeError, OSError, ImportError) as error:
