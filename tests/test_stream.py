@@ -40,7 +40,7 @@ class TestRun:
         results = json.loads((finished / "results.json").read_text())
         assert list(results) == [
             "method", "protocol", "tasks", "base", "reference", "zero_shot", "accuracy", "metrics", "config",
-            "provenance", "versions", "about", "artefact", "others", "stages", "elsewhere",
+            "provenance", "versions", "about", "artefact", "others", "stages", "elsewhere", "warnings",
         ]  # fmt: skip
         assert [task["name"] for task in results["tasks"]] == ["colours", "shapes"]
         assert len(results["zero_shot"]) == 2
