@@ -8,7 +8,7 @@ import re
 import pytest
 from support.browser import overflow
 from support.compared import joint
-from support.results import of_benchmark
+from support.results import of_benchmark, seeded
 
 from mulki_hf.compare import main
 from mulki_hf.metrics import continual_metrics
@@ -87,7 +87,16 @@ class TestGroups:
         short.accuracy, short.metrics = short.accuracy[:4], {}
         comparison = compared({"whole": of_benchmark(), "short": short})
         assert comparison.beside.groups == [] and len(comparison.tasks) == 4
-        assert "is compared without its eurosat, flowers, food101," in comparison.beside.unmatched[0]
+        whole, unfinished = comparison.beside.unmatched
+        assert "beside whole, which is compared without its eurosat, flowers, food101," in whole
+        assert "beside short, which has learned 4 of its 11 tasks" in unfinished
+
+    def test_of_no_benchmark_comes_before_on_a_part(self):
+        comparison = compared({"one": seeded([[50.0] * 3] * 4), "two": seeded([[50.0]] * 2, names="a")})
+        assert comparison.tasks == ["a"]
+        assert comparison.beside.unmatched == [
+            "Nothing published stands beside one, two, which is of no benchmark: the registry does not have its tasks."
+        ]
 
     def test_all_rotations_together_are_a_mean(self):
         comparison = compared(rotations())

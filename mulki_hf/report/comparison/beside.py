@@ -68,10 +68,10 @@ def beside(comparison: "Comparison", unconfirmed: bool = False) -> Beside:
         for run in row.runs:
             matched = match(run.results, comparison.protocol)
             left = [task for task in run.results.names if task not in comparison.tasks]
-            if left:
-                reasons[run.name] = f"is compared without its {', '.join(left)}, and published are whole streams"
-            elif matched.setting is None:
+            if matched.setting is None:
                 reasons[run.name] = matched.reason
+            elif left:
+                reasons[run.name] = f"is compared without its {', '.join(left)}, and published are whole streams"
             else:
                 found.setdefault(matched.setting, []).append(run)
         for setting, runs in found.items():
