@@ -159,6 +159,21 @@ class TestText:
         assert re.search(r"\| published: LwF +\| 65.9 .* not confirmed", shown)
         assert re.search(r"\| published: ZSCL +\| - +\| 73.7 ", shown) and "| published: ZSCL (2) " in shown
 
+    def test_what_of_a_run_is_not_as_published_is_its_remark(self):
+        runs = seeds(2)
+        for results in runs.values():
+            results.config |= {"per_device_train_batch_size": 64, "num_processes": 1}
+            for task in results.tasks:
+                task.steps = 20
+            results.tasks[-1].benchmark["redrawn"] = ["train", "evaluation"]
+        comparison = compared(runs)
+        remark = (
+            "20 steps a task of 64 images; ZSCL's code took 1,000 of 64; splits differ: drawn at random, to the "
+            "published size, are training and test images of sun397"
+        )
+        for made in (terminal_text(comparison), markdown_text(comparison, ["a", "b"]), page_html(comparison)):
+            assert made.replace("&#39;", "'").count(remark) == 1
+
     def test_csv_has_every_figure_and_cell(self):
         rows = lines_of(compared(seeds()))
         assert [*rows[0]] == [*CSV_COLUMNS, *PUBLISHED_COLUMNS] and None not in rows[0].values()
