@@ -1,6 +1,5 @@
 """Everything that a stream is made of, looked at once: settings, model, data, and room for what comes of them."""
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -17,7 +16,7 @@ from ..config import MulKIConfig, StreamConfig
 from ..data.captions import TEXT_FIELDS
 from ..data.checked import SAMPLE
 from ..data.epochs import check_crops
-from ..data.own_settings import with_settings
+from ..data.own_settings import settings_of
 from ..data.task import Task
 from ..data.task_config import TaskConfig
 from ..data.tasks import check_unique, checked_task, load_task
@@ -97,12 +96,12 @@ class Look:
 
     def steps(self, stage: Task) -> int:
         """Optimizer steps of a stage."""
-        batch = self.config.train_batch_size * self.accelerator.num_processes
-        own = with_settings(copy.copy(self.config), stage.settings)
-        steps = own.max_steps
-        if self.objective.learns == "all" and steps > 0:
-            steps = sum(task.settings.get("max_steps", steps) for task in stage.parts)
-        numbers = (own.gradient_accumulation_steps, own.num_train_epochs, steps, own.dataloader_drop_last)
+        own = settings_of(stage, self.config)
+        return self._planned(stage, own.num_train_epochs, own.max_steps)
+
+    def _planned(self, stage: Task, epochs: float, max_steps: int = -1) -> int:
+        config, batch = self.config, self.config.train_batch_size * self.accelerator.num_processes
+        numbers = (config.gradient_accumulation_steps, epochs, max_steps, config.dataloader_drop_last)
         return planned_steps(len(stage.train), batch, *numbers)
 
     # What is looked at
@@ -196,7 +195,8 @@ class Look:
             return
         learns = self.objective.learns
         learned = self.learned if learns == "each" else int(learns == "all")
-        saves = max((saved_at_a_time(self.config, self.steps(stage)) for stage in self.stages), default=0)
+        steps = [(self.steps(stage), self._planned(stage, epochs=1)) for stage in self.stages]
+        saves = max((saved_at_a_time(self.config, *counts) for counts in steps), default=0)
         counts = self.stages, self.tasks, self.references, learned, saves
         self.disk = run_size(self.stream, self.config, self.objective, self.model, *counts)
         needed = sum(self.disk.values())

@@ -125,12 +125,12 @@ def table_rows(parts: set[str], training: int, references: int, stream: StreamCo
     return training * own + kept * (references * ("reference" in parts) + views)
 
 
-def saved_at_a_time(config: MulKIConfig, steps: int) -> int:
-    """How many of Trainer's checkpoints of a task of so many `steps` lie on the disk at most."""
+def saved_at_a_time(config: MulKIConfig, steps: int, epoch: int) -> int:
+    """How many of Trainer's checkpoints of a task of so many `steps`, `epoch` in each, lie on the disk at most."""
     strategy: Any = getattr(config.save_strategy, "value", config.save_strategy)
     if strategy == "no" or not steps:
         return 0
     every = config.save_steps if config.save_steps >= 1 else max(1, math.ceil(config.save_steps * steps))
-    made = math.ceil(steps / every) if strategy == "steps" else max(1, math.ceil(config.num_train_epochs))
+    made = math.ceil(steps / (every if strategy == "steps" else epoch))
     # A new one is written before an old one is deleted.
-    return min(made, config.save_total_limit + 1) if config.save_total_limit else int(made)
+    return min(made, config.save_total_limit + 1) if config.save_total_limit else made
