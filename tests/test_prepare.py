@@ -40,6 +40,7 @@ def hub():
         others = {"image": "img", "label": "fine"}
         columns = {"train": train.rename_columns(others), "test": test.rename_columns(others)}
         hub.publish("datasets/org/columns", repository(columns))
+        hub.publish("datasets/org/aggregated", repository(columns))
         hub.publish("datasets/org/torn", {f"data/{name}-0.parquet": parquet(train)[:-50] for name in ("train", "test")})
         hub.publish(
             "datasets/org/torn_shards", {f"{name}/0.tar": webdataset(train)[:700] for name in ("train", "test")}
@@ -165,6 +166,7 @@ class TestProblems:
         ("entry", "where", "what", "advice"),
         [
             ("org/gated", "org/gated", "'train', 'test': it is gated", "terms on .*/datasets/org/gated, then .*hf"),
+            ("org/aggregated", "org/aggregated", "no column 'image'", "name the one that is meant"),
             ("org/nowhere", "org/nowhere", "the Hub has none of that name", "check the name; .*log in"),
             ("org/torn", "", "Parquet magic bytes not found", "torn: delete it from .* to download it anew"),
             ("org/torn_shards", "", "unexpected end of data", "torn"),
@@ -288,6 +290,16 @@ class TestEstimates:
         assert long.seconds == long.steps + long.evaluations + long.tables and long.tables > 2 * short.tables > 0
         assert two.disk["checkpoints of the tasks"] == 2 * one.disk["checkpoints of the tasks"]
         assert two.steps(two.tasks[0]) == 3
+
+    def test_checkpoints_of_epochs_are_as_many_as_the_task_has(self, write, look):
+        """24 images, so that an epoch has six steps."""
+        entries = {"a": {"dataset": "org/sound", "num_train_epochs": 5}, "b": "org/sound"}
+        wanted = {"method": "finetune", "save_strategy": "epoch"}
+        seen = look(write(entries, **wanted))
+        assert [seen.steps(stage) for stage in seen.stages] == [30, 3]
+        saves = {name: size / seen.disk["checkpoints of the tasks"] for name, size in seen.disk.items()}
+        # Weights and two moments, of five checkpoints; two tasks leave weights.
+        assert saves["Trainer's checkpoints"] == 3 * 5 / 2
 
     def test_what_lies_between_is_not_timed(self, write, look):
         entries = {n: {"dataset": "org/sound", "templates": ["a {}."] * n} for n in (2, 1, 3)}

@@ -107,14 +107,15 @@ def told(subject: str, error: ConfigurationError) -> Problem:
 def _by_cause(error: BaseException, where: str) -> tuple[str, str] | None:
     """What a library met, if it can be said in short, and what to do: the Hub's refusals, torn files, a full disk."""
     causes = [*_causes(error)]
-    texts = " ".join(str(cause) for cause in causes)
+    # Not our own, which name datasets and columns as they are called.
+    texts = " ".join(str(cause) for cause in causes if not isinstance(cause, ConfigurationError))
     name = next(iter(re.findall(r"'([\w.-]+/[\w.-]+)'", f"{where} {error}")), "")
     page = f"{constants.ENDPOINT}/{'datasets/' if 'dataset' in where else ''}{name}".rstrip("/")
 
     def met(*kinds: type[BaseException]) -> bool:
         return any(isinstance(cause, kinds) for cause in causes)
 
-    if met(GatedRepoError) or "gated" in texts:
+    if met(GatedRepoError) or re.search("is a gated (dataset|repo)", texts):
         return "it is gated", f"accept its terms on {page}, then log in with `hf auth login`"
     if met(RevisionNotFoundError) or re.search("[Rr]evision '", str(error)):
         return "", f"give a revision that it has, see {page}"
