@@ -7,8 +7,9 @@ import datasets
 import pytest
 import yaml
 from datasets import Image
+from huggingface_hub import constants
 from support.benchmark import publish_benchmarks, publish_reference
-from support.hub import connected, hub_environment, tiny_hub
+from support.hub import connected, hub_environment, tiny_hub, without_pauses
 from support.hub_data import labelled, parquet, repository, unlabelled, webdataset
 from support.launch import ranks
 from support.openai_clip import REPO_ID, openai_clip
@@ -233,6 +234,32 @@ class TestProblems:
         assert re.search("the run needs .*checkpoints of the tasks", output.what)
         # That of the model alone.
         assert len(hub.seen("GET", "lfs-storage")) == before + 1
+
+    def test_the_hub_is_out_of_reach(self, hub, write, tmp_path, monkeypatch, capsys):
+        """Nobody waits for it; what needs no network is named, and what is in the cache is looked at."""
+        asked = without_pauses(monkeypatch)
+        env = hub_environment(hub, tmp_path / "hf-home")
+        with connected(env):
+            assert not Look(*parsed(write({"one": "org/sound"}))).problems
+        away = env | {"HF_ENDPOINT": "http://127.0.0.1:9"}
+        with connected(away):
+            assert not Look(*parsed(write({"one": "org/sound"}))).problems
+            tasks = {"one": "org/sound", "two": {"dataset": "org/sound", "shot": 1}, "three": "org/columns"}
+            capsys.readouterr()
+            seen = Look(*parsed(write(tasks, **SND | {"learning_rate": 0.0})))
+            assert constants.HF_HUB_OFFLINE is False is datasets.config.HF_HUB_OFFLINE
+        assert not asked, "it slept between tries"
+        assert [problem.subject for problem in seen.problems] == ["two", "Hub"]
+        assert re.search(
+            "can't reach http://127.0.0.1:9: .*so not looked at: three, reference$", [*seen.problems][1].what
+        )
+        assert "HF_ENDPOINT" in [*seen.problems][1].advice
+        heard = capsys.readouterr().err
+        assert heard.startswith("two: unknown key 'shot'") and "looking at task 2 of 2, three: org/columns" in heard
+        with connected(away | {"HF_HUB_OFFLINE": "1"}):
+            (problem,) = Look(*parsed(write({"three": "org/columns"}))).problems
+        assert (problem.subject, problem.what) == ("three", "can't load splits 'train', 'test': it is not in the cache")
+        assert problem.advice.startswith("unset HF_HUB_OFFLINE")
 
     def test_a_setting_and_the_folder(self, write, look, tmp_path):
         (tmp_path / "file").write_text("")

@@ -10,6 +10,7 @@ import torch
 
 from ..data.task import Task
 from ..errors import TrainingError
+from ..hub.reach import caches_alone
 from ..objectives import Objective
 from ..runs.ranks import on_main_process
 from .looking import Look, gigabytes
@@ -62,8 +63,10 @@ def measured(look: Look) -> tuple[Paces, Estimate] | None:
     folder = Path(str(made))
     timing = Timing(look.stream, look.config, look.accelerator, look.processor, look.reference, folder)
     timed = stages_to_time(look.stages, look.tasks, look.objective)
+    look.say("timing a few steps and an evaluation")
     try:
-        paces = timing.paces(timed[:1] if look.config.train_towers == "vision" else timed, look.tasks)
+        with caches_alone(look.unreached is not None):
+            paces = timing.paces(timed[:1] if look.config.train_towers == "vision" else timed, look.tasks)
     except torch.OutOfMemoryError:
         _, total = torch.cuda.mem_get_info()
         where, what = f"{look.accelerator.device}, {gigabytes(total)}", "a step or a batch of evaluation takes more"

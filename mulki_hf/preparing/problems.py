@@ -10,7 +10,13 @@ import datasets
 import httpx2
 import pyarrow as pa
 from huggingface_hub import constants
-from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from ..errors import ConfigurationError
 
@@ -26,6 +32,7 @@ _ORDER = re.compile(
 _SPLITS, _SPLIT = r"splits? ('[^']*'(?:, '[^']*')*)", "\0"
 
 SEE = "see the message"
+ABSENT = "it is not in the cache"
 
 ADVICE = {
     "no column": "name the one that is meant: image_column, label_column; reference_image_column of reference images",
@@ -44,7 +51,7 @@ class Problem:
     """Something that would stop a run, or spoil its results.
 
     Attributes:
-        subject: the task's name, or `model`, `reference`, `settings`, `disk`, `memory`.
+        subject: the task's name, or `model`, `reference`, `settings`, `Hub`, `disk`, `memory`.
         where: dataset, split or folder.
         what: is wrong.
         advice: what to do.
@@ -88,6 +95,17 @@ class Problems:
             self.add(told(subject, error))
 
 
+def without_absent(problems: Problems, unreached: str) -> Problems:
+    """Those that are not only in reach of the Hub, and one of it, `unreached`, for all whom that keeps waiting."""
+    others = [problem for problem in problems if not problem.what.endswith(ABSENT)]
+    waiting = dict.fromkeys(problem.subject for problem in problems if problem not in others)
+    if waiting:
+        what = f"{unreached}; not in the cache, so not looked at: {', '.join(waiting)}"
+        advice = "check the connection, and HF_ENDPOINT, then prepare again: what is there is kept"
+        others.append(Problem("Hub", "", what, advice))
+    return Problems(others)
+
+
 def told(subject: str, error: ConfigurationError) -> Problem:
     """An error in the parts of a [`Problem`]."""
     text = " ".join(str(error).split()).removeprefix(f"task {subject!r}").removeprefix(", ").removeprefix(": ")
@@ -121,8 +139,8 @@ def _by_cause(error: BaseException, where: str) -> tuple[str, str] | None:
         return "", f"give a revision that it has, see {page}"
     if met(RepositoryNotFoundError, datasets.exceptions.DatasetNotFoundError):
         return "the Hub has none of that name, or it is private", "check the name; log in with `hf auth login`"
-    if met(OfflineModeIsEnabled):
-        return "", "unset HF_HUB_OFFLINE, or prepare it once with the Hub in reach"
+    if constants.is_offline_mode() and met(OfflineModeIsEnabled, LocalEntryNotFoundError, ConnectionError):
+        return ABSENT, "unset HF_HUB_OFFLINE, or prepare it once with the Hub in reach"
     if met(httpx2.TransportError, ConnectionError):
         return "", "check the connection, and HF_ENDPOINT, then prepare again: what is there is kept"
     if met(pa.ArrowInvalid, tarfile.TarError) or re.search(r"(?i)corrupt|thrift|page header|unexpected end", texts):

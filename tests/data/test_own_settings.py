@@ -8,8 +8,8 @@ from support.tiny import tiny_task
 from mulki_hf import Task, load_stream
 from mulki_hf.data.config import DataArguments
 from mulki_hf.data.own_settings import settings_of, with_settings
-from mulki_hf.data.union import union
 from mulki_hf.data.task_config import TaskConfig
+from mulki_hf.data.union import union
 from mulki_hf.errors import ConfigurationError
 
 
