@@ -14,13 +14,13 @@ from support.hub_data import labelled, parquet, repository, unlabelled, webdatas
 from support.launch import ranks
 from support.openai_clip import REPO_ID, openai_clip
 
-from mulki_hf import StreamConfig, load_stream, prepare, train
+from mulki_hf import MulKITrainer, StreamConfig, load_stream, prepare, train
 from mulki_hf.config.parser import parse
 from mulki_hf.data import registry
 from mulki_hf.preparing import room
-from mulki_hf.preparing.estimates import estimated, prompts_of_step, stages_to_time
+from mulki_hf.preparing.estimates import estimated, measured, prompts_of_step, stages_to_time
 from mulki_hf.preparing.looking import LOOKED_AT, Look
-from mulki_hf.preparing.timing import Paces
+from mulki_hf.preparing.timing import Paces, Timed
 
 
 NAMES = ["zebra", "crab", "apple"]
@@ -299,24 +299,51 @@ class TestReuse:
 
 
 class TestEstimates:
+    STEPS = ((3, 1, 1.0), (300, 1, 10.0), (3, 2, 1.5), (300, 2, 15.0))
     PACES = Paces(
-        [(3, 1.0), (300, 10.0)], ["small", "large"], prompt=0.1, image=0.01, device_bytes=None, main_bytes=10**9
+        [(Timed(None, (), prompts, teachers), each) for prompts, teachers, each in STEPS],
+        prompt=0.1,
+        image=0.01,
+        device_bytes=None,
+        main_bytes=10**9,
     )
 
     def test_a_step_grows_with_its_prompts(self):
-        assert [self.PACES.step(prompts) for prompts in (1, 3, 300, 900)] == [1.0, 1.0, 10.0, 10.0]
-        assert 1.0 < self.PACES.step(100) < self.PACES.step(200) < 10.0
+        assert [self.PACES.step(prompts, 1) for prompts in (1, 3, 300, 900)] == [1.0, 1.0, 10.0, 10.0]
+        assert 1.0 < self.PACES.step(100, 1) < self.PACES.step(200, 1) < 10.0
+        assert self.PACES.step(100, 2) == pytest.approx(1.5 * self.PACES.step(100, 1))
 
     def test_time_and_disk_grow_with_the_stream(self, write, look):
         one, two = (look(write(dict.fromkeys(names, "org/sound"), **SND)) for names in ("a", "ab"))
         short, long = (estimated(seen, self.PACES) for seen in (one, two))
-        assert long.steps == 2 * short.steps == 2 * 3 * 1.0
+        # From the second task on there are two teachers.
+        assert short.steps == 3 * 1.0 and long.steps == short.steps + 3 * 1.5
         # Zero-shot and after each task, on every task; what the frozen text tower says is asked once.
         assert short.evaluations == pytest.approx(3 * 0.1 + 2 * 6 * 0.01)
         assert long.evaluations == pytest.approx(2 * 3 * 0.1 + 3 * 2 * 6 * 0.01)
         assert long.seconds == long.steps + long.evaluations + long.tables and long.tables > 2 * short.tables > 0
         assert two.disk["checkpoints of the tasks"] == 2 * one.disk["checkpoints of the tasks"]
         assert two.steps(two.tasks[0]) == 3
+
+    @pytest.mark.parametrize("adapted", [{}, {"lora_r": 2}])
+    def test_the_second_teacher_is_timed(self, write, look, env, monkeypatch, adapted):
+        asked = []
+
+        class Asked(MulKITrainer):
+            def train(self, **kwargs):
+                trained = super().train(**kwargs)
+                asked.append((self.task.name, *self.features.asked))
+                return trained
+
+        monkeypatch.setattr("mulki_hf.preparing.timing.MulKITrainer", Asked)
+        # Crops, so that teachers are asked in every step.
+        fields = {"method": "mulki", "random_resized_crop": 0.9, **adapted}
+        seen = look(write(dict.fromkeys(("one", "two", "three"), "org/sound"), **fields))
+        with connected(env):
+            paces, _ = measured(seen)
+        # The third one reads more prompts, those of two earlier tasks.
+        assert asked == [("one", "original"), ("two", "original", "previous"), ("three", "original", "previous")]
+        assert [timed.teachers for timed, _ in paces.steps] == [1, 2, 2]
 
     def test_checkpoints_of_epochs_are_as_many_as_the_task_has(self, write, look):
         """24 images, so that an epoch has six steps."""
@@ -332,5 +359,5 @@ class TestEstimates:
         entries = {n: {"dataset": "org/sound", "templates": ["a {}."] * n} for n in (2, 1, 3)}
         seen = look(write({f"t{n}": entry for n, entry in entries.items()}, method="finetune"))
         timed = stages_to_time(seen.stages, seen.tasks, seen.objective)
-        assert [(prompts, stage.name) for prompts, stage, _ in timed] == [(3, "t1"), (9, "t3")]
+        assert [(one.prompts, one.stage.name) for one in timed] == [(3, "t1"), (9, "t3")]
         assert prompts_of_step(seen.tasks[2], seen.tasks[:2], seen.objective) == 9

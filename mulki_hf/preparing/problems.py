@@ -42,6 +42,7 @@ ADVICE = {
     "Unknown split|it has the splits": "name splits that it has: train_split, eval_split, validation_split",
     "not a ClassLabel": "give class_names, a list or a mapping",
     "is empty": "name another split",
+    "unknown key": "mend its name, or remove it",
 }
 """By a pattern of the message: what to do, where it does not say so itself."""
 
