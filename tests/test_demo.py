@@ -178,6 +178,18 @@ class TestExamples:
         assert examples == [] and len(notes) == 2
         assert notes[0].startswith("no examples of colours: ") and "'some/dataset' is not on this machine" in notes[1]
 
+    @pytest.mark.parametrize("given", [{}, {"data_dir": "private"}, {"data_files": {"test": "private/*.png"}}])
+    def test_of_results_on_the_hub_are_no_files_of_this_machine(self, finished, tmp_path, monkeypatch, given):
+        """Not by the name of a benchmark that is read from files either."""
+        for folder in ("private", "UCF-101-midframes/test"):
+            (picture := tmp_path / folder / "Archery/secret.png").parent.mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(picture)
+        monkeypatch.chdir(tmp_path)
+        results = StreamResults.load(finished)
+        results.config["tasks"] = [{"name": task.name, "dataset": "snd:ucf101"} | given for task in results.tasks]
+        examples, notes = find_examples(results, 2, from_hub="evil/x")
+        assert examples == [] and len(notes) == 2 and all("would be read from this machine" in note for note in notes)
+
     def test_of_a_part_of_the_classes(self, finished):
         results = StreamResults.load(finished)
         part = results.tasks[0]

@@ -54,8 +54,25 @@ class TestMerged:
         write("method.yaml", extends="one", tasks={"cars": {"learning_rate": 5e-5, "templates": None}})
         cars = {"name": "cars", "dataset": "org/cars", "learning_rate": 5e-5}
         assert resolved(write("first.yaml", extends="method"))["tasks"] == [TASKS[0], cars]
-        assert resolved(write("second.yaml", extends=["method", "two"]))["tasks"] == [cars, TASKS[0]]
-        assert "templates" in TASKS[1]
+        # What a later list says of a task wins.
+        turned = [TASKS[1] | {"learning_rate": 5e-5}, TASKS[0]]
+        assert resolved(write("second.yaml", extends=["method", "two"]))["tasks"] == turned
+        write("three.yaml", tasks=[TASKS[1] | {"learning_rate": 1e-7}])
+        assert resolved(write("third.yaml", extends=["method", "three"]))["tasks"][0]["learning_rate"] == 1e-7
+        assert TASKS[1] == {"name": "cars", "dataset": "org/cars", "templates": ["a {}"]}
+
+    def test_a_list_of_its_own_takes_the_place_of_changes_too(self, write):
+        write("one.yaml", tasks=TASKS)
+        write("method.yaml", extends="one", tasks={"cars": {"learning_rate": 5e-5}})
+        assert resolved(write("own.yaml", extends="method", tasks=TASKS[1:]))["tasks"] == TASKS[1:]
+        own = resolved(write("few.yaml", extends="mtil/mulki", tasks=[{"name": "dtd", "dataset": "mtil:dtd"}]))
+        assert own["tasks"] == [{"name": "dtd", "dataset": "mtil:dtd"}]
+
+    def test_of_two_that_exclude_each_other_the_later(self, write):
+        write("a.yaml", max_steps=5, max_train_samples=9, tasks=[TASKS[0] | {"max_steps": 3, "shots": 2}])
+        few = {"num_train_epochs": 1, "max_train_samples": 7}
+        own = write("own.yaml", extends="a", num_train_epochs=2, shots=4, tasks={"pets": few})
+        assert resolved(own) == {"num_train_epochs": 2, "shots": 4, "tasks": [TASKS[0] | few]}
 
     def test_one_that_two_extend(self, write):
         write("base.yaml", seed=1, max_steps=3)
@@ -105,12 +122,21 @@ class TestRefused:
         self.refused(write("own.yaml", extends="a", tasks={"pets": 5}), "own.yaml: tasks: pets must be a mapping")
         self.refused(write("own.yaml", tasks={"pets": {"shots": 5}}), "names 'pets': it has none")
 
-    def test_a_wrong_change_by_the_task(self, write):
+    def test_a_wrong_change_by_file_and_task(self, write):
         write("a.yaml", tasks=TASKS)
         own = write("own.yaml", extends="a", tasks={"pets": {"shoots": 5}})
-        stream, _ = parse(["--config", str(own), "--output_dir", "out", "--use_cpu", "true"])
-        with pytest.raises(ConfigurationError, match=r"tasks, entry 1 \('pets'\): unknown key 'shoots'"):
-            stream.task_configs()
+        self.refused(own, "own.yaml: tasks: pets: unknown key 'shoots'; did you mean 'shots'")
+        self.refused(write("own.yaml", extends="a", tasks={1: {"shots": 5}}), r"own.yaml: tasks: names must be strings")
+
+    @pytest.mark.parametrize("tasks", [None, 5, "foo", [5], [{"name": ["a"]}]])
+    def test_tasks_that_are_no_list_of_tasks(self, write, tasks):
+        own = write("own.yaml", tasks=tasks, output_dir="out", use_cpu=True)
+        for options in ([], ["--max_steps", "3"]):
+            with pytest.raises(ConfigurationError, match="tasks"):
+                parse(["--config", str(own), *options])[0].task_configs()
+        write("a.yaml", tasks=tasks)
+        changed = write("own.yaml", extends="a", tasks={"pets": {"shots": 5}})
+        self.refused(changed, "names 'pets': it has none")
 
 
 def test_it_is_parsed_as_one_and_recorded_in_full(write):
@@ -138,6 +164,9 @@ def test_the_command_line_wins_over_what_tasks_say_of_their_own(write):
     stream, config = parse(["--config", str(own), "--max_steps=5", "--max-train-samples", "7"])
     assert stream.tasks == [TASKS[0] | {"learning_rate": 1e-5}, TASKS[1]]
     assert (config.max_steps, stream.max_train_samples) == (5, 7)
+    listed = write("listed.yaml", tasks=[TASKS[0] | {"rows": "rows.json"}], output_dir="out", use_cpu=True)
+    assert parse(["--config", str(listed), "--max_eval_samples", "7"])[0].tasks == [TASKS[0]]
+    assert parse(["--config", str(listed), "--max_steps", "7"])[0].tasks == [TASKS[0] | {"rows": "rows.json"}]
     # Of two that exclude each other, the one that is typed.
     few = write("few.yaml", extends="own", shots=2, max_steps=4)
     stream, config = parse(["--config", str(few), "--max_train_samples", "7", "--num_train_epochs", "2"])

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ..data import registry
-from ..data.rows import EMBEDDED_PREFIX, LOCAL_BUILDERS
+from ..data.builders import LOCAL_BUILDERS
+from ..data.rows import EMBEDDED_PREFIX
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError
 from ..objectives import is_foreign
 from ..results import IN_MEMORY
-from .paths import map_paths
+from .paths import NAMES, TASK_PATHS, map_paths
 
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def confined(
     """A recipe that came from the Hub, its local paths in the folder `root`.
 
     It may name what is on the Hub (`org/name`, `mtil:name`), embedded data and models, and relative paths in `root`.
+    What a benchmark that is read from local files, or a YAML in `root`, says of them is taken as if the task said it.
     What is there goes before the Hub, with a warning; a folder that has a Hub id's name by chance is refused, as it
     would be read in the place of the Hub's.
 
@@ -67,7 +69,14 @@ def confined(
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"{asked_by} {source!r}: its recipe can't be read: {error}") from error
     root = None if root is None else os.path.abspath(os.path.expanduser(root))
-    return map_paths(plain, _Confined(source, root, asked_by))
+    change = _Confined(source, root, asked_by)
+    if isinstance(tasks := plain.get("tasks"), list):
+        plain["tasks"] = [change.with_local_paths(task) if isinstance(task, dict) else task for task in tasks]
+    return map_paths(plain, change)
+
+
+def _where(field: str, given: Mapping[str, Any]) -> str:
+    return f"{field} of task {given['name']!r}" if "name" in given else field
 
 
 @dataclass
@@ -78,15 +87,23 @@ class _Confined:
     root: str | None
     asked_by: str
 
+    def with_local_paths(self, task: dict[str, Any]) -> dict[str, Any]:
+        """A task and, of its benchmark, the paths on this machine, each a field of its own, to be changed as others."""
+        said = self._said(task.get("dataset"), _where("dataset", task))
+        if registry.is_benchmark(str(task.get("dataset"))) and said.get("dataset") not in LOCAL_BUILDERS:
+            return task
+        paths = {name: said[name] for name in (TASK_PATHS.keys() & said.keys()) - {"dataset"}}
+        return {name: path for name, path in paths.items() if name not in NAMES or isinstance(path, str)} | task
+
     def __call__(self, path: str, field: str, given: Mapping[str, Any]) -> str:
-        where = f"{field} of task {given['name']!r}" if "name" in given else field
+        where = _where(field, given)
         kind = field.removeprefix("reference_").removeprefix("text_")
         if kind in ("dataset", "model_name_or_path"):
             return self._source(path, where, kind == "dataset", self._files(field, given))
         data = str(given.get(field.replace(kind, "dataset")))
+        data = str(self._said(data, where).get("dataset", data))
         # `datasets` looks for files of a data set in it, and in data_dir.
-        elsewhere = data in LOCAL_BUILDERS or registry.is_file(data)
-        folders = [data] if kind in ("data_dir", "data_files") and not elsewhere else []
+        folders = [data] if kind in ("data_dir", "data_files") and data not in LOCAL_BUILDERS else []
         folders += [str(given["data_dir"])] if field == "data_files" and given.get("data_dir") else []
         if not folders:
             return self._inside(path, where)
@@ -104,24 +121,37 @@ class _Confined:
                 f"{self.asked_by} {self.source!r}: {where} was given in Python, as a Task, which no recipe can "
                 "load; go on in Python, with run(StreamConfig(tasks=[...], resume_from_hub=...), ...)"
             )
-        if data and registry.is_file(path):
-            return self._inside(path, where)
-        if data and registry.is_benchmark(path):
-            self._check_shadow(str(registry.read(path, where)[0]["dataset"]), where)
+        if data and (said := self._said(path, where)):
+            self._check_loaded(str(said["dataset"]), where, files)
+            return self._inside(path, where) if registry.is_file(path) else path
+        if data and path in LOCAL_BUILDERS:
+            self._check_loaded(path, where, files)
             return path
-        builder = data and path in LOCAL_BUILDERS
-        if builder and not files:
-            raise self._refusal(where, path, "names no data_files, so any in the working directory would be read")
-        if not builder and not self._on_hub(path):
+        if not self._on_hub(path):
             if _HUB_ID.fullmatch(path) and self.root is not None:
                 logger.warning(f"{where}: {path!r} is read from data_root {self.root!r}, not from the Hub")
             if self.root is None and _NO_NAMESPACE.fullmatch(path):
                 why = "has no namespace (the recipe has to say `org/name`): a folder or file of that name would be read"
                 raise self._refusal(where, path, f"{why} from this machine")
             return self._inside(path, where)
-        # What is saved there by `datasets` would go before a builder, anything before the Hub.
-        self._check_shadow(path, where, "dataset_dict.json" if builder else "")
+        self._check_shadow(path, where)
         return path
+
+    def _said(self, data: Any, where: str) -> dict[str, Any]:
+        """What a benchmark, or a YAML in the folder, says of a task; nothing of other data."""
+        if not isinstance(data, str) or not (registry.is_benchmark(data) or registry.is_file(data)):
+            return {}
+        return registry.read(self._inside(data, where) if registry.is_file(data) else data, where)[0]
+
+    def _check_loaded(self, data: str, where: str, files: Any) -> None:
+        """Raise `ConfigurationError` unless `data` are on the Hub, embedded, or a builder of local `files`."""
+        builder = data in LOCAL_BUILDERS
+        if builder and not files:
+            raise self._refusal(where, data, "names no data_files, so any in the working directory would be read")
+        if not builder and not data.startswith(EMBEDDED_PREFIX) and not _HUB_ID.fullmatch(data):
+            raise self._refusal(where, data, "is no name on the Hub and would be read from this machine")
+        # What is saved there by `datasets` would go before a builder, anything before the Hub.
+        self._check_shadow(data, where, "dataset_dict.json" if builder else "")
 
     def _check_shadow(self, path: str, where: str, file: str = "") -> None:
         if Path(path, file).exists():
@@ -132,8 +162,6 @@ class _Confined:
         return given.get(field.replace("dataset", "data_files")) or given.get(field.replace("dataset", "data_dir"))
 
     def _on_hub(self, path: str) -> bool:
-        if registry.is_benchmark(path):
-            return True
         return bool(_HUB_ID.fullmatch(path)) and not (self.root and Path(self.root, path).exists())
 
     def _inside(self, path: str, where: str) -> str:

@@ -9,10 +9,10 @@ from transformers import HfArgumentParser
 
 from ..data.own_settings import NAMES as OWN_SETTINGS
 from ..data.task import check_not_streamed
-from ..data.task_config import LIMITS
+from ..data.task_config import LIMITS, TaskConfig
 from ..errors import ConfigurationError
 from ..evaluation.protocols import renamed
-from ..extends import merged, read_layers, read_mapping
+from ..extends import merged, outdone, read_layers, read_mapping
 from ..fields import check_keys, conformed
 from ..hub.fetch import fetch_file
 from ..objectives import FORMER_SETTINGS
@@ -25,6 +25,8 @@ from .training import MulKIConfig, config_class, own_names
 
 
 T = TypeVar("T")
+
+TASK_FIELDS = {f.name for f in dataclasses.fields(TaskConfig)}
 
 
 class TrainParser(ExampleFirst, HfArgumentParser):
@@ -100,7 +102,7 @@ def configured(
     recipe = {name: value for name, value in recipe.items() if name not in outdone(typed)}
     given = vars(parser.parse_args(argv, argparse.Namespace(**recipe)))
     # The command line wins over what tasks say of their own, too.
-    gone = typed & {*OWN_SETTINGS, *LIMITS} | outdone(typed)
+    gone = typed & {*OWN_SETTINGS, *LIMITS} | outdone(typed) | ({"rows"} if typed & {*LIMITS} else set())
     if gone and isinstance(given["tasks"], list):
         given["tasks"] = [
             {name: value for name, value in task.items() if name not in gone} if isinstance(task, dict) else task
@@ -110,15 +112,6 @@ def configured(
         return _made(StreamConfig, given), _made(config, given)
     except (ValueError, TypeError, OSError, ImportError) as error:
         raise ConfigurationError(" ".join(str(error).split())) from error
-
-
-EXCLUSIVE = ({"max_steps", "num_train_epochs"}, {"shots", "max_train_samples"})
-"""Fields of which one takes the other's place."""
-
-
-def outdone(typed: set[str]) -> set[str]:
-    """Fields that a recipe has in vain where the command line gives those of `typed`."""
-    return {name for pair in EXCLUSIVE if pair & typed for name in pair - typed}
 
 
 def _made(cls: type[T], given: dict[str, Any]) -> T:
@@ -162,6 +155,9 @@ def checked(
         method (*optional*): of the whole, where it is a part of one.
     """
     recipe = renamed(recipe, source)
+    if isinstance(tasks := recipe.get("tasks"), dict):  # changes of those that another recipe has
+        for name, change in tasks.items():
+            check_keys(change if isinstance(change, dict) else (), TASK_FIELDS, f"{source}: tasks: {name}")
     recipe = without_former(recipe, method or named_method(recipe), source, mine)
     check_not_streamed(recipe, source, "reference_samples, or a slice as reference_split, `train[:10%]`")
     check_keys(recipe, known, source)

@@ -103,6 +103,12 @@ def content_fingerprint(splits: Iterable[tuple[np.ndarray, np.ndarray]]) -> str:
     return content.hexdigest()[:32]
 
 
+def parts_fingerprint(splits: list[tuple[np.ndarray, np.ndarray]]) -> str:
+    """Of digests and labels: of training and evaluation data and, behind a dash, of validation data."""
+    validation = [content_fingerprint(splits[2:])[:16]] if splits[2:] else []
+    return "-".join([content_fingerprint(splits[:2]), *validation])
+
+
 def _again(known: CheckedImages, rows: Dataset, path: Path) -> CheckedImages:
     """What is known, and of the images with a problem what they are now."""
     digests, problems = known.digests.copy(), {}

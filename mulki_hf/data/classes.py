@@ -27,12 +27,15 @@ def classes_of(task: TaskConfig, feature: Any, where: str) -> Classes:
     known = list(feature.names) if isinstance(feature, ClassLabel) else None
     if isinstance(given, dict):
         check_class_names([*given.values()], of_task)
-        positions = dict.fromkeys(task.left_out_classes, LEFT_OUT)
-        positions |= {label: position for position, label in enumerate(given)}
+        mapped = {label: name for label, name in given.items() if label not in task.left_out_classes}
+        names = [*mapped.values()]
+        check_class_names(names, f"{of_task}, without its left_out_classes")
+        positions = {label: position for position, label in enumerate(mapped)}
+        positions |= dict.fromkeys(task.left_out_classes, LEFT_OUT)
         if known is None:
-            return Classes([*given.values()], positions)
+            return Classes(names, positions)
         meant = _meant(known, [*positions], f"{where}, column {task.label_column!r}")
-        return Classes([*given.values()], {label: positions[meant[label]] for label in known}, known)
+        return Classes(names, {label: positions[meant[label]] for label in known}, known)
     if isinstance(given, str):
         given = _read_names(given, of_task)
     if given is None:

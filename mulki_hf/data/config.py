@@ -9,6 +9,7 @@ from ..errors import ConfigurationError, shown
 from ..hub.shareable import PATH
 from ..results import IN_MEMORY
 from ..strict_yaml import parse_yaml
+from . import registry
 from .names import check_templates
 from .task import Task
 from .task_config import LIMITS, TaskConfig, check_limits
@@ -138,6 +139,14 @@ class DataArguments:
         self.rotate_tasks = 0
 
     def _check_reference(self) -> None:
+        for name in ("reference_dataset", "reference_text_dataset"):
+            given = getattr(self, name)
+            if given and (registry.is_benchmark(given) or registry.is_file(given)):
+                own = registry.read(given, name)[0]["dataset"]
+                raise ConfigurationError(
+                    f"{name} {given!r} says what a task is, which reference data are not: name the dataset that it "
+                    f"loads, {own!r}, and its split"
+                )
         for name in ("reference_text_column", "reference_text_dataset"):
             if self.reference_texts is not None and getattr(self, name) is not None:
                 raise ConfigurationError(

@@ -42,10 +42,16 @@ def check_class_names(names: Any, where: str) -> None:
         raise ConfigurationError(f"{where}: class_names must be unique, got {first}{more} more than once")
 
 
-def check_templates(templates: Any, where: str) -> None:
-    """Raise `ConfigurationError` unless `templates` is a non-empty list of strings of one line with a `{}` each."""
+def check_templates(templates: Any, where: str, name: str = "templates") -> None:
+    """Raise `ConfigurationError` unless `templates` is a non-empty list of strings of one line with a `{}` each.
+
+    Args:
+        templates: to be checked.
+        where: the stream or task, for messages.
+        name: the field that holds them.
+    """
     if not isinstance(templates, list) or not templates:
-        raise ConfigurationError(f"{where}: templates must be a non-empty list, got {shown(templates)}")
+        raise ConfigurationError(f"{where}: {name} must be a non-empty list, got {shown(templates)}")
     for template in templates:
         if not isinstance(template, str) or "{}" not in template:
             raise ConfigurationError(f"{where}: template {shown(template)} has no {{}} for the class name")

@@ -11,6 +11,8 @@ from ..extends import EXTENDS
 from ..fields import check_keys, instance
 from ..resources import resource
 from ..strict_yaml import read_yaml
+from .builders import LOCAL_BUILDERS
+from .splitting import RandomSplit
 
 
 BENCHMARKS = resource("data/benchmarks")
@@ -23,7 +25,7 @@ DEFINING = (
 """Fields with which a benchmark's dataset is another one. A revision is not: counts are checked whatever it is."""
 
 GIVES_WAY = {"train_split": "random_split", "eval_split": "random_split", "templates": "eval_templates"}
-"""What a benchmark says no longer where a task's own entry says something else."""
+"""What a benchmark says no longer where a task's own entry says something else. It is changed too."""
 
 _NAME = re.compile(r"(\w+):([\w.-]+)")
 
@@ -113,10 +115,28 @@ def expanded(spec: dict[str, Any], known: Mapping[str, Any], where: str) -> tupl
     where = f"{where}, {dataset}"
     check_keys(content, {*known} - {"name"}, where)
     given = {name: value for name, value in spec.items() if name != "dataset"}
-    changed = [name for name in DEFINING if name in given and given[name] != content.get(name, known[name])]
-    out = {GIVES_WAY[name] for name in GIVES_WAY.keys() & {*changed}}
+    changed = {name for name in given.keys() & {*DEFINING} if given[name] != content.get(name, known[name])}
+    gives_way = GIVES_WAY
+    if "evaluation" in _drawn(content):
+        # Any split that is named is another one than what is drawn.
+        changed |= given.keys() & {"eval_split"}
+    else:
+        gives_way = {name: other for name, other in GIVES_WAY.items() if name != "eval_split"}
+    if content["dataset"] in LOCAL_BUILDERS:
+        # It says where the files lie.
+        changed -= {"data_dir"}
+    out = {gives_way[name] for name in gives_way.keys() & changed} & (content.keys() - given.keys())
     content = {name: value for name, value in content.items() if name not in out}
-    return content | given, replace(benchmark, changed=changed)
+    return content | given, replace(benchmark, changed=[name for name in DEFINING if name in changed | out])
+
+
+def _drawn(content: dict[str, Any]) -> tuple[str, ...]:
+    """Which parts of a task a benchmark's random split makes."""
+    try:
+        return instance(RandomSplit, content.get("random_split"), "").gives
+    except ValueError:
+        # There is none, or the task will say what is wrong with it.
+        return ()
 
 
 def read(dataset: str, where: str) -> tuple[dict[str, Any], Benchmark]:
@@ -125,13 +145,15 @@ def read(dataset: str, where: str) -> tuple[dict[str, Any], Benchmark]:
     Raises:
         ConfigurationError: there is no such benchmark or file, or it is none.
     """
-    named = _NAME.fullmatch(dataset)
-    path = BENCHMARKS / named[1] / f"{named[2]}.yaml" if named and is_benchmark(dataset) else Path(dataset)
+    named = _NAME.fullmatch(dataset) if is_benchmark(dataset) else None
+    path = BENCHMARKS / named[1] / f"{named[2]}.yaml" if named else Path(dataset)
     if not path.is_file():
         family = [name for name in names() if named and name.startswith(f"{named[1]}:")]
         ending = f"; known are: {', '.join(family)}" if named else ""
         raise ConfigurationError(f"{where}: there is no {'benchmark' if named else 'file'} {dataset!r}{ending}")
     where = f"{where}, {dataset}"
+    if not named and ":" in path.stem:
+        raise ConfigurationError(f"{where}: names with ':' are those of benchmarks that ship; rename the file")
     content = read_yaml(path, where)
     if isinstance(content, dict) and EXTENDS in content:
         content = _extended(content, where)

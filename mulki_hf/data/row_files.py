@@ -97,6 +97,7 @@ def _read(path: str, where: str) -> RowFile:
             raise ConfigurationError(
                 f"{where}: limits must say by which of {', '.join(CHOSEN_BY[name])} the rows of {name} were chosen"
             )
-    if not found.parts:
-        raise ConfigurationError(f"{where}: it holds no rows")
+    if not found.parts or not all(chosen.rows for chosen in found.parts.values()):
+        empty = [name for name, chosen in found.parts.items() if not chosen.rows]
+        raise ConfigurationError(f"{where}: it holds no rows" + (f" of {', '.join(empty)}" if empty else ""))
     return found

@@ -12,6 +12,7 @@ from datasets import Dataset, load_dataset, load_from_disk
 
 from ..embedded import load_embedded_dataset
 from ..errors import ConfigurationError
+from .builders import FILE_BUILDERS, LOCAL_BUILDERS
 from .checked import check_images
 from .config import DataArguments
 
@@ -19,9 +20,6 @@ from .config import DataArguments
 logger = logging.getLogger(__name__)
 
 EMBEDDED_PREFIX = "embedded:"
-_FILE_BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv", ".json": "json", ".jsonl": "json"}
-_FILE_BUILDERS |= {".tar": "webdataset"}
-LOCAL_BUILDERS = {*_FILE_BUILDERS.values(), "text", "xml", "imagefolder", "folder"}
 
 
 def dataset_name(dataset: str | None) -> str:
@@ -53,8 +51,8 @@ def load_split(
             if split not in saved:
                 raise ValueError(f"it has the splits {', '.join(saved)}")
             rows = saved[split]
-        elif path.is_file() and path.suffix in _FILE_BUILDERS:
-            rows = load_dataset(_FILE_BUILDERS[path.suffix], data_files=dataset, split=split)
+        elif path.is_file() and path.suffix in FILE_BUILDERS:
+            rows = load_dataset(FILE_BUILDERS[path.suffix], data_files=dataset, split=split)
         else:
             rows = load_dataset(
                 dataset, config_name, data_dir=data_dir, data_files=data_files, revision=revision, split=split

@@ -11,6 +11,9 @@ from .labels import LEFT_OUT
 TRAINING, EVALUATION = 0, 1
 """Tell the draws of one seed apart."""
 
+RECORDED = {"train": "training_images", "evaluation": "evaluation_images"}
+"""What a [`TaskRecord`] calls how many images a split has."""
+
 
 @dataclass(frozen=True)
 class Limit:

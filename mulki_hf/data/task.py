@@ -67,7 +67,7 @@ class Task:
         check_class_names(self.class_names, where)
         check_templates(self.templates, where)
         if self.eval_templates is not None:
-            check_templates(self.eval_templates, where)
+            check_templates(self.eval_templates, where, "eval_templates")
         check_settings(self.settings, where)
         for split, rows in self.splits.items():
             check_dataset(rows, f"{where}: {split} data")

@@ -119,7 +119,8 @@ class TaskConfig(OwnSettings):
         default=None,
         metadata={
             "help": "A file `rows_NAME.json` that a run wrote beside a task's checkpoint: the same images in place of "
-            "shots, max_train_samples and max_eval_samples, checked one by one. With class_incremental a list of them."
+            "shots, max_train_samples and max_eval_samples, the stream's too, checked one by one. With "
+            "class_incremental a list of them, one of each task."
         },
     )
     benchmark: Benchmark | None = field(default=None, metadata={"help": "What its benchmark says, not given here."})
@@ -137,7 +138,7 @@ class TaskConfig(OwnSettings):
         except ValueError as error:
             raise ConfigurationError(f"{where}: random_split: {error}") from error
         if isinstance(self.class_names, dict):
-            self.class_names = {_label(key, where): name for key, name in self.class_names.items()}
+            self.class_names = _labelled(self.class_names, where)
         if not self.dataset:
             raise ConfigurationError(f"{where}: dataset must be a string, got {self.dataset!r}")
         if self.dataset == IN_MEMORY:
@@ -158,6 +159,11 @@ class TaskConfig(OwnSettings):
         if self.class_order_seed is not None and self.class_order_seed < 0:
             raise ConfigurationError(f"{where}: class_order_seed must be >= 0, got {self.class_order_seed}")
         check_limits(self, f"{where}: ")
+        if self.validation_split is not None and self.random_split is not None and self.random_split.validation_share:
+            raise ConfigurationError(
+                f"{where}: validation_split and random_split's validation_share exclude each other, got "
+                f"{self.validation_split!r} and {self.random_split.validation_share}"
+            )
         if self.rows is not None:
             asked = next((name for name in LIMITS if getattr(self, name) is not None), None)
             if asked is not None:
@@ -166,9 +172,9 @@ class TaskConfig(OwnSettings):
                 raise ConfigurationError(f"{where}: rows must be left out or name files, got {self.rows!r}")
         if not 0 <= self.sample_seed < 2**32:
             raise ConfigurationError(f"{where}: sample_seed must be in [0, 2**32), got {self.sample_seed}")
-        for templates in (self.templates, self.eval_templates):
-            if templates is not None:
-                check_templates(templates, where)
+        for name in ("templates", "eval_templates"):
+            if getattr(self, name) is not None:
+                check_templates(getattr(self, name), where, name)
         check_settings(self.settings, where)
 
     @classmethod
@@ -182,7 +188,7 @@ class TaskConfig(OwnSettings):
         if spec.get("name"):
             where += f" ({shown(spec['name'])})"
         check_not_streamed(spec, where, "max_train_samples and max_eval_samples, or slices of splits, `train[:10%]`")
-        known = {f.name: f.default for f in dataclasses.fields(cls) if f.name != "benchmark"}
+        known = {f.name: _default(f) for f in dataclasses.fields(cls) if f.name != "benchmark"}
         check_keys(spec, known, where)
         for key in ("name", "dataset"):
             if key not in spec:
@@ -224,8 +230,19 @@ def check_limits(given: Any, where: str) -> None:
         )
 
 
-def _label(key: Any, where: str) -> str:
-    """A label's name in the data, which YAML may take for a number."""
-    if not isinstance(key, str | int) or isinstance(key, bool):
-        raise ConfigurationError(f"{where}: class_names must map names of labels, got {shown(key)} (quote it in YAML?)")
-    return str(key)
+def _default(field: dataclasses.Field) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _labelled(names: dict[Any, Any], where: str) -> dict[str, Any]:
+    """`names` by a label's name in the data, which YAML may take for a number."""
+    by_label: dict[str, Any] = {}
+    for key, name in names.items():
+        if not isinstance(key, str | int) or isinstance(key, bool):
+            raise ConfigurationError(
+                f"{where}: class_names must map names of labels, got {shown(key)} (quote it in YAML?)"
+            )
+        if str(key) in by_label:
+            raise ConfigurationError(f"{where}: class_names maps label {str(key)!r} twice, as a number and as text")
+        by_label[str(key)] = name
+    return by_label

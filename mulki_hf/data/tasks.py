@@ -7,26 +7,23 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Image
+from datasets import ClassLabel
 
 from ..errors import Attempt, ConfigurationError, shown
-from ..results import IN_MEMORY
-from .checked import content_fingerprint
+from .checked import parts_fingerprint
 from .class_orders import class_groups
 from .config import DataArguments
-from .labels import LEFT_OUT, labels_of, of_classes, read_labels, with_labels
+from .given import checked_task
+from .labels import LEFT_OUT, of_classes, read_labels, with_labels
 from .row_files import read_rows
 from .rows import Split, with_images
-from .sampling import Chosen, Limit
+from .sampling import RECORDED, Chosen, Limit
 from .sources import Loaded, find_sources, load_sources
 from .task import Task
-from .task_config import TaskConfig
+from .task_config import LIMITS, TaskConfig
 
 
 logger = logging.getLogger(__name__)
-
-RECORDED = {"train": "training_images", "evaluation": "evaluation_images"}
-"""What a [`TaskRecord`] calls how many images a split has."""
 
 
 def load_stream(config: DataArguments, validation: bool = False) -> list[Task]:
@@ -68,40 +65,6 @@ def check_unique(tasks: Sequence[Task]) -> None:
         raise ConfigurationError(f"tasks: names must be unique, got {', '.join(repeated)} more than once")
 
 
-def checked_task(task: Task, config: DataArguments) -> Task:
-    """A task that was given in Python, its images checked as those of any other."""
-    where = f"task {task.name!r}"
-    if config.evaluate_on == "validation":
-        if task.validation is None:
-            raise ConfigurationError(f"{where}: evaluate_on is validation but the task has no validation data")
-        task = replace(task, evaluation=task.validation, validation=None)
-    asked = config.limits(task)
-    own, contents = {}, []
-    found: dict[str, int] = {}
-    chosen = {} if asked else task.chosen
-    for name, rows in task.splits.items():
-        if not getattr(rows.features["image"], "decode", False):
-            rows = rows.cast_column("image", Image())
-        wanted, limit = None, Limit.of(asked, seed=0, training=name == "train")
-        if limit:
-            wanted = limit.kept(labels_of(rows))
-            found |= {RECORDED[name]: len(rows)} if name in RECORDED else {}
-        split = with_images(rows, "image", f"{where}, {name} data", config, wanted)
-        if limit:
-            chosen[name] = Chosen.of(IN_MEMORY, split.used, split.digests)
-        used = np.flatnonzero(split.used)
-        own[name] = rows if len(used) == len(rows) else rows.select(used)
-        contents.append((split.digests[used], labels_of(rows)[used]))
-    limits = asked | {"sample_seed": 0} | found if asked else task.limits
-    return replace(task, fingerprint=_fingerprint(contents), limits=limits, chosen=chosen, **own)
-
-
-def _fingerprint(splits: list[tuple[np.ndarray, np.ndarray]]) -> str:
-    """Of digests and labels: of training and evaluation data and, behind a dash, of validation data."""
-    validation = [content_fingerprint(splits[2:])[:16]] if splits[2:] else []
-    return "-".join([content_fingerprint(splits[:2]), *validation])
-
-
 def load_task(
     task: TaskConfig, config: DataArguments, validation: bool = False, attempt: Attempt = nullcontext
 ) -> list[Task]:
@@ -112,11 +75,13 @@ def load_task(
         attempt: around each check; where it takes an error that leaves nothing to go on with, there are no tasks.
     """
     where = f"task {task.name!r}, {task.origin}"
-    given: dict[str, Chosen] = {}
+    limits, given = config.limits(task), dict[str, Chosen]()
     if task.rows is not None:
         found = read_rows(task.rows, f"task {task.name!r}")
         asked: dict[str, Any] = {**found.limits}
         task, given = replace(task, rows=None, **asked), found.parts
+        # The stream's have no say in what is listed.
+        limits = {name: value for name, value in found.limits.items() if name in LIMITS}
     sources = find_sources(task, config.evaluate_on == "validation", validation)
     loaded = load_sources(task, sources, where, attempt)
     for name, own in loaded.items():
@@ -137,11 +102,11 @@ def load_task(
         )
         for name, own in loaded.items():
             with attempt():
-                parts[name] = _part(task, own, groups, name, given.get(name), config)
+                parts[name] = _part(task, own, groups, name, limits, given.get(name), config)
     if parts.keys() != sources.keys():
         return []
     return [
-        _of_classes(task, name, classes, class_names, parts, number, config)
+        _of_classes(task, name, classes, class_names, parts, number, limits, config)
         for number, (name, classes) in enumerate(zip(task.task_names, groups, strict=True))
     ]
 
@@ -180,6 +145,7 @@ def _part(
     loaded: Loaded,
     groups: list[list[int]],
     name: str,
+    limits: dict[str, int],
     given: Chosen | None,
     config: DataArguments,
 ) -> Part:
@@ -188,7 +154,7 @@ def _part(
     Of a sample it is the rows that are `given`, or drawn anew.
     """
     rows, where = loaded.rows, loaded.where
-    limit = Limit.of(config.limits(task), task.sample_seed, training=name == "train")
+    limit = Limit.of(limits, task.sample_seed, training=name == "train")
     wanted, found = loaded.own, []
     if limit:
         labels = read_labels(rows, task.label_column, loaded.used, loaded.classes, where)
@@ -199,6 +165,12 @@ def _part(
             found.append(int(own.sum()))
         if given is not None:
             wanted = given.wanted(loaded.split, labels != LEFT_OUT, where)
+            for own_name, classes in zip(task.task_names, groups, strict=True):
+                if not (wanted & np.isin(labels, classes)).any():
+                    raise ConfigurationError(
+                        f"{where}: rows has none of task {own_name!r}; with class_incremental it lists the files of "
+                        "all its tasks"
+                    )
         class_names = loaded.classes.names
         short = [f"{shown(class_names[label])} ({count})" for label, count in limit.short(labels).items()]
         if short:
@@ -220,21 +192,21 @@ def _of_classes(
     class_names: list[str],
     parts: dict[str, Part],
     number: int,
+    limits: dict[str, int],
     config: DataArguments,
 ) -> Task:
     """The task of some classes, the `number`th of its entry."""
     own = {part: (kept.split, of_classes(kept.labels, classes)) for part, kept in parts.items()}
-    asked = config.limits(task)
     found = {RECORDED[part]: kept.found[number] for part, kept in parts.items() if kept.found and part in RECORDED}
     return Task(
         name,
         [class_names[label] for label in classes],
         task.templates or config.templates,
         dataset=task.dataset,
-        fingerprint=_fingerprint(
+        fingerprint=parts_fingerprint(
             [(split.digests[labels != LEFT_OUT], labels[labels != LEFT_OUT]) for split, labels in own.values()]
         ),
-        limits=asked | {"sample_seed": task.sample_seed} | found if asked else {},
+        limits=limits | {"sample_seed": task.sample_seed} | found if limits else {},
         eval_templates=task.eval_templates,
         settings=task.settings,
         chosen={

@@ -28,6 +28,14 @@ def test_class_names_and_templates_with_characters_that_nobody_sees(name):
         assert str(error.value).isprintable()
 
 
+def test_the_field_of_templates_is_named():
+    for field in ("templates", "eval_templates"):
+        with pytest.raises(ConfigurationError, match=f"task 't': {field} must be a non-empty list, got \\[\\]"):
+            TaskConfig("t", "data", **{field: []})
+    with pytest.raises(ConfigurationError, match="eval_templates must be a non-empty list"):
+        tiny_task(names=["red"], train=rows(["red"], 2, 0), evaluation=rows(["red"], 2, 0), eval_templates=[])
+
+
 def test_so_does_a_task_made_in_python():
     with pytest.raises(ConfigurationError, match=r"task 'colours': class name 1 .* without '\\u202e'"):
         data = rows(["red", "blue"], 2, 0)

@@ -256,6 +256,14 @@ class TestMapping:
         (task,) = load(own(rows, left_out_classes=["background", "cra"], class_names=None, benchmark={"classes": 2}))
         assert task.class_names == ["big_dog", "F/A-18"] and labels_of(task.train).tolist() == [1, 0, 1]
 
+    def test_left_out_classes_win_over_the_mapping(self, own):
+        dataset = own(as_stored(LABELS, [*NAMES]), benchmark={"classes": 3, "train": 6})
+        (task,) = load(dataset, left_out_classes=["cra"])
+        assert task.class_names == ["big dog", "F/A-18"] and labels_of(task.train).tolist() == [1, 0, 1]
+        assert task.benchmark.changed == ["left_out_classes"]
+        with pytest.raises(ConfigurationError, match="without its left_out_classes: class_names must be a non-empty"):
+            load(dataset, left_out_classes=[*NAMES])
+
     def test_a_spelling_of_its_own(self, own, caplog):
         order = ["F_A-18", "Big Dog", "cra"]
         (task,) = load(
@@ -288,6 +296,11 @@ class TestMapping:
                 "class name 0 must be a non-empty",
             ),
             ([*NAMES], {"class_names": {True: "a"}}, r"must map names of labels, got True \(quote it in YAML\?\)"),
+            (
+                [*NAMES],
+                {"class_names": {1: "a", "1": "b"}},
+                "class_names maps label '1' twice, as a number and as text",
+            ),
         ],
     )
     def test_of_other_names_is_refused(self, own, order, fields, message):
@@ -402,15 +415,47 @@ class TestCounts:
         with pytest.raises(ConfigurationError, match="has 6 evaluation images"):
             load(own(rows, rows.select(range(5)), benchmark={"evaluation": 6}), train_split="train[:3]")
 
+    def test_of_a_drawn_split_that_gave_way(self, own):
+        rows = as_stored(LABELS * 5, [*NAMES])
+        facts = {"train": 21, "evaluation": 9}
+        dataset = own(rows, rows.select(range(5)), random_split={"share": 0.7, "seed": 1}, benchmark=facts)
+        sizes = {
+            ("train_split", "train[:4]"): (4, 5),
+            ("eval_split", "train[:4]"): (30, 4),
+            ("eval_split", "test"): (30, 5),
+        }
+        for (name, split), expected in sizes.items():
+            (task,) = load(dataset, **{name: split})
+            assert (len(task.train), len(task.evaluation)) == expected
+            assert task.benchmark.changed == [name, "random_split"]
+
 
 class TestEntry:
     def test_what_it_says_itself_wins(self):
         task = described("mtil:aircraft", templates=["a plane {}"], revision="refs/pr/1", shots=5, eval_split="test")
         assert (task.templates, task.eval_templates, task.revision) == (["a plane {}"], None, "refs/pr/1")
-        assert task.benchmark.changed == ["templates"] and task.shots == 5
-        task = described("mtil:eurosat", eval_split="validation")
-        assert task.random_split is None and task.benchmark.changed == ["eval_split"]
+        assert task.benchmark.changed == ["templates", "eval_templates"] and task.shots == 5
         assert described("mtil:dtd").benchmark.changed == []
+
+    @pytest.mark.parametrize("given", [{"eval_split": "validation"}, {"eval_split": "test"}, {"train_split": "train"}])
+    def test_a_split_takes_the_place_of_drawn_ones(self, given):
+        """Be it the one that is loaded where none is named."""
+        task = described("mtil:eurosat", **given)
+        assert task.random_split is None and task.benchmark.changed == [*given, "random_split"]
+        split = {"share": 0.5, "seed": 1}
+        task = described("mtil:eurosat", random_split=split, **given)
+        assert task.random_split == RandomSplit(**split) and task.benchmark.changed == [*given, "random_split"]
+
+    def test_a_split_beside_drawn_ones(self):
+        """What is not drawn gives way alone."""
+        assert described("mtil_coop:mnist", eval_split="test").benchmark.changed == []
+        task = described("mtil_coop:mnist", eval_split="train[:10%]")
+        assert task.random_split.share == 0.8 and task.benchmark.changed == ["eval_split"]
+        with pytest.raises(ConfigurationError, match="validation_split and random_split's validation_share exclude"):
+            described("mtil_coop:mnist", validation_split="test")
+
+    def test_a_default_that_is_given_changes_nothing(self):
+        assert described("mtil:dtd", left_out_classes=[], eval_split="test").benchmark.changed == []
 
     def test_what_results_say_of_it(self, own):
         benchmark = {"zero_shot": 50.5, "notes": ["Made up."], "license": "mit"}
@@ -424,6 +469,7 @@ class TestEntry:
         [
             ("mtil:aircrafts", "there is no benchmark 'mtil:aircrafts'; known are: mtil:aircraft, "),
             ("./nothing.yaml", "there is no file './nothing.yaml'"),
+            ("mine:nothing.yaml", "there is no file 'mine:nothing.yaml'"),
         ],
     )
     def test_of_nothing(self, dataset, message):
@@ -452,6 +498,13 @@ class TestEntry:
             described(str(path))
         assert message in str(refused.value)
 
+    @pytest.mark.parametrize("name", ["mtil:aircraft", "mine:own"])
+    def test_a_file_is_called_like_no_benchmark(self, tmp_path, monkeypatch, name):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / f"{name}.yaml").write_text("{dataset: org/data}")
+        with pytest.raises(ConfigurationError, match=f"{name}.yaml: names with ':' are those of benchmarks that ship"):
+            described(f"./{name}.yaml")
+
     def test_a_benchmark_is_no_field(self):
         with pytest.raises(ConfigurationError, match="unknown key 'benchmark'"):
             described("org/data", benchmark={"train": 3})
@@ -470,6 +523,9 @@ class TestFromTheHub:
             self.confined(dataset="mine.yaml")
         with pytest.raises(ConfigurationError, match="leads upwards"):
             self.confined(str(tmp_path), dataset="../mine.yaml")
+        (tmp_path / "mine.yaml").write_text("{dataset: parquet, data_files: b.parquet, class_names: names.txt}")
+        spec = self.confined(str(tmp_path), dataset="mine.yaml")
+        assert spec["data_files"] == f"{tmp_path}/b.parquet" and spec["class_names"] == f"{tmp_path}/names.txt"
         spec = self.confined(str(tmp_path), dataset="mine.yaml", data_files="a.parquet")
         assert spec["dataset"] == f"{tmp_path}/mine.yaml" and spec["data_files"] == f"{tmp_path}/a.parquet"
 
@@ -478,3 +534,45 @@ class TestFromTheHub:
         monkeypatch.chdir(tmp_path)
         with pytest.raises(ConfigurationError, match="'ylecun/mnist' would be read from"):
             self.confined(dataset="mtil:mnist")
+
+    @pytest.mark.parametrize("given", [{}, {"data_dir": "private"}, {"data_files": "private/*.png"}])
+    def test_files_of_a_benchmark_must_lie_in_data_root(self, tmp_path, given):
+        """Its own and those that somebody names beside it."""
+        with pytest.raises(ConfigurationError, match="of task 't' .* would be read from this machine"):
+            self.confined(dataset="snd:ucf101", **given)
+        spec = self.confined(str(tmp_path), dataset="snd:ucf101", **given)
+        assert spec["dataset"] == "snd:ucf101"
+        assert spec["data_dir"] == f"{tmp_path}/{given.get('data_dir', 'UCF-101-midframes')}"
+        assert TaskConfig.from_dict(spec, 1).benchmark.changed == [*given.keys() & {"data_files"}]
+
+    @pytest.mark.parametrize(
+        "given",
+        [{"data_dir": "/private"}, {"data_files": "../*.png"}, {"data_dir": "x", "data_files": {"train": "/x"}}],
+    )
+    @pytest.mark.parametrize("dataset", ["snd:ucf101", "mtil:stanford_cars", "mine.yaml"])
+    def test_files_beside_a_benchmark(self, tmp_path, dataset, given):
+        (tmp_path / "mine.yaml").write_text("{dataset: org/data}")
+        with pytest.raises(ConfigurationError, match="is absolute, leads upwards"):
+            self.confined(str(tmp_path), dataset=dataset, **given)
+
+    def test_no_link_of_a_benchmark_leads_out(self, tmp_path):
+        (root := tmp_path / "root").mkdir()
+        (root / "UCF-101-midframes").symlink_to(tmp_path)
+        with pytest.raises(ConfigurationError, match="is a link that leads out of data_root"):
+            self.confined(str(root), dataset="snd:ucf101")
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ("{dataset: ./pets}", "'./pets' is no name on the Hub"),
+            ("{dataset: /private}", "'/private' is no name on the Hub"),
+            ("{dataset: imagefolder}", "'imagefolder' names no data_files"),
+            ("{dataset: imagefolder, data_dir: /private}", "data_dir of task 't' '/private' is absolute"),
+            ("{dataset: org/data, class_names: /private}", "class_names of task 't' '/private' is absolute"),
+            ("{dataset: org/data, rows: [/private]}", "rows of task 't' '/private' is absolute"),
+        ],
+    )
+    def test_a_file_chooses_no_others_outside(self, tmp_path, content, message):
+        (tmp_path / "mine.yaml").write_text(content)
+        with pytest.raises(ConfigurationError, match=message):
+            self.confined(str(tmp_path), dataset="mine.yaml")

@@ -31,9 +31,9 @@ def files(tmp_path) -> dict[str, str]:
 
 @pytest.fixture
 def load(files):
-    def load(evaluate_on="test", **fields) -> list[Task]:
+    def load(evaluate_on="test", stream=None, **fields) -> list[Task]:
         entry = {"name": "t", "dataset": "parquet", "data_files": files} | fields
-        return load_stream(StreamConfig(tasks=[entry], evaluate_on=evaluate_on))
+        return load_stream(StreamConfig(tasks=[entry], evaluate_on=evaluate_on, **stream or {}))
 
     return load
 
@@ -92,6 +92,23 @@ class TestWritten:
         write_rows(sampled, tmp_path)
         assert json.loads((tmp_path / "rows_t.json").read_text())["limits"] == {"shots": 3, "sample_seed": 0}
 
+    def test_of_one_that_is_a_sample_already(self, load):
+        (drawn,) = load(shots=2, sample_seed=3)
+        (same,) = load_stream(StreamConfig(tasks=[drawn], shots=2))
+        assert (same.chosen, same.limits, same.fingerprint) == (drawn.chosen, drawn.limits, drawn.fingerprint)
+        (more,) = load_stream(StreamConfig(tasks=[drawn], max_eval_samples=5))
+        assert more.chosen["train"] == drawn.chosen["train"] and len(more.chosen["evaluation"].rows) == 5
+        assert more.limits == drawn.limits | {"max_eval_samples": 5, "evaluation_images": 24}
+        with pytest.raises(ConfigurationError, match=r"task 't': max_train_samples 4 is asked .* already \(shots 2\)"):
+            load_stream(StreamConfig(tasks=[drawn], max_train_samples=4))
+
+    def test_of_validation_data_that_are_evaluated_on(self, files):
+        fields = {"validation_split": "train[:50%]", "max_eval_samples": 6}
+        entry = {"name": "t", "dataset": "parquet", "data_files": files} | fields
+        (task,) = load_stream(StreamConfig(tasks=[entry]), validation=True)
+        (again,) = load_stream(StreamConfig(tasks=[task], evaluate_on="validation"))
+        assert again.chosen == {"evaluation": task.chosen["validation"]}
+
 
 class TestGivenBack:
     @pytest.mark.parametrize(
@@ -107,6 +124,12 @@ class TestGivenBack:
         (path,) = written(**fields)
         kept = {name: fields[name] for name in ("validation_split", "evaluate_on") if name in fields}
         (one,), (other,) = load(**fields), load(rows=path, **kept)
+        assert (one.fingerprint, one.limits, one.chosen) == (other.fingerprint, other.limits, other.chosen)
+
+    @pytest.mark.parametrize("stream", [{"shots": 5}, {"max_train_samples": 9}, {"max_eval_samples": 3}])
+    def test_the_streams_limits_have_no_say(self, load, written, stream):
+        (path,) = written(shots=2)
+        (one,), (other,) = load(shots=2), load(rows=path, stream=stream)
         assert (one.fingerprint, one.limits, one.chosen) == (other.fingerprint, other.limits, other.chosen)
 
     def test_of_several_tasks(self, load, written):
@@ -166,6 +189,7 @@ class TestRefused:
         [
             ({"digest_version": 1}, "its digests are of version 1, and here they are of 2"),
             ({"parts": {}}, "it holds no rows"),
+            ({"parts": {"train": {"split": "train", "rows": {}}}}, "it holds no rows of train"),
             ({"parts": {"test": {"split": "test", "rows": {}}}}, "parts: unknown key 'test'"),
             ({"limits": {"shot": 2}}, "limits: unknown key 'shot'; did you mean 'shots'"),
             ({"limits": {"max_eval_samples": 2}}, "by which of shots, max_train_samples the rows of train were chosen"),
@@ -183,6 +207,11 @@ class TestRefused:
         changed(paths[1], limits={"shots": 3, "sample_seed": 0})
         with pytest.raises(ConfigurationError, match="rows of 't-1' and 't-2' were chosen by other limits"):
             load(rows=paths, class_incremental=2)
+
+    def test_files_of_some_tasks_alone(self, load, written):
+        paths = written(shots=2, class_incremental=2)
+        with pytest.raises(ConfigurationError, match="rows has none of task 't-2'; .* the files of all its tasks"):
+            load(rows=paths[:1], class_incremental=2)
 
     @pytest.mark.parametrize(
         ("fields", "message"),

@@ -47,6 +47,13 @@ def shades(reference: Reference) -> list[int]:
     return [np.asarray(image)[0, 0, 0].item() // 6 for image in reference.images["image"]]
 
 
+@pytest.mark.parametrize("field", ["reference_dataset", "reference_text_dataset"])
+def test_a_benchmark_is_no_reference_data(field):
+    message = f"{field} 'mtil:aircraft' says what a task is, .* 'Donghyun99/FGVC-Aircraft'"
+    with pytest.raises(ConfigurationError, match=message):
+        load(**{field: "mtil:aircraft", "reference_text_column": "caption"})
+
+
 class TestDraw:
     def test_is_that_of_snds_code(self):
         """Written down: a draw must not change with the version of a library."""

@@ -115,11 +115,11 @@ def test_the_published_settings(method, order):
 
 
 def test_select_and_distill_counts_its_steps():
-    """Ten epochs of 32 images, but no more than two of them or 1,000 steps, whichever is more."""
+    """Ten epochs of whole batches of 32, but no more than two of them or 1,000 steps, whichever is more."""
     for name in ("mtil/snd", "snd8/snd"):
         stream, _ = parsed(name)
         for task in stream.task_configs():
-            epoch = -(-TRAIN[task.benchmark.name] // 32)
+            epoch = TRAIN[task.benchmark.name] // 32
             assert task.settings == {"max_steps": min(10 * epoch, max(2 * epoch, 1000))}, task.name
 
 
