@@ -39,7 +39,8 @@ class TaskRecord:
         eval_templates (*optional*): those that accuracies are of, where they are others than `templates`.
         settings: training settings of its own, by name.
         benchmark: of a benchmark's dataset its `name` (`mtil:aircraft`), what was published as `zero_shot`, `notes` for
-            card and table, and the fields `changed` with which it is that dataset no longer; None of any other.
+            card and table, which of `train` and `evaluation` are images `redrawn` at random in place of the published,
+            and the fields `changed` with which it is that dataset no longer; None of any other.
     """
 
     name: str

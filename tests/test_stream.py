@@ -299,7 +299,7 @@ class TestOwnSettings:
         assert all(torch.equal(value, start[name]) for name, value in weights[0].items())
         assert any(not torch.equal(value, start[name]) for name, value in weights[1].items())
         card = (tmp_path / "own/task2-shapes/README.md").read_text()
-        assert "Of its own: `learning_rate` 0 for colours. Of its own: `max_steps` 2 for colours." in card
+        assert "Tasks with settings of their own: `learning_rate` 0 for colours; `max_steps` 2 for colours." in card
         assert "evaluated with 2 templates, in `results.json`" in card
 
     def test_accuracies_are_of_the_evaluation_templates(self, stream_yaml, tmp_path):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import ConfigurationError, shown
 from ..extends import EXTENDS
@@ -41,6 +41,7 @@ class Benchmark:
         license (*optional*): of the data, where their card says none.
         label_names (*optional*): the data's own in their order, where that is not the order of `class_names`.
         notes: what is not confirmed or can't be rebuilt, a sentence each, for card and table.
+        redrawn (`train`, `evaluation`): of which images are others than the published, drawn at random to their number.
         changed: fields that the task's entry gives otherwise, so that it is the benchmark no longer.
     """
 
@@ -52,6 +53,7 @@ class Benchmark:
     license: str | None = None
     label_names: list[str] | None = None
     notes: list[str] = field(default_factory=list)
+    redrawn: list[Literal["train", "evaluation"]] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
 
     def check_classes(self, found: int, where: str) -> None:
@@ -71,7 +73,7 @@ class Benchmark:
 
     def record(self) -> dict[str, Any]:
         """What results say of it."""
-        return {"name": self.name, "zero_shot": self.zero_shot, "notes": self.notes, "changed": self.changed}
+        return {name: getattr(self, name) for name in ("name", "zero_shot", "notes", "redrawn", "changed")}
 
     def _check(self, expected: int | None, found: int, what: str, where: str) -> None:
         if expected is not None and found != expected:

@@ -209,12 +209,13 @@ def stream_table(results: StreamResults) -> str:
 
 
 def own_settings_text(results: StreamResults) -> str:
-    """Training settings that tasks have of their own, a sentence for each value; empty if there are none."""
+    """Training settings that tasks have of their own; empty if there are none."""
     tasks: dict[tuple[str, Any], list[str]] = {}
     for task in results.tasks[: 0 if results.stages is not None else results.finished]:
         for setting in task.settings.items():
             tasks.setdefault(setting, []).append(text(task.name))
-    return " ".join(f"Of its own: `{name}` {value:g} for {', '.join(who)}." for (name, value), who in tasks.items())
+    own = "; ".join(f"`{name}` {value:g} for {', '.join(who)}" for (name, value), who in tasks.items())
+    return f"Tasks with settings of their own: {own}." if own else ""
 
 
 def data_table(results: StreamResults) -> str:

@@ -29,6 +29,19 @@ def test_what_there_is():
     ]
 
 
+def test_what_is_drawn_anew_is_what_the_notes_say():
+    """Whole splits of the published size, or the training images alone."""
+    splits = {name: registry.read(name, "tests")[1] for name in registry.names()}
+    for name, benchmark in splits.items():
+        notes = " ".join(benchmark.notes)
+        both = "this is a random" in notes or "split can't be rebuilt" in notes
+        held_out = "fifth is" in notes
+        assert benchmark.redrawn == (["train", "evaluation"] if both else ["train"] if held_out else []), name
+    drawn = {name for name, benchmark in splits.items() if "evaluation" in benchmark.redrawn}
+    assert {"cil:imagenet_r", "mtil:sun397", "mtil_coop:dtd", "snd:dtd"} <= drawn
+    assert not {"mtil:dtd", "cil:cifar100", "mtil_coop:sun397", "snd:ucf101"} & drawn
+
+
 class TestClassIncremental:
     def test_cifars_names_keep_their_underscores(self):
         task, mtil = described("cil:cifar100"), described("mtil:cifar100")

@@ -1,5 +1,8 @@
 """The benchmark's recipes against a hub on loopback, with miniatures of all data and of CLIP."""
 
+import re
+from pathlib import Path
+
 import pytest
 import yaml
 from datasets import Dataset
@@ -14,14 +17,16 @@ from mulki_hf.data import registry
 from mulki_hf.data.unlabelled import load_reference
 from mulki_hf.extends import merged, read_layers
 from mulki_hf.models.loading import load_model, load_processor
+from mulki_hf.report.published.matching import match
 from mulki_hf.resources import shipped_recipes
-from mulki_hf.results import StreamResults
+from mulki_hf.results import BaseModel, StreamResults, TaskRecord
 from mulki_hf.runs.checks import check_task
 from mulki_hf.train import main
 
 
 METHODS = ("mulki", "mulki_lora", "snd", "zscl", "lwf", "wise_ft", "finetune")
-RECIPES = [name for name in shipped_recipes() if name.partition("/")[0] in ("mtil", "snd8", "cil")]
+RECIPES = [name for name in shipped_recipes() if name.partition("/")[0] in ("mtil", "mtil_coop", "snd8", "cil")]
+RECIPES_FOLDER = Path(__file__).parents[2] / "recipes"
 ORDER_1 = [
     "aircraft", "caltech101", "cifar100", "dtd", "eurosat", "flowers", "food101", "mnist", "oxford_pets",
     "stanford_cars", "sun397",
@@ -99,6 +104,45 @@ def test_both_orders_of_every_method():
             assert [task["dataset"] for task in stream.tasks] == [f"mtil:{task}" for task in order]
             assert config.method == method.removesuffix("_lora") and (config.lora_r is not None) == ("lora" in method)
             assert stream.model_name_or_path == "openai/clip-vit-base-patch16"
+
+
+def test_coops_splits_in_both_orders():
+    for name, shots in (("mulki", None), ("few_shot_16", 16), ("xtail_16", 16)):
+        for suffix, order in (("", ORDER_1), ("_order_2", ORDER_2)):
+            stream, config = parsed(f"mtil_coop/{name}{suffix}")
+            names = [task for task in order if not (name == "xtail_16" and task == "cifar100")]
+            assert [task["dataset"] for task in stream.tasks] == [f"mtil_coop:{task}" for task in names]
+            assert [task["name"] for task in stream.tasks] == names
+            assert stream.shots == shots
+            assert (config.method, config.max_steps) == ("mulki", 500 if shots else 1000)
+            assert stream.protocols == (["xtail", "til"] if name == "xtail_16" else ["til"])
+
+
+def fabricated(name: str) -> StreamResults:
+    """Of a finished run of a recipe, as far as published rows ask."""
+    stream, config = parsed(name)
+    tasks = []
+    for task in stream.task_configs():
+        sizes = task.class_incremental or 1
+        sizes = [task.benchmark.classes // sizes] * sizes if isinstance(sizes, int) else sizes
+        limits = {"shots": stream.shots} if stream.shots else {}
+        for size in sizes:
+            record = TaskRecord(f"{task.name}-{len(tasks)}", "org/data", ["a"] * size, ["{}"], 9, 9, limits=limits)
+            record.benchmark = task.benchmark.record()
+            tasks.append(record)
+    results = StreamResults(config.method, stream.protocols[0], tasks, BaseModel("tiny"), config=stream.to_dict())
+    results.measured({results.protocol: [50.0] * len(tasks)})
+    for _ in tasks:
+        results.add({results.protocol: [60.0] * len(tasks)}, 1.0)
+    return results
+
+
+def test_the_readme_says_which_have_published_rows():
+    readme = " ".join((RECIPES_FOLDER / "mtil/README.md").read_text().split())
+    without = readme.partition("No published rows stand beside ")[2].partition(":")[0]
+    assert {*re.findall("`(.*?)`", without)} == {name for name in RECIPES if not match(fabricated(name)).setting}
+    assert match(fabricated("mtil_coop/few_shot_16")).setting.shots == 16
+    assert match(fabricated("mtil_coop/xtail_16")).setting.protocol == "xtail"
 
 
 @pytest.mark.parametrize("method", ["zscl", "lwf", "wise_ft", "finetune"])

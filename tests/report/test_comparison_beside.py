@@ -8,7 +8,7 @@ import re
 import pytest
 from support.browser import overflow
 from support.compared import joint
-from support.results import of_benchmark
+from support.results import of_benchmark, seeded
 
 from mulki_hf.compare import main
 from mulki_hf.metrics import continual_metrics
@@ -87,7 +87,16 @@ class TestGroups:
         short.accuracy, short.metrics = short.accuracy[:4], {}
         comparison = compared({"whole": of_benchmark(), "short": short})
         assert comparison.beside.groups == [] and len(comparison.tasks) == 4
-        assert "is compared without its eurosat, flowers, food101," in comparison.beside.unmatched[0]
+        whole, unfinished = comparison.beside.unmatched
+        assert "beside whole, which is compared without its eurosat, flowers, food101," in whole
+        assert "beside short, which has learned 4 of its 11 tasks" in unfinished
+
+    def test_of_no_benchmark_comes_before_on_a_part(self):
+        comparison = compared({"one": seeded([[50.0] * 3] * 4), "two": seeded([[50.0]] * 2, names="a")})
+        assert comparison.tasks == ["a"]
+        assert comparison.beside.unmatched == [
+            "Nothing published stands beside one, two, which is of no benchmark: the registry does not have its tasks."
+        ]
 
     def test_all_rotations_together_are_a_mean(self):
         comparison = compared(rotations())
@@ -149,6 +158,21 @@ class TestText:
         shown = terminal_text(compared(runs, unconfirmed=True))
         assert re.search(r"\| published: LwF +\| 65.9 .* not confirmed", shown)
         assert re.search(r"\| published: ZSCL +\| - +\| 73.7 ", shown) and "| published: ZSCL (2) " in shown
+
+    def test_what_of_a_run_is_not_as_published_is_its_remark(self):
+        runs = seeds(2)
+        for results in runs.values():
+            results.config |= {"per_device_train_batch_size": 64, "num_processes": 1}
+            for task in results.tasks:
+                task.steps = 20
+            results.tasks[-1].benchmark["redrawn"] = ["train", "evaluation"]
+        comparison = compared(runs)
+        remark = (
+            "20 steps a task of 64 images; ZSCL's code took 1,000 of 64; splits differ: drawn at random, to the "
+            "published size, are training and test images of sun397"
+        )
+        for made in (terminal_text(comparison), markdown_text(comparison, ["a", "b"]), page_html(comparison)):
+            assert made.replace("&#39;", "'").count(remark) == 1
 
     def test_csv_has_every_figure_and_cell(self):
         rows = lines_of(compared(seeds()))

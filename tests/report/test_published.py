@@ -11,9 +11,11 @@ from support.launch import python
 from support.results import of_benchmark
 
 from mulki_hf.metrics import continual_metrics
+from mulki_hf.report.markdown import text
 from mulki_hf.report.model_card import task_card
 from mulki_hf.report.notebook import Report
 from mulki_hf.report.published.beside import standing, standing_text
+from mulki_hf.report.published.differences import differences
 from mulki_hf.report.published.matching import figures_of, match, rotation
 from mulki_hf.report.published.records import FAMILIES, MEASURES, settings, steps
 from mulki_hf.resources import PACKAGE
@@ -229,6 +231,61 @@ def test_class_incremental_figures_weigh_images():
     results = of_benchmark("cil", "CIFAR100, 10 steps", "cil")
     own = figures_of(results, "cil", match(results).setting)
     assert own["step_last"] == pytest.approx(results.metrics["last"]) and own["step_avg"] != results.metrics["avg"]
+
+
+def trained(results: StreamResults, steps: int = 1000, batch: int = 64, processes: int = 1) -> StreamResults:
+    results.config |= {"per_device_train_batch_size": batch, "num_processes": processes}
+    for task in results.tasks:
+        task.steps = steps
+    return results
+
+
+class TestDifferences:
+    def test_as_published_there_are_none(self):
+        assert differences(trained(of_benchmark()), setting()) == []
+        four = trained(of_benchmark(), batch=8, processes=4)
+        four.config["gradient_accumulation_steps"] = 2
+        assert differences(four, setting()) == []
+        # Nothing is known of files of older versions.
+        assert differences(of_benchmark(), setting()) == []
+
+    def test_steps(self):
+        short = trained(of_benchmark(), 20)
+        told = "20 steps a task of 64 images; ZSCL's code took 1,000 of 64"
+        assert differences(short, setting()) == [told]
+        assert f"as here. This run: {told}. ZSCL drew" in standing_text(short)
+        assert f"This run: {told}." in task_card(short, "task11-sun397")
+        one = trained(of_benchmark())
+        one.tasks[3].steps = 3
+        assert "This run: 3 to 1,000 steps a task of 64 images; ZSCL's" in standing_text(one)
+        assert "1,000 steps a task of 128 images; ZSCL's code" in standing_text(trained(of_benchmark(), processes=2))
+
+    def test_steps_of_five_shots_are_another_codes(self):
+        few = with_limits(trained(of_benchmark(), 500), shots=5)
+        assert differences(few, match(few).setting) == []
+        few.tasks[0].steps = 1000
+        assert "500 to 1,000 steps a task of 64 images; MoE-Adapters' code took 500 of 64" in standing_text(few)
+
+    def test_where_published_steps_are_not_known_the_runs_own_are_said(self):
+        assert "This run: 20 steps a task of 64 images.\n" in standing_text(trained(of_benchmark("mtil_coop"), 20))
+
+    def test_splits(self):
+        results = of_benchmark("mtil_coop")
+        for task in results.tasks[:3]:
+            task.benchmark["redrawn"] = ["train", "evaluation"]
+        results.tasks[8].benchmark["redrawn"] = ["train"]
+        told = (
+            "splits differ: drawn at random, to the published size, are training and test images of aircraft, "
+            "caltech101, cifar100, and training images of oxford_pets"
+        )
+        assert f"as here. This run: {told}.\n" in standing_text(results)
+        assert f"This run: {text(told)}." in task_card(results, "task11-sun397")
+
+    def test_one_dataset_in_tasks_is_named_once(self):
+        results = of_benchmark("cil", "CIFAR100, 10 steps", "cil")
+        for task in results.tasks:
+            task.benchmark["redrawn"] = ["train", "evaluation"]
+        assert "are training and test images of cifar100.\n" in standing_text(results).replace(" After", "\n")
 
 
 class TestCard:

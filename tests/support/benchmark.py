@@ -153,6 +153,7 @@ def _write(
     family, _, dataset = name.partition(":")
     told = {"classes": labels - len(content.get("left_out_classes", [])), "license": facts.license} | found
     told |= {"zero_shot": facts.zero_shot, "label_names": facts.label_names, "notes": facts.notes}
+    told["redrawn"] = facts.redrawn
     path = folder / family / f"{dataset}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     known = {key: value for key, value in told.items() if value is not None}

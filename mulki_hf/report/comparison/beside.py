@@ -6,6 +6,7 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from ..published.beside import NONE, run_data, said
+from ..published.differences import differences
 from ..published.matching import figures_of, match, rotation
 from ..published.records import KINDS, MEASURE_WORDS, PublishedResult, Setting
 from .spread import spread_text
@@ -68,10 +69,10 @@ def beside(comparison: "Comparison", unconfirmed: bool = False) -> Beside:
         for run in row.runs:
             matched = match(run.results, comparison.protocol)
             left = [task for task in run.results.names if task not in comparison.tasks]
-            if left:
-                reasons[run.name] = f"is compared without its {', '.join(left)}, and published are whole streams"
-            elif matched.setting is None:
+            if matched.setting is None:
                 reasons[run.name] = matched.reason
+            elif left:
+                reasons[run.name] = f"is compared without its {', '.join(left)}, and published are whole streams"
             else:
                 found.setdefault(matched.setting, []).append(run)
         for setting, runs in found.items():
@@ -133,7 +134,7 @@ class Line:
         figures: in words, by the measures of the setting.
         cells: by name what has to be known beside them.
         source, url: of what is published.
-        remark: what is not certain, and what else is particular.
+        remark: what is not certain, and what else is particular; of the runs' own, what is not as published.
     """
 
     name: str
@@ -168,7 +169,9 @@ def lines(group: Group) -> list[Line]:
             "trained": NONE if own.runs[0].stays else trained or "-",
             "backbone": results.base.name or "-",
         }
-        made.append(Line(own.label, False, own.row, [spread_text(values) for values in own.figures.values()], cells))
+        figures = [spread_text(values) for values in own.figures.values()]
+        apart = [words for run in own.runs for words in differences(run.results, group.setting)]
+        made.append(Line(own.label, False, own.row, figures, cells, remark="; ".join(dict.fromkeys(apart))))
     names: Counter[str] = Counter()
     for result in group.results:
         names[result.method] += 1

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ...results import StreamResults
 from ..markdown import text
 from ..tables import markdown_table, percent
+from .differences import differences
 from .matching import figures_of, match
 from .records import CLIP_B16, KINDS, MEASURE_WORDS, PUBLISHED_AS, ZERO_SHOT, PublishedResult, Setting
 
@@ -103,8 +104,10 @@ def card_table(own: Standing) -> str:
 
 
 def sentence(own: Standing) -> str:
-    """What the figures are of, and whether both sides start from the same model."""
-    note = f" {own.setting.note}" if own.setting.note else ""
+    """What the figures are of, whether both sides start from the same model, and what else differs."""
+    apart = differences(own.results, own.setting)
+    known = f"This run: {'; '.join(apart)}." if apart else ""
+    note = "".join(f" {words}" for words in (known, own.setting.note) if words)
     bases = [*dict.fromkeys(result.backbone for _, result in own.rows)]
     published = f"Published figures of {own.setting.name}, with {' or '.join(bases)}"
     if bases == [CLIP_B16] and own.results.base.hub_id == B16:

@@ -139,6 +139,19 @@ KINDS = (
 )
 
 
+@dataclass(frozen=True)
+class Training:
+    """Steps of each task, and images of each step, in the code that most of a setting's rows come from.
+
+    Attributes:
+        of: whose code it is.
+    """
+
+    steps: int
+    images: int
+    of: str
+
+
 @dataclass(frozen=True, eq=False)
 class Setting:
     """What has to be equal before figures are read against each other.
@@ -154,6 +167,7 @@ class Setting:
             in which it was, and is empty where that is not known.
         rotations: each figure is the mean over all rotations of the order.
         measures: that may be compared.
+        training (*optional*): the published one, where it was read in code.
         note: what has to be known of all of it.
     """
 
@@ -167,6 +181,7 @@ class Setting:
     class_order: str | None = None
     rotations: bool = False
     measures: tuple[str, ...] = ()
+    training: Training | None = None
     note: str = ""
 
     @property
@@ -229,6 +244,7 @@ def settings() -> tuple[Setting, ...]:
 
 def _setting(entry: dict[str, Any], content: dict[str, Any], sources: dict[str, Source]) -> Setting:
     family, first = entry["family"], entry.get("classes")
+    training = entry.get("training") or content["training"].get(family)
     names = [entry["dataset"]] * entry["tasks"] if first else content["orders"][entry["order"]]
     results = (PublishedResult(**row | {"source": sources[row["source"]]}) for row in entry["results"])
     return Setting(
@@ -242,6 +258,7 @@ def _setting(entry: dict[str, Any], content: dict[str, Any], sources: dict[str, 
         entry.get("class_order"),
         entry.get("rotations", False),
         tuple(entry.get("measures", MEASURES[family])),
+        Training(**training) if training else None,
         " ".join(filter(None, [entry.get("note"), content["notes"].get(family)])),
     )
 
