@@ -11,7 +11,9 @@ from .faults import explain
 
 
 SECONDS = 5.0
-"""For an answer of any kind."""
+"""For an answer."""
+GATEWAY = {407, 502, 503, 504}
+"""Answers of whoever stands between, on which libraries would wait and try again."""
 
 
 def out_of_reach() -> str | None:
@@ -19,10 +21,10 @@ def out_of_reach() -> str | None:
     if constants.is_offline_mode():
         return None
     try:
-        get_session().head(constants.ENDPOINT, timeout=SECONDS)
+        answer = get_session().head(constants.ENDPOINT, timeout=SECONDS)
     except httpx2.TransportError as error:
         return explain(error, "the Hub")
-    return None
+    return f"can't reach {constants.ENDPOINT}: answer {answer.status_code}" if answer.status_code in GATEWAY else None
 
 
 @contextmanager

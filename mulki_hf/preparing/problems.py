@@ -142,7 +142,8 @@ def _by_cause(error: BaseException, where: str) -> tuple[str, str] | None:
         return "the Hub has none of that name, or it is private", "check the name; log in with `hf auth login`"
     if constants.is_offline_mode() and met(OfflineModeIsEnabled, LocalEntryNotFoundError, ConnectionError):
         return ABSENT, "unset HF_HUB_OFFLINE, or prepare it once with the Hub in reach"
-    if met(httpx2.TransportError, ConnectionError):
+    # `datasets` leaves the error itself out.
+    if met(httpx2.TransportError, ConnectionError, LocalEntryNotFoundError) or "LocalEntryNotFoundError" in texts:
         return "", "check the connection, and HF_ENDPOINT, then prepare again: what is there is kept"
     if met(pa.ArrowInvalid, tarfile.TarError) or re.search(r"(?i)corrupt|thrift|page header|unexpected end", texts):
         return (
