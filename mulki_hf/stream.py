@@ -20,7 +20,7 @@ from .config import MulKIConfig, StreamConfig
 from .config.recipes import RECIPE_FILE, write_recipe
 from .data.captions import TEXT_FIELDS
 from .data.epochs import check_crops, data_seed
-from .data.own_settings import warn_of_settings, with_settings
+from .data.own_settings import settings_of, warn_of_settings
 from .data.row_files import write_rows
 from .data.tasks import Task, load_stream
 from .data.union import union
@@ -341,11 +341,9 @@ class Stream:
 
     def arguments(self, position: int) -> MulKIConfig:
         """Trainer's arguments for the task: it works in a folder of its own and leaves the Hub to the stream."""
-        arguments = with_settings(copy.copy(self.config), self.curriculum[position].settings)
+        arguments = settings_of(self.curriculum[position], self.config)
         arguments.output_dir = str(self.folder.training(self.results.stage_names, position))
         arguments.push_to_hub = False
-        if objective_of(self.config).learns == "all" and arguments.max_steps > 0:
-            arguments.max_steps = sum(task.settings.get("max_steps", arguments.max_steps) for task in self.tasks)
         # Trainer writes into it what a second one refuses to find there.
         arguments.accelerator_config = copy.deepcopy(self.config.accelerator_config)
         # How long it has been no better counts on after an interruption.

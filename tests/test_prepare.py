@@ -7,19 +7,20 @@ import datasets
 import pytest
 import yaml
 from datasets import Image
+from huggingface_hub import constants
 from support.benchmark import publish_benchmarks, publish_reference
-from support.hub import connected, hub_environment, tiny_hub
+from support.hub import connected, hub_environment, tiny_hub, without_pauses
 from support.hub_data import labelled, parquet, repository, unlabelled, webdataset
 from support.launch import ranks
 from support.openai_clip import REPO_ID, openai_clip
 
-from mulki_hf import StreamConfig, load_stream, prepare, train
+from mulki_hf import MulKITrainer, StreamConfig, load_stream, prepare, train
 from mulki_hf.config.parser import parse
 from mulki_hf.data import registry
 from mulki_hf.preparing import room
-from mulki_hf.preparing.estimates import estimated, prompts_of_step, stages_to_time
+from mulki_hf.preparing.estimates import estimated, measured, prompts_of_step, stages_to_time
 from mulki_hf.preparing.looking import LOOKED_AT, Look
-from mulki_hf.preparing.timing import Paces
+from mulki_hf.preparing.timing import Paces, Timed
 
 
 NAMES = ["zebra", "crab", "apple"]
@@ -40,6 +41,7 @@ def hub():
         others = {"image": "img", "label": "fine"}
         columns = {"train": train.rename_columns(others), "test": test.rename_columns(others)}
         hub.publish("datasets/org/columns", repository(columns))
+        hub.publish("datasets/org/aggregated", repository(columns))
         hub.publish("datasets/org/torn", {f"data/{name}-0.parquet": parquet(train)[:-50] for name in ("train", "test")})
         hub.publish(
             "datasets/org/torn_shards", {f"{name}/0.tar": webdataset(train)[:700] for name in ("train", "test")}
@@ -165,6 +167,7 @@ class TestProblems:
         ("entry", "where", "what", "advice"),
         [
             ("org/gated", "org/gated", "'train', 'test': it is gated", "terms on .*/datasets/org/gated, then .*hf"),
+            ("org/aggregated", "org/aggregated", "no column 'image'", "name the one that is meant"),
             ("org/nowhere", "org/nowhere", "the Hub has none of that name", "check the name; .*log in"),
             ("org/torn", "", "Parquet magic bytes not found", "torn: delete it from .* to download it anew"),
             ("org/torn_shards", "", "unexpected end of data", "torn"),
@@ -232,6 +235,32 @@ class TestProblems:
         # That of the model alone.
         assert len(hub.seen("GET", "lfs-storage")) == before + 1
 
+    def test_the_hub_is_out_of_reach(self, hub, write, tmp_path, monkeypatch, capsys):
+        """Nobody waits for it; what needs no network is named, and what is in the cache is looked at."""
+        asked = without_pauses(monkeypatch)
+        env = hub_environment(hub, tmp_path / "hf-home")
+        with connected(env):
+            assert not Look(*parsed(write({"one": "org/sound"}))).problems
+        away = env | {"HF_ENDPOINT": "http://127.0.0.1:9"}
+        with connected(away):
+            assert not Look(*parsed(write({"one": "org/sound"}))).problems
+            tasks = {"one": "org/sound", "two": {"dataset": "org/sound", "shot": 1}, "three": "org/columns"}
+            capsys.readouterr()
+            seen = Look(*parsed(write(tasks, **SND | {"learning_rate": 0.0})))
+            assert constants.HF_HUB_OFFLINE is False is datasets.config.HF_HUB_OFFLINE
+        assert not asked, "it slept between tries"
+        assert [problem.subject for problem in seen.problems] == ["two", "Hub"]
+        assert re.search(
+            "can't reach http://127.0.0.1:9: .*so not looked at: three, reference$", [*seen.problems][1].what
+        )
+        assert "HF_ENDPOINT" in [*seen.problems][1].advice
+        heard = capsys.readouterr().err
+        assert heard.startswith("two: unknown key 'shot'") and "looking at task 2 of 2, three: org/columns" in heard
+        with connected(away | {"HF_HUB_OFFLINE": "1"}):
+            (problem,) = Look(*parsed(write({"three": "org/columns"}))).problems
+        assert (problem.subject, problem.what) == ("three", "can't load splits 'train', 'test': it is not in the cache")
+        assert problem.advice.startswith("unset HF_HUB_OFFLINE")
+
     def test_a_setting_and_the_folder(self, write, look, tmp_path):
         (tmp_path / "file").write_text("")
         path = write({"one": "org/sound"}, output_dir=str(tmp_path / "file"), method="snd")
@@ -270,18 +299,25 @@ class TestReuse:
 
 
 class TestEstimates:
+    STEPS = ((3, 1, 1.0), (300, 1, 10.0), (3, 2, 1.5), (300, 2, 15.0))
     PACES = Paces(
-        [(3, 1.0), (300, 10.0)], ["small", "large"], prompt=0.1, image=0.01, device_bytes=None, main_bytes=10**9
+        [(Timed(None, (), prompts, teachers), each) for prompts, teachers, each in STEPS],
+        prompt=0.1,
+        image=0.01,
+        device_bytes=None,
+        main_bytes=10**9,
     )
 
     def test_a_step_grows_with_its_prompts(self):
-        assert [self.PACES.step(prompts) for prompts in (1, 3, 300, 900)] == [1.0, 1.0, 10.0, 10.0]
-        assert 1.0 < self.PACES.step(100) < self.PACES.step(200) < 10.0
+        assert [self.PACES.step(prompts, 1) for prompts in (1, 3, 300, 900)] == [1.0, 1.0, 10.0, 10.0]
+        assert 1.0 < self.PACES.step(100, 1) < self.PACES.step(200, 1) < 10.0
+        assert self.PACES.step(100, 2) == pytest.approx(1.5 * self.PACES.step(100, 1))
 
     def test_time_and_disk_grow_with_the_stream(self, write, look):
         one, two = (look(write(dict.fromkeys(names, "org/sound"), **SND)) for names in ("a", "ab"))
         short, long = (estimated(seen, self.PACES) for seen in (one, two))
-        assert long.steps == 2 * short.steps == 2 * 3 * 1.0
+        # From the second task on there are two teachers.
+        assert short.steps == 3 * 1.0 and long.steps == short.steps + 3 * 1.5
         # Zero-shot and after each task, on every task; what the frozen text tower says is asked once.
         assert short.evaluations == pytest.approx(3 * 0.1 + 2 * 6 * 0.01)
         assert long.evaluations == pytest.approx(2 * 3 * 0.1 + 3 * 2 * 6 * 0.01)
@@ -289,9 +325,39 @@ class TestEstimates:
         assert two.disk["checkpoints of the tasks"] == 2 * one.disk["checkpoints of the tasks"]
         assert two.steps(two.tasks[0]) == 3
 
+    @pytest.mark.parametrize("adapted", [{}, {"lora_r": 2}])
+    def test_the_second_teacher_is_timed(self, write, look, env, monkeypatch, adapted):
+        asked = []
+
+        class Asked(MulKITrainer):
+            def train(self, **kwargs):
+                trained = super().train(**kwargs)
+                asked.append((self.task.name, *self.features.asked))
+                return trained
+
+        monkeypatch.setattr("mulki_hf.preparing.timing.MulKITrainer", Asked)
+        # Crops, so that teachers are asked in every step.
+        fields = {"method": "mulki", "random_resized_crop": 0.9, **adapted}
+        seen = look(write(dict.fromkeys(("one", "two", "three"), "org/sound"), **fields))
+        with connected(env):
+            paces, _ = measured(seen)
+        # The third one reads more prompts, those of two earlier tasks.
+        assert asked == [("one", "original"), ("two", "original", "previous"), ("three", "original", "previous")]
+        assert [timed.teachers for timed, _ in paces.steps] == [1, 2, 2]
+
+    def test_checkpoints_of_epochs_are_as_many_as_the_task_has(self, write, look):
+        """24 images, so that an epoch has six steps."""
+        entries = {"a": {"dataset": "org/sound", "num_train_epochs": 5}, "b": "org/sound"}
+        wanted = {"method": "finetune", "save_strategy": "epoch"}
+        seen = look(write(entries, **wanted))
+        assert [seen.steps(stage) for stage in seen.stages] == [30, 3]
+        saves = {name: size / seen.disk["checkpoints of the tasks"] for name, size in seen.disk.items()}
+        # Weights and two moments, of five checkpoints; two tasks leave weights.
+        assert saves["Trainer's checkpoints"] == 3 * 5 / 2
+
     def test_what_lies_between_is_not_timed(self, write, look):
         entries = {n: {"dataset": "org/sound", "templates": ["a {}."] * n} for n in (2, 1, 3)}
         seen = look(write({f"t{n}": entry for n, entry in entries.items()}, method="finetune"))
         timed = stages_to_time(seen.stages, seen.tasks, seen.objective)
-        assert [(prompts, stage.name) for prompts, stage, _ in timed] == [(3, "t1"), (9, "t3")]
+        assert [(one.prompts, one.stage.name) for one in timed] == [(3, "t1"), (9, "t3")]
         assert prompts_of_step(seen.tasks[2], seen.tasks[:2], seen.objective) == 9

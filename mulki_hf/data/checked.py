@@ -46,10 +46,12 @@ class CheckedImages:
             of its mode, size and pixels, however they were compressed; else of the image as it is encoded, since
             decoders differ.
         problems: why an image can't be read, by row.
+        sample (*optional*): numbers of the rows that were looked at, where not all were; see [`SAMPLE`].
     """
 
     digests: np.ndarray
     problems: dict[int, str]
+    sample: np.ndarray | None = None
 
 
 def check_images(rows: Dataset, description: str, processes: int | None = None) -> CheckedImages:
@@ -72,7 +74,7 @@ def check_images(rows: Dataset, description: str, processes: int | None = None) 
         some = check_images(rows.select(chosen), description, processes)
         digests = np.zeros((len(rows), DIGEST_BYTES), dtype=np.uint8)
         digests[chosen] = some.digests
-        return CheckedImages(digests, {int(chosen[row]): problem for row, problem in some.problems.items()})
+        return CheckedImages(digests, {int(chosen[row]): problem for row, problem in some.problems.items()}, chosen)
     answers = rows.map(
         _check,
         input_columns=["image"],

@@ -1,5 +1,6 @@
 """Training settings that a task may have of its own, in place of the stream's."""
 
+import copy
 import logging
 import math
 from collections.abc import Iterable
@@ -65,6 +66,14 @@ def with_settings(args: Any, settings: dict[str, Any]) -> Any:
     if "num_train_epochs" in settings:
         args.max_steps = -1  # else it would win
     return args
+
+
+def settings_of(stage: Any, args: Any) -> Any:
+    """A copy of `args`, training arguments, for a `stage`: a task, or several at once, which take all their steps."""
+    own = with_settings(copy.copy(args), stage.settings)
+    if stage.parts != (stage,) and own.max_steps > 0:
+        own.max_steps = sum(task.settings.get("max_steps", own.max_steps) for task in stage.parts)
+    return own
 
 
 def warn_of_settings(tasks: Iterable[Any], method: str) -> None:

@@ -80,6 +80,7 @@ class Split:
         rows: as they were loaded.
         images: their images as the one column `image`.
         digests (`(N, 16)`, bytes): see [`CheckedImages`].
+        seen (`(N,)`, bool): False for the rows whose image was not looked at.
         used (`(N,)`, bool): False for the rows that nobody wanted, and for those whose image can't be read, where such
             are to be left out.
     """
@@ -87,6 +88,7 @@ class Split:
     rows: Dataset
     images: Dataset
     digests: np.ndarray
+    seen: np.ndarray
     used: np.ndarray
 
 
@@ -120,6 +122,8 @@ def with_images(
     used[bad] = False
     digests = np.zeros((len(rows), checked.digests.shape[1]), dtype=np.uint8)
     digests[chosen] = checked.digests
+    seen = np.zeros(len(rows), dtype=bool)
+    seen[chosen if checked.sample is None else chosen[checked.sample]] = True
     if not used.any():
         raise ConfigurationError(f"{where}: no readable image is left")
-    return Split(rows, images.cast_column("image", datasets.Image()), digests, used)
+    return Split(rows, images.cast_column("image", datasets.Image()), digests, seen, used)

@@ -103,9 +103,13 @@ class Chosen:
             wanted[int(row)] = True
         return wanted
 
-    def check(self, digests: np.ndarray, where: str) -> None:
-        """Raise `ConfigurationError` unless the images of `digests` `(N, 16)` are those that were chosen."""
-        other = [row for row, digest in self.rows.items() if digests[int(row)].tobytes().hex() != digest]
+    def check(self, digests: np.ndarray, seen: np.ndarray, where: str) -> None:
+        """Raise `ConfigurationError` unless the images of `digests` `(N, 16)` are those that were chosen.
+
+        Of those that were looked at, `seen` `(N,)`, bool.
+        """
+        chosen = [(row, digest) for row, digest in self.rows.items() if seen[int(row)]]
+        other = [row for row, digest in chosen if digests[int(row)].tobytes().hex() != digest]
         if other:
             raise ConfigurationError(
                 f"{where}: {len(other)} of {len(self.rows)} rows hold another image than the one that was chosen, the "

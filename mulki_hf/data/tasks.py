@@ -181,7 +181,7 @@ def _part(
             )
     split = with_images(rows, task.image_column, where, config, wanted)
     if given is not None:
-        given.check(split.digests, where)
+        given.check(split.digests, split.seen, where)
     return Part(loaded.split, split, read_labels(rows, task.label_column, split.used, loaded.classes, where), found)
 
 

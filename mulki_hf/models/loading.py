@@ -42,6 +42,11 @@ def resolve_model(name_or_path: str) -> str:
     return str(embedded_model_path(name_or_path)) if name_or_path in EMBEDDED_MODELS else name_or_path
 
 
+def on_hub(name_or_path: str) -> bool:
+    """Whether a model of that name comes from the Hub."""
+    return name_or_path not in EMBEDDED_MODELS and not Path(name_or_path).exists()
+
+
 def load_processor(name_or_path: str, revision: str = "main", asked_by: str = FIELD) -> CLIPProcessor:
     """The model's own processor; `asked_by` is the field or option, for messages.
 

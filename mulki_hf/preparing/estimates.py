@@ -10,12 +10,13 @@ import torch
 
 from ..data.task import Task
 from ..errors import TrainingError
+from ..hub.reach import caches_alone
 from ..objectives import Objective
 from ..runs.ranks import on_main_process
 from .looking import Look, gigabytes
 from .problems import Problem
 from .room import read_by_role, table_rows
-from .timing import Paces, Timing
+from .timing import Paces, Timed, Timing
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,19 @@ class Estimate:
         return self.steps + self.evaluations + self.tables
 
 
+def teachers_of(position: int, objective: Objective) -> int:
+    """Models that teach in the stage at `position`: in the first one both roles are one teacher."""
+    roles = sum(map(bool, read_by_role(objective)))
+    return roles if position else min(roles, 1)
+
+
 def prompts_of_step(stage: Task, earlier: Sequence[Task], objective: Objective) -> int:
-    """Class prompts that the student reads in a step: the stage's, and those of earlier tasks for who wants them."""
+    """Class prompts that the student reads in a step: the stage's, and those of earlier tasks for who wants them.
+
+    A frozen text tower reads none.
+    """
+    if objective.args.train_towers == "vision":
+        return 0
     own = sum(len(part.class_names) * len(part.templates) for part in stage.parts)
     if not any(path.rpartition(".")[2] == "earlier" for path in objective.needs):
         return own
@@ -46,13 +58,20 @@ def prompts_of_step(stage: Task, earlier: Sequence[Task], objective: Objective) 
     return own + min(others, objective.per_step.get("earlier", 0) or others)
 
 
-def stages_to_time(
-    stages: Sequence[Task], tasks: Sequence[Task], objective: Objective
-) -> list[tuple[int, Task, Sequence[Task]]]:
-    """The stages whose steps read fewest and most prompts, between which the others lie; where all are alike, one."""
-    counted = [(prompts_of_step(stage, tasks[:n], objective), stage, tasks[:n]) for n, stage in enumerate(stages)]
-    ends = [choose(counted, key=lambda entry: entry[0]) for choose in (min, max) if counted]
-    return [entry for number, entry in enumerate(ends) if entry[0] not in [other[0] for other in ends[:number]]]
+def stages_to_time(stages: Sequence[Task], tasks: Sequence[Task], objective: Objective) -> list[Timed]:
+    """Of the stages with as many teachers those whose steps read fewest and most prompts, between which others lie."""
+    every = [
+        Timed(stage, tasks[:number], prompts_of_step(stage, tasks[:number], objective), teachers_of(number, objective))
+        for number, stage in enumerate(stages)
+    ]
+    chosen: dict[tuple[int, int], Timed] = {}
+    for teachers in dict.fromkeys(one.teachers for one in every):
+        alike = [one for one in every if one.teachers == teachers]
+        for choose in (min, max):
+            one = choose(alike, key=lambda one: one.prompts)
+            # Where all are alike, once.
+            chosen.setdefault((teachers, one.prompts), one)
+    return [*chosen.values()]
 
 
 def measured(look: Look) -> tuple[Paces, Estimate] | None:
@@ -62,8 +81,10 @@ def measured(look: Look) -> tuple[Paces, Estimate] | None:
     folder = Path(str(made))
     timing = Timing(look.stream, look.config, look.accelerator, look.processor, look.reference, folder)
     timed = stages_to_time(look.stages, look.tasks, look.objective)
+    look.say("timing a few steps and an evaluation")
     try:
-        paces = timing.paces(timed[:1] if look.config.train_towers == "vision" else timed, look.tasks)
+        with caches_alone(look.unreached is not None):
+            paces = timing.paces(timed, look.tasks)
     except torch.OutOfMemoryError:
         _, total = torch.cuda.mem_get_info()
         where, what = f"{look.accelerator.device}, {gigabytes(total)}", "a step or a batch of evaluation takes more"
@@ -85,7 +106,8 @@ def estimated(look: Look, paces: Paces) -> Estimate:
     """The time of the whole stream at these paces."""
     stages, tasks, config = look.stages, look.tasks, look.config
     training = sum(
-        look.steps(stage) * paces.step(prompts_of_step(stage, tasks[:number], look.objective))
+        look.steps(stage)
+        * paces.step(prompts_of_step(stage, tasks[:number], look.objective), teachers_of(number, look.objective))
         for number, stage in enumerate(stages)
     )
     prompts = sum(len(task.class_names) * len(task.evaluation_templates) for task in tasks)

@@ -1,6 +1,6 @@
 """Everything that a stream is made of, looked at once: settings, model, data, and room for what comes of them."""
 
-import copy
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -17,29 +17,27 @@ from ..config import MulKIConfig, StreamConfig
 from ..data.captions import TEXT_FIELDS
 from ..data.checked import SAMPLE
 from ..data.epochs import check_crops
-from ..data.own_settings import with_settings
+from ..data.own_settings import settings_of
 from ..data.task import Task
 from ..data.task_config import TaskConfig
 from ..data.tasks import check_unique, checked_task, load_task
 from ..data.union import union
 from ..data.unlabelled import Reference, load_reference
-from ..models.loading import load_finite, load_processor
+from ..hub.reach import caches_alone, out_of_reach
+from ..models.loading import load_finite, load_processor, on_hub
 from ..objectives import check_reference, objective_of
 from ..runs.checks import check_selection, check_task, check_texts
 from ..runs.disk import check_output
 from ..runs.plan import planned_steps
-from ..runs.ranks import accelerator_of, main_process_first
+from ..runs.ranks import accelerator_of, main_process_first, on_main_process
 from ..runs.terminal import passing_bars, quieten
 from ..runs.trackers import check_trackers
-from .problems import Problem, Problems
-from .room import download_size, free_space, run_size, saved_at_a_time
+from .problems import Problem, Problems, without_absent
+from .room import REFERENCE, download_size, free_space, hub_data, run_size, saved_at_a_time
 
 
 LOOKED_AT = 256
 """Images of each split that are decoded, where not all are."""
-
-REFERENCE = "reference"
-"""What reference images and texts are called among the problems."""
 
 
 class Look:
@@ -54,6 +52,7 @@ class Look:
         processor ([`CLIPProcessor`]), model ([`CLIPModel`]): what it starts from; None where they can't be loaded.
         tasks: those without a problem that leaves none of them, in order.
         reference ([`Reference`], *optional*): images and texts.
+        unreached (*optional*): why the Hub is out of reach; then caches alone are looked at.
         learned (`int`): tasks that there will be.
         disk: bytes that the run will have in its folder, by what they are.
         free (`int`): bytes on its disk.
@@ -70,18 +69,34 @@ class Look:
         self.tasks: list[Task] = []
         self.reference: Reference | None = None
         self.disk: dict[str, int] = {}
+        self.unreached: str | None = None
         entries = self._entries()
         self.learned = sum(1 if isinstance(entry, Task) else entry.task_count for _, entry in entries)
         self._settings(whole=not self.problems)
-        self._model()
-        with passing_bars(), sampled(None if every else LOOKED_AT):
-            self.tasks, self.reference = main_process_first(self.accelerator, lambda: self._data(entries))
+        for problem in self.problems:
+            # Known at once; the table comes after what may be downloaded.
+            self.say(f"{problem.subject}: {problem.what}")
+        if on_hub(stream.model_name_or_path) or hub_data(stream, entries):
+            self.unreached = on_main_process(self.accelerator, out_of_reach, share=True)
+        if self.unreached is not None:
+            self.say(f"{self.unreached}; looking at what is in the cache")
+        with caches_alone(self.unreached is not None):
+            self._model()
+            with passing_bars(), sampled(None if every else LOOKED_AT):
+                self.tasks, self.reference = main_process_first(self.accelerator, lambda: self._data(entries))
         with self.problems.noted("stream"):
             check_unique(self.tasks)
         self._prompts()
         self.free = free_space(config.output_dir)
         self._room()
         self.problems = Problems(gather_object([*self.problems]))
+        if self.unreached is not None:
+            self.problems = without_absent(self.problems, self.unreached)
+
+    def say(self, what: str) -> None:
+        """What is being done, where no result goes."""
+        if self.accelerator.is_main_process:
+            print(what, file=sys.stderr, flush=True)
 
     @cached_property
     def stages(self) -> Sequence[Task]:
@@ -97,12 +112,12 @@ class Look:
 
     def steps(self, stage: Task) -> int:
         """Optimizer steps of a stage."""
-        batch = self.config.train_batch_size * self.accelerator.num_processes
-        own = with_settings(copy.copy(self.config), stage.settings)
-        steps = own.max_steps
-        if self.objective.learns == "all" and steps > 0:
-            steps = sum(task.settings.get("max_steps", steps) for task in stage.parts)
-        numbers = (own.gradient_accumulation_steps, own.num_train_epochs, steps, own.dataloader_drop_last)
+        own = settings_of(stage, self.config)
+        return self._planned(stage, own.num_train_epochs, own.max_steps)
+
+    def _planned(self, stage: Task, epochs: float, max_steps: int = -1) -> int:
+        config, batch = self.config, self.config.train_batch_size * self.accelerator.num_processes
+        numbers = (config.gradient_accumulation_steps, epochs, max_steps, config.dataloader_drop_last)
         return planned_steps(len(stage.train), batch, *numbers)
 
     # What is looked at
@@ -138,6 +153,7 @@ class Look:
 
     def _model(self) -> None:
         named = self.stream.model_name_or_path, self.stream.model_revision
+        self.say(f"looking at the model {self.stream.model_name_or_path}")
         with self.problems.noted("model"):
             self.processor = load_processor(*named)
             self.model = load_finite(*named)
@@ -147,32 +163,27 @@ class Look:
         tasks, reference = list[Task](), None
         validation = self.config.eval_strategy != IntervalStrategy.NO
         refused = self._without_room(entries)
-        for name, entry in entries:
+        for number, (name, entry) in enumerate(entries, start=1):
+            self.say(f"looking at task {number} of {len(entries)}, {name}: {entry.dataset or 'in memory'}")
             with self.problems.noted(name):
                 if isinstance(entry, Task):
                     tasks.append(checked_task(entry, self.stream))
                 elif name not in refused:
                     tasks += load_task(entry, self.stream, validation, partial(self.problems.noted, name))
         if REFERENCE not in refused:
+            if any(getattr(self.stream, name) is not None for name in ("reference_dataset", *TEXT_FIELDS)):
+                self.say("looking at the reference set")
             with self.problems.noted(REFERENCE):
                 reference = load_reference(self.stream)
         return tasks, reference
 
     def _without_room(self, entries: Sequence[tuple[str, TaskConfig | Task]]) -> set[str]:
         """Those whose data don't fit beside the others'; nothing is downloaded before this is known of all."""
-        stream, cache, refused, taken = self.stream, datasets.config.HF_DATASETS_CACHE, set(), 0
-        wanted: list[tuple[str, str | None, Any]] = [
-            (name, entry.dataset, (entry.config_name, entry.data_dir, entry.data_files, entry.revision))
-            for name, entry in entries
-            if isinstance(entry, TaskConfig)
-        ]
-        images = (stream.reference_config_name, None, stream.reference_data_files, stream.reference_revision)
-        texts = (stream.reference_text_config_name, None, None, stream.reference_text_revision)
-        wanted += [(REFERENCE, stream.reference_dataset, images), (REFERENCE, stream.reference_text_dataset, texts)]
-        free, seen = free_space(cache), list[Any]()
-        for name, dataset, others in wanted:
-            size = 0 if dataset is None or (dataset, others) in seen else download_size(dataset, *others)
-            seen.append((dataset, others))
+        cache, refused, taken = datasets.config.HF_DATASETS_CACHE, set(), 0
+        free = free_space(cache)
+        for name, dataset, others in hub_data(self.stream, entries):
+            self.say(f"looking at what {dataset} takes on the disk")
+            size = download_size(dataset, *others)
             if taken + size <= free:
                 taken += size
                 continue
@@ -196,7 +207,8 @@ class Look:
             return
         learns = self.objective.learns
         learned = self.learned if learns == "each" else int(learns == "all")
-        saves = max((saved_at_a_time(self.config, self.steps(stage)) for stage in self.stages), default=0)
+        steps = [(self.steps(stage), self._planned(stage, epochs=1)) for stage in self.stages]
+        saves = max((saved_at_a_time(self.config, *counts) for counts in steps), default=0)
         counts = self.stages, self.tasks, self.references, learned, saves
         self.disk = run_size(self.stream, self.config, self.objective, self.model, *counts)
         needed = sum(self.disk.values())

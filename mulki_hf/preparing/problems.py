@@ -10,7 +10,13 @@ import datasets
 import httpx2
 import pyarrow as pa
 from huggingface_hub import constants
-from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from ..errors import ConfigurationError
 
@@ -26,6 +32,7 @@ _ORDER = re.compile(
 _SPLITS, _SPLIT = r"splits? ('[^']*'(?:, '[^']*')*)", "\0"
 
 SEE = "see the message"
+ABSENT = "it is not in the cache"
 
 ADVICE = {
     "no column": "name the one that is meant: image_column, label_column; reference_image_column of reference images",
@@ -35,6 +42,7 @@ ADVICE = {
     "Unknown split|it has the splits": "name splits that it has: train_split, eval_split, validation_split",
     "not a ClassLabel": "give class_names, a list or a mapping",
     "is empty": "name another split",
+    "unknown key": "mend its name, or remove it",
 }
 """By a pattern of the message: what to do, where it does not say so itself."""
 
@@ -44,7 +52,7 @@ class Problem:
     """Something that would stop a run, or spoil its results.
 
     Attributes:
-        subject: the task's name, or `model`, `reference`, `settings`, `disk`, `memory`.
+        subject: the task's name, or `model`, `reference`, `settings`, `Hub`, `disk`, `memory`.
         where: dataset, split or folder.
         what: is wrong.
         advice: what to do.
@@ -88,6 +96,17 @@ class Problems:
             self.add(told(subject, error))
 
 
+def without_absent(problems: Problems, unreached: str) -> Problems:
+    """Those that are not only in reach of the Hub, and one of it, `unreached`, for all whom that keeps waiting."""
+    others = [problem for problem in problems if not problem.what.endswith(ABSENT)]
+    waiting = dict.fromkeys(problem.subject for problem in problems if problem not in others)
+    if waiting:
+        what = f"{unreached}; not in the cache, so not looked at: {', '.join(waiting)}"
+        advice = "check the connection, and HF_ENDPOINT, then prepare again: what is there is kept"
+        others.append(Problem("Hub", "", what, advice))
+    return Problems(others)
+
+
 def told(subject: str, error: ConfigurationError) -> Problem:
     """An error in the parts of a [`Problem`]."""
     text = " ".join(str(error).split()).removeprefix(f"task {subject!r}").removeprefix(", ").removeprefix(": ")
@@ -107,22 +126,24 @@ def told(subject: str, error: ConfigurationError) -> Problem:
 def _by_cause(error: BaseException, where: str) -> tuple[str, str] | None:
     """What a library met, if it can be said in short, and what to do: the Hub's refusals, torn files, a full disk."""
     causes = [*_causes(error)]
-    texts = " ".join(str(cause) for cause in causes)
+    # Not our own, which name datasets and columns as they are called.
+    texts = " ".join(str(cause) for cause in causes if not isinstance(cause, ConfigurationError))
     name = next(iter(re.findall(r"'([\w.-]+/[\w.-]+)'", f"{where} {error}")), "")
     page = f"{constants.ENDPOINT}/{'datasets/' if 'dataset' in where else ''}{name}".rstrip("/")
 
     def met(*kinds: type[BaseException]) -> bool:
         return any(isinstance(cause, kinds) for cause in causes)
 
-    if met(GatedRepoError) or "gated" in texts:
+    if met(GatedRepoError) or re.search("is a gated (dataset|repo)", texts):
         return "it is gated", f"accept its terms on {page}, then log in with `hf auth login`"
     if met(RevisionNotFoundError) or re.search("[Rr]evision '", str(error)):
         return "", f"give a revision that it has, see {page}"
     if met(RepositoryNotFoundError, datasets.exceptions.DatasetNotFoundError):
         return "the Hub has none of that name, or it is private", "check the name; log in with `hf auth login`"
-    if met(OfflineModeIsEnabled):
-        return "", "unset HF_HUB_OFFLINE, or prepare it once with the Hub in reach"
-    if met(httpx2.TransportError, ConnectionError):
+    if constants.is_offline_mode() and met(OfflineModeIsEnabled, LocalEntryNotFoundError, ConnectionError):
+        return ABSENT, "unset HF_HUB_OFFLINE, or prepare it once with the Hub in reach"
+    # `datasets` leaves the error itself out.
+    if met(httpx2.TransportError, ConnectionError, LocalEntryNotFoundError) or "LocalEntryNotFoundError" in texts:
         return "", "check the connection, and HF_ENDPOINT, then prepare again: what is there is kept"
     if met(pa.ArrowInvalid, tarfile.TarError) or re.search(r"(?i)corrupt|thrift|page header|unexpected end", texts):
         return (

@@ -16,10 +16,13 @@ from transformers import CLIPModel
 from ..config import MulKIConfig, StreamConfig
 from ..data.rows import dataset_name
 from ..data.task import Task
+from ..data.task_config import TaskConfig
 from ..models.dual_encoders import feature_width
 from ..objectives import Objective
 
 
+REFERENCE = "reference"
+"""What reference images and texts are called among the problems."""
 FLOAT = 4
 """Bytes of a number in fp32."""
 
@@ -30,16 +33,38 @@ def free_space(folder: str | Path) -> int:
     return shutil.disk_usage(next(part for part in (path, *path.parents) if part.exists())).free
 
 
+def hub_data(stream: StreamConfig, entries: Sequence[tuple[str, Any]]) -> list[tuple[str, str, tuple[Any, ...]]]:
+    """The datasets of the Hub that a stream reads, each once: who wants it, its name, and what [`download_size`] takes.
+
+    Args:
+        stream: the settings.
+        entries: of the tasks, by name.
+    """
+    wanted: list[tuple[str, str | None, tuple[Any, ...]]] = [
+        (name, entry.dataset, (entry.config_name, entry.data_dir, entry.data_files, entry.revision))
+        for name, entry in entries
+        if isinstance(entry, TaskConfig)
+    ]
+    images = (stream.reference_config_name, None, stream.reference_data_files, stream.reference_revision)
+    texts = (stream.reference_text_config_name, None, None, stream.reference_text_revision)
+    wanted += [(REFERENCE, stream.reference_dataset, images), (REFERENCE, stream.reference_text_dataset, texts)]
+    found = list[tuple[str, str, tuple[Any, ...]]]()
+    for name, dataset, others in wanted:
+        if dataset is None or dataset_name(dataset) != dataset or "/" not in dataset:
+            continue
+        if (dataset, others) not in [known[1:] for known in found]:
+            found.append((name, dataset, others))
+    return found
+
+
 def download_size(
     dataset: str, config_name: str | None, data_dir: str | None, data_files: Any, revision: str | None
 ) -> int:
-    """Bytes that loading a dataset from the Hub takes on the disk, above what is there: files and Arrow tables.
+    """Bytes that loading a dataset of the Hub takes on the disk, above what is there: files and Arrow tables.
 
     Its images are stored in both as they are, so that the one is about as large as the other. Of what can't be found
     nothing: that is for loading to say. Arguments are those of `load_dataset`.
     """
-    if dataset_name(dataset) != dataset or "/" not in dataset:
-        return 0
     try:
         return _absent(load_dataset_builder(dataset, config_name, data_dir, data_files, revision=revision))
     except (ValueError, OSError, ImportError, tarfile.TarError, datasets.exceptions.DatasetsError):
@@ -125,12 +150,12 @@ def table_rows(parts: set[str], training: int, references: int, stream: StreamCo
     return training * own + kept * (references * ("reference" in parts) + views)
 
 
-def saved_at_a_time(config: MulKIConfig, steps: int) -> int:
-    """How many of Trainer's checkpoints of a task of so many `steps` lie on the disk at most."""
+def saved_at_a_time(config: MulKIConfig, steps: int, epoch: int) -> int:
+    """How many of Trainer's checkpoints of a task of so many `steps`, `epoch` in each, lie on the disk at most."""
     strategy: Any = getattr(config.save_strategy, "value", config.save_strategy)
     if strategy == "no" or not steps:
         return 0
     every = config.save_steps if config.save_steps >= 1 else max(1, math.ceil(config.save_steps * steps))
-    made = math.ceil(steps / every) if strategy == "steps" else max(1, math.ceil(config.num_train_epochs))
+    made = math.ceil(steps / (every if strategy == "steps" else epoch))
     # A new one is written before an old one is deleted.
-    return min(made, config.save_total_limit + 1) if config.save_total_limit else int(made)
+    return min(made, config.save_total_limit + 1) if config.save_total_limit else made

@@ -64,6 +64,6 @@ def estimate_text(look: Look, paces: Paces, estimate: Estimate) -> str:
         f"time    {duration(estimate.seconds)} on {look.accelerator.num_processes} process(es), {name}: steps "
         f"{duration(estimate.steps)}, evaluations {duration(estimate.evaluations)}, tables {duration(estimate.tables)}"
     )
-    timed = [f"a step of {name} {each:.2f} s" for name, (_, each) in zip(paces.timed, paces.steps, strict=True)]
+    timed = [f"a step of {one.stage.name} {each:.2f} s" for one, each in paces.steps]
     timed.append(f"evaluation {1 / paces.image:,.0f} images/s and {1 / paces.prompt:,.0f} prompts/s")
     return "\n".join([*lines, f"        timed: {', '.join(timed)}"])

@@ -1,10 +1,12 @@
 """A few real steps of the trainer, and a real evaluation, timed on this machine by a sample of a stream's images."""
 
 import copy
+import gc
 import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,28 +44,43 @@ ENOUGH = 20.0
 
 
 @dataclass(frozen=True)
+class Timed:
+    """A stage whose steps are timed.
+
+    Attributes:
+        stage ([`Task`]): what is learned.
+        earlier: the tasks before it.
+        prompts: that a step reads.
+        teachers: models that are asked.
+    """
+
+    stage: Task
+    earlier: Sequence[Task]
+    prompts: int
+    teachers: int
+
+
+@dataclass(frozen=True)
 class Paces:
     """What was timed, on all processes together.
 
     Attributes:
-        steps: of each task that was timed, the prompts that its steps read and the seconds of one.
-        timed: their names.
+        steps: what was timed, and the seconds of a step of it.
         prompt: seconds to encode a class's prompt in evaluation.
         image: seconds to decode and encode an image.
         device_bytes (*optional*): at most in use at a time on an accelerator, by one process.
         main_bytes: main memory of one process.
     """
 
-    steps: list[tuple[int, float]]
-    timed: list[str]
+    steps: list[tuple[Timed, float]]
     prompt: float
     image: float
     device_bytes: int | None
     main_bytes: int
 
-    def step(self, prompts: int) -> float:
-        """Seconds of a step that reads so many prompts."""
-        known = sorted(self.steps)
+    def step(self, prompts: int, teachers: int) -> float:
+        """Seconds of a step that reads so many prompts and asks so many teachers."""
+        known = sorted((timed.prompts, seconds) for timed, seconds in self.steps if timed.teachers == teachers)
         return float(np.interp(prompts, [count for count, _ in known], [seconds for _, seconds in known]))
 
 
@@ -114,35 +131,31 @@ class Timing:
         self.batch = config.train_batch_size * config.gradient_accumulation_steps * accelerator.num_processes
 
     def load(self, folder: Path | None = None) -> CLIPModel:
-        """The model that the stream starts from."""
+        """The model that the stream starts from, in the place of that of a task before, too: it is as large."""
         return load_model(self.stream.model_name_or_path, self.stream.model_revision)
 
-    def paces(self, stages: Sequence[tuple[int, Task, Sequence[Task]]], tasks: Sequence[Task]) -> Paces:
-        """Take some steps of each of `stages`, and evaluate on the largest of `tasks`.
-
-        Args:
-            stages: the prompts that a step reads, what is learned, and what was before it.
-            tasks: of the stream.
-        """
+    def paces(self, stages: Sequence[Timed], tasks: Sequence[Task]) -> Paces:
+        """Take some steps of each of `stages`, and evaluate on the largest of `tasks`, those of the stream."""
         on_gpu = self.accelerator.device.type == "cuda"
         if on_gpu:
             torch.cuda.reset_peak_memory_stats()
-        clocks = {stage.name: self._steps(stage, earlier) for _, stage, earlier in stages}
+        clocks = [self._steps(one.stage, one.earlier) for one in stages]
         prompt, image = self._evaluation(max(tasks, key=lambda task: len(task.evaluation)))
         return Paces(
-            [(prompts, clocks[stage.name].seconds) for prompts, stage, _ in stages],
-            [*clocks],
+            [(one, clock.seconds) for one, clock in zip(stages, clocks, strict=True)],
             prompt,
             image,
             torch.cuda.max_memory_reserved() if on_gpu else None,
-            max([psutil.Process().memory_info().rss, *(clock.memory for clock in clocks.values())]),
+            max([psutil.Process().memory_info().rss, *(clock.memory for clock in clocks)]),
         )
 
     def _steps(self, stage: Task, earlier: Sequence[Task]) -> Clock:
+        # What is left of the stage before would count as memory of this one.
+        gc.collect()
         clock = Clock(self.accelerator.device, self.accelerator.num_processes == 1)
         images = self.reference.images if self.reference else None
         trainer = MulKITrainer(
-            adaptation_of(self.config).start(self.load, self.config, None),
+            adaptation_of(self.config).start(self.load, self.config, self._before if earlier else None),
             self._arguments(stage),
             sample_of(stage, STEPS * self.batch, self.config.per_device_eval_batch_size),
             self.processor,
@@ -157,6 +170,16 @@ class Timing:
             trainer.remove_callback(told)
         trainer.train()
         return clock
+
+    @cached_property
+    def _before(self) -> Path:
+        """What stands for the folder of a task before: with an adapter, where tasks leave one."""
+        folder = self.folder / "before"
+        kind = adaptation_of(self.config)
+        if kind.artefact(self.config) is not None and self.accelerator.is_main_process:
+            kind.start(self.load, self.config, None).save(folder, self.stream.model_name_or_path, None)
+        self.accelerator.wait_for_everyone()
+        return folder
 
     def _arguments(self, stage: Task) -> MulKIConfig:
         """The run's, for a few steps that nobody hears of."""

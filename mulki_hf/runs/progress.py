@@ -1,6 +1,5 @@
 """How far a stream has come, as one bar: all its tasks' steps and evaluations, and the time that is left."""
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
@@ -11,7 +10,7 @@ from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.utils.logging import set_tqdm_hook
 
 from ..config import MulKIConfig
-from ..data.own_settings import with_settings
+from ..data.own_settings import settings_of
 from ..data.tasks import Task
 from ..report.tables import duration
 from ..results import StreamResults
@@ -87,7 +86,7 @@ class Progress(Shown):
         batch = config.train_batch_size * accelerator.num_processes
         accumulation = config.gradient_accumulation_steps
         images = [len(task.train) for task, _ in zip(curriculum, self.names, strict=False)]
-        plans = [with_settings(copy.copy(config), task.settings) for task in curriculum]
+        plans = [settings_of(task, config) for task in curriculum]
         steps = [
             planned_steps(count, batch, accumulation, own.num_train_epochs, own.max_steps, own.dataloader_drop_last)
             for count, own in zip(images, plans, strict=False)

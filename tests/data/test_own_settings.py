@@ -7,8 +7,9 @@ from support.tiny import tiny_task
 
 from mulki_hf import Task, load_stream
 from mulki_hf.data.config import DataArguments
-from mulki_hf.data.own_settings import with_settings
+from mulki_hf.data.own_settings import settings_of, with_settings
 from mulki_hf.data.task_config import TaskConfig
+from mulki_hf.data.union import union
 from mulki_hf.errors import ConfigurationError
 
 
@@ -48,6 +49,15 @@ class TestSettings:
     def test_epochs_take_the_place_of_steps(self):
         args = with_settings(SimpleNamespace(max_steps=9, num_train_epochs=3.0), {"num_train_epochs": 1.0})
         assert vars(args) == {"max_steps": -1, "num_train_epochs": 1.0}
+
+    def test_all_at_once_take_the_steps_of_all(self):
+        longer, other = tiny_task("a", settings={"max_steps": 5, "learning_rate": 0.5}), tiny_task("b")
+        args = SimpleNamespace(max_steps=2, learning_rate=0.1)
+        assert vars(settings_of(longer, args)) == {"max_steps": 5, "learning_rate": 0.5}
+        assert vars(settings_of(union([longer, other]), args)) == {"max_steps": 7, "learning_rate": 0.1}
+        assert vars(settings_of(union([longer]), args)) == {"max_steps": 5, "learning_rate": 0.1}
+        # Epochs are of all their images already.
+        assert settings_of(union([other, tiny_task("c")]), SimpleNamespace(max_steps=-1)).max_steps == -1
 
 
 def test_evaluation_templates():

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 from support.launch import refused
@@ -12,6 +13,7 @@ from mulki_hf import ConfigurationError, StreamConfig, Task, TaskConfig, load_st
 from mulki_hf.data.labels import labels_of
 from mulki_hf.data.row_files import file_name, write_rows
 from mulki_hf.data.union import union
+from mulki_hf.preparing.looking import sampled
 from mulki_hf.results import StreamResults
 from mulki_hf.train import main
 
@@ -156,6 +158,16 @@ class TestRefused:
         message = r"task 't'.*split 'train': 8 of 8 rows hold another image than the one that was chosen, .* row \d+; "
         with pytest.raises(ConfigurationError, match=message):
             load(rows=path)
+
+    def test_where_some_images_are_looked_at_those_are_compared(self, load, written, files, monkeypatch, tmp_path):
+        (path,) = written(shots=2)
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+        with sampled(3):
+            (task,) = load(rows=path)
+            assert len(task.train) == 8
+            rows(NAMES, 10, 7).to_parquet(files["train"])
+            with pytest.raises(ConfigurationError, match="3 of 8 rows hold another image"):
+                load(rows=path)
 
     @pytest.mark.parametrize(
         ("fields", "message"),

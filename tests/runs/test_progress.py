@@ -10,11 +10,14 @@ import pytest
 from support.interrupt import interrupted
 from support.results import empty_results
 from support.terminal import COLUMNS, terminal
+from support.tiny import tiny_task
 from support.training import trainer_of
 from transformers import PrinterCallback, ProgressCallback
 from transformers.utils import logging as theirs
 
 from mulki_hf import MulKITrainer
+from mulki_hf.data.union import union
+from mulki_hf.runs.plan import FORWARD_AND_BACK, STEPS
 from mulki_hf.runs.progress import Progress, Steps
 from mulki_hf.runs.terminal import Bar, Lines, said
 from mulki_hf.train import main
@@ -204,6 +207,13 @@ class TestRanks:
         assert not kinds & {ProgressCallback, PrinterCallback}
         assert (Steps in kinds) is main_process
         assert capsys.readouterr().out == ""
+
+
+def test_all_tasks_at_once_take_the_steps_of_all(make_args):
+    args, tasks = make_args(method="joint", max_steps=4), [tiny_task("a", settings={"max_steps": 10}), tiny_task("b")]
+    rank = SimpleNamespace(is_main_process=True, num_processes=1)
+    plan = Progress(args, rank, [union(tasks)], tasks, empty_results("joint")).plan
+    assert plan.work[STEPS, 0] == FORWARD_AND_BACK * args.train_batch_size * 14
 
 
 def test_the_loop_of_a_table_is_counted_once():
