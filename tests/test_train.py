@@ -21,7 +21,8 @@ from mulki_hf.train import main
     ("change", "message"),
     [
         ({"tasks": []}, "tasks must be a list of at least one task"),
-        ({"tasks": {"a": 1}}, "tasks is a mapping, which changes tasks of the recipes that it extends, and names 'a'"),
+        ({"tasks": {"a": 1}}, "tasks: a must be a mapping of fields, got 1"),
+        ({"tasks": {"a": {}}}, "tasks is a mapping, which changes tasks of the recipes that it extends, and names 'a'"),
         ({"report_to": "swanlab"}, "report_to .*swanlab"),
         ({"elicit_weight": float("inf")}, "elicit_weight must be >= 0 and finite, got inf"),
         ({"dataloader_drop_last": True, "per_device_train_batch_size": 64}, "less than a batch of 64"),
