@@ -20,6 +20,7 @@ FLOORS = [
         "strict_yaml",
         "metrics",
         "program",
+        "records",
         "resources",
         "results",
         "objectives",

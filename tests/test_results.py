@@ -10,7 +10,8 @@ from support.results import ROWS, empty_results, make_results
 
 from mulki_hf.errors import ConfigurationError
 from mulki_hf.metrics import continual_metrics
-from mulki_hf.results import ArtefactRecord, StreamResults
+from mulki_hf.records import ArtefactRecord
+from mulki_hf.results import StreamResults
 
 
 class TestFile:

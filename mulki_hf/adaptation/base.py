@@ -11,7 +11,7 @@ from transformers import CLIPModel
 
 from ..errors import ConfigurationError
 from ..objectives import Objective
-from ..results import ArtefactRecord
+from ..records import ArtefactRecord
 from .averaging import WeightAverage
 from .teacher import Teacher
 

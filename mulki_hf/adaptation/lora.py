@@ -18,7 +18,7 @@ from transformers import CLIPModel
 
 from ..errors import ConfigurationError
 from ..objectives import Objective
-from ..results import ArtefactRecord
+from ..records import ArtefactRecord
 from .adapters import FOLDER, PREVIOUS, STUDENT, Adapters, add_adapter, check_unadapted, import_peft, is_peft_model
 from .base import Load
 from .towers import TOWER_WORDS, TOWERS

@@ -10,7 +10,7 @@ from transformers import CLIPModel
 from ..errors import ConfigurationError
 from ..hub.shareable import PATH
 from ..objectives import Objective
-from ..results import ArtefactRecord
+from ..records import ArtefactRecord
 from ..strict_yaml import read_yaml
 from .adapters import FOLDER, Adapters, add_adapter, both_towers, check_unadapted, import_peft, is_peft_model
 from .base import Load

@@ -15,7 +15,8 @@ from ..data.sources import find_sources, load_sources
 from ..data.task_config import TaskConfig
 from ..errors import ConfigurationError
 from ..prediction.pictures import UnreadablePicture, read_picture
-from ..results import StreamResults, TaskRecord
+from ..records import TaskRecord
+from ..results import StreamResults
 
 
 FILE = "examples.json"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..data.names import check_class_names, check_templates
 from ..errors import ConfigurationError, shown
-from ..results import StreamResults, TaskRecord
+from ..records import TaskRecord
+from ..results import StreamResults
 
 
 TEMPLATES = ["a photo of a {}."]

@@ -1,6 +1,7 @@
 """What is to be said of benchmarks' datasets: how far a model is from what was published, what is not confirmed."""
 
-from ..results import StreamResults, TaskRecord
+from ..records import TaskRecord
+from ..results import StreamResults
 from .markdown import text
 from .samples import is_sample
 

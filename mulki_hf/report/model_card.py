@@ -10,8 +10,9 @@ from huggingface_hub import ModelCard
 
 from ..errors import ConfigurationError
 from ..evaluation.protocols import PROTOCOLS
+from ..records import ArtefactRecord, BaseModel, ReferenceRecord
 from ..resources import resource
-from ..results import IN_MEMORY, ArtefactRecord, BaseModel, ReferenceRecord, StreamResults
+from ..results import IN_MEMORY, StreamResults
 from .benchmarks import benchmark_name, notes
 from .markdown import code, hypothesis, literal, text
 from .metadata import card_data, metrics_so_far, on_hub

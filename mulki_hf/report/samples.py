@@ -1,6 +1,7 @@
 """Which tasks were learned or measured on some of their images alone, in words."""
 
-from ..results import StreamResults, TaskRecord
+from ..records import TaskRecord
+from ..results import StreamResults
 from .markdown import text
 
 

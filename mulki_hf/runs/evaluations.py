@@ -11,9 +11,10 @@ from ..config.evaluating import FIGURES
 from ..data.tasks import Task
 from ..errors import ConfigurationError, shown
 from ..hub.outbox import Outbox
+from ..records import TaskRecord
 from ..report.checkpoint import picture_names
 from ..report.classes import FOLDER as CLASSES
-from ..results import StreamResults, TaskRecord
+from ..results import StreamResults
 from .checkpoints import lost_rows
 from .disk import check_output
 from .folder import UNFINISHED, begun_tasks, finished_tasks, named_pictures

@@ -15,7 +15,8 @@ from ..data.tasks import Task
 from ..data.unlabelled import Reference
 from ..embedded import EMBEDDED_MODELS, embedded_model_path
 from ..evaluation.evaluator import StreamEvaluator
-from ..results import ArtefactRecord, StreamResults
+from ..records import ArtefactRecord
+from ..results import StreamResults
 from .provenance import library_versions, provenance
 from .records import describe_base, encoder_record, look_up_licences, new_results, reference_record
 

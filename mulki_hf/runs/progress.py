@@ -1,5 +1,6 @@
 """How far a stream has come, as one bar: all its tasks' steps and evaluations, and the time that is left."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
@@ -18,7 +19,7 @@ from .plan import EVALUATION, FILLS, STEPS, Plan, planned_steps
 from .terminal import Bar, Lines, verbose, wants_bar
 
 
-class Shown:
+class Shown(ABC):
     """Work that is shown inside its block, on the main process: see [`Bar`] and [`Lines`].
 
     It takes the place of every bar that is made by `transformers.utils.logging` (evaluations, tables, weights). With
@@ -52,12 +53,13 @@ class Shown:
             self._view.close()
             self._view = None
 
+    @abstractmethod
     def mark(self) -> None:
         """A piece of work begins: the time until now was none of its."""
 
+    @abstractmethod
     def part(self, description: str, share: float) -> None:
         """A piece of work stands at `share`."""
-        raise NotImplementedError
 
 
 class Progress(Shown):

@@ -25,16 +25,9 @@ from ..errors import ConfigurationError
 from ..hub.fetch import licence_of
 from ..models.dual_encoders import kind_of
 from ..objectives import FORMER_SETTINGS, find_objective, objective_of
+from ..records import BaseModel, EncoderRecord, MethodRecord, ReferenceRecord, TaskRecord
 from ..resources import resource
-from ..results import (
-    BaseModel,
-    EncoderRecord,
-    MethodRecord,
-    ProtocolResults,
-    ReferenceRecord,
-    StreamResults,
-    TaskRecord,
-)
+from ..results import ProtocolResults, StreamResults
 
 
 def new_results(

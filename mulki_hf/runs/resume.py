@@ -17,7 +17,8 @@ from ..errors import ConfigurationError, shown
 from ..evaluation.protocols import PROTOCOLS
 from ..hub.fetch import fetch_file, pinned
 from ..objectives import FORMER_SETTINGS, find_objective
-from ..results import ReferenceRecord, StreamResults, TaskRecord, task_folder
+from ..records import ReferenceRecord, TaskRecord
+from ..results import StreamResults, task_folder
 from .checkpoints import check_finished, lost_rows
 from .disk import check_output
 from .folder import UNFINISHED, finished_tasks, holds_run, named_folders, results_file

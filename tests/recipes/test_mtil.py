@@ -18,9 +18,10 @@ from mulki_hf.data import registry
 from mulki_hf.data.unlabelled import load_reference
 from mulki_hf.extends import merged, read_layers
 from mulki_hf.models.loading import load_model, load_processor
+from mulki_hf.records import BaseModel, TaskRecord
 from mulki_hf.report.published.matching import match
 from mulki_hf.resources import shipped_recipes
-from mulki_hf.results import BaseModel, StreamResults, TaskRecord
+from mulki_hf.results import StreamResults
 from mulki_hf.runs.checks import check_task
 from mulki_hf.train import main
 

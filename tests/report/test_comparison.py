@@ -11,6 +11,7 @@ from support.results import empty_results, seeded
 
 from mulki_hf.errors import ConfigurationError
 from mulki_hf.metrics import METRICS, continual_metrics
+from mulki_hf.records import ReferenceRecord
 from mulki_hf.report.comparison.compared import compare
 from mulki_hf.report.comparison.tables import (
     CSV_COLUMNS,
@@ -23,7 +24,6 @@ from mulki_hf.report.comparison.tables import (
     terminal_text,
     unpaired,
 )
-from mulki_hf.results import ReferenceRecord
 
 
 def column(table: list[list[str]], name: str) -> dict[str, str]:

@@ -13,9 +13,10 @@ from markdown_it import MarkdownIt
 
 from mulki_hf import MulKIConfig, StreamConfig
 from mulki_hf.errors import ConfigurationError
+from mulki_hf.records import ArtefactRecord, BaseModel, ReferenceRecord, TaskRecord
 from mulki_hf.report.model_card import artefact_card, changes_text, task_card
 from mulki_hf.report.tables import matrix_table
-from mulki_hf.results import ArtefactRecord, BaseModel, ReferenceRecord, StreamResults, TaskRecord
+from mulki_hf.results import StreamResults
 from mulki_hf.runs.records import describe_method
 
 

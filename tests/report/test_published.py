@@ -11,6 +11,7 @@ from support.launch import python
 from support.results import of_benchmark
 
 from mulki_hf.metrics import continual_metrics
+from mulki_hf.records import ReferenceRecord
 from mulki_hf.report.markdown import text
 from mulki_hf.report.model_card import task_card
 from mulki_hf.report.notebook import Report
@@ -19,7 +20,7 @@ from mulki_hf.report.published.differences import differences
 from mulki_hf.report.published.matching import figures_of, match, rotation
 from mulki_hf.report.published.records import FAMILIES, MEASURES, settings, steps
 from mulki_hf.resources import PACKAGE
-from mulki_hf.results import ReferenceRecord, StreamResults
+from mulki_hf.results import StreamResults
 
 
 BENCHMARKS = PACKAGE / "data" / "benchmarks"

@@ -8,7 +8,8 @@ from support.tiny import tiny_task
 from mulki_hf.config.recipes import default_settings
 from mulki_hf.data.unlabelled import Reference
 from mulki_hf.errors import ConfigurationError
-from mulki_hf.results import BaseModel, ReferenceRecord, StreamResults, TaskRecord
+from mulki_hf.records import BaseModel, ReferenceRecord, TaskRecord
+from mulki_hf.results import StreamResults
 from mulki_hf.runs import records
 from mulki_hf.runs.records import describe_base, describe_method, look_up_licences, new_results, reference_record
 

@@ -18,7 +18,8 @@ from mulki_hf.config.parser import parse
 from mulki_hf.config.paths import shareable_settings
 from mulki_hf.config.recipes import write_recipe
 from mulki_hf.errors import ConfigurationError
-from mulki_hf.results import ReferenceRecord, StreamResults, TaskRecord
+from mulki_hf.records import ReferenceRecord, TaskRecord
+from mulki_hf.results import StreamResults
 from mulki_hf.runs import resume
 from mulki_hf.runs.records import shareable_results
 from mulki_hf.runs.resume import Earlier, changed_data, check_data, find_earlier, start_results

@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
+from mulki_hf.records import BaseModel, MethodRecord, ReferenceRecord, TaskRecord
 from mulki_hf.report.published.records import settings
-from mulki_hf.results import BaseModel, MethodRecord, ReferenceRecord, StreamResults, TaskRecord
+from mulki_hf.results import StreamResults
 
 
 ROWS = [[80.25, 30.5], [70.75, 90.125]]

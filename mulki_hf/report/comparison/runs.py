@@ -9,7 +9,8 @@ import numpy as np
 
 from ...evaluation.protocols import PROTOCOLS
 from ...metrics import cells_lacking, continual_metrics
-from ...results import StreamResults, TaskRecord
+from ...records import TaskRecord
+from ...results import StreamResults
 from ..tables import average
 
 

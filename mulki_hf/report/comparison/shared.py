@@ -5,7 +5,7 @@ from itertools import combinations
 
 from ...errors import ConfigurationError
 from ...evaluation.protocols import PROTOCOLS
-from ...results import TaskRecord
+from ...records import TaskRecord
 from .runs import DRAWN, ComparedRun
 
 
