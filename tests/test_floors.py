@@ -82,8 +82,8 @@ def test_losses_and_weights_do_not_meet():
 
 
 def test_a_report_reads_results_alone():
-    """`evaluation` for the sentences of the protocols, `hub` for what may leave the machine."""
-    allowed = {"results", "metrics", "resources", "errors", "evaluation", "hub"}
+    """With its records; `evaluation` for the sentences of the protocols, `hub` for what may leave the machine."""
+    allowed = {"results", "records", "metrics", "resources", "errors", "evaluation", "hub"}
     assert {target for room, target in arrows() if room == "report"} <= allowed
 
 
