@@ -14,8 +14,13 @@ nano-mtil: $(VENV)/installed ## every method on ten tasks in two orders, three s
 	$(BIN)/python recipes/nano_mtil/table.py runs/nano_mtil --record runs/nano_mtil/results.json \
 	--picture runs/nano_mtil/transfer_last.png
 
-test: lint types ## lint, types and all tests, on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
+test: lint types ## lint, types and the tests, on two cores
+	$(PYTEST) -m "not long" $(ARGS)
+
+test-all: lint types ## the same with the tests that take long
+	$(PYTEST) $(ARGS)
 
 lint: $(VENV)/installed ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -47,4 +52,4 @@ $(VENV)/installed: pyproject.toml constraints.txt tests/requirements-no-deps.txt
 	touch $@
 
 .DEFAULT_GOAL = help
-.PHONY: help quickstart nano-mtil test lint types options wheel
+.PHONY: help quickstart nano-mtil test test-all lint types options wheel
