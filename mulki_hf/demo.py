@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigurationError
-from .program import SWITCH, CommandParser, ends_in_a_line
+from .program import PICKLED_WEIGHTS, SWITCH, CommandParser, ends_in_a_line
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -28,6 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, help="default: the first free one from 7860")
     parser.add_argument("--examples", type=int, default=2, help="pictures of each task to click on (default 2)")
     parser.add_argument("--use_cpu", **SWITCH, default=False, help="also where there is a GPU")
+    parser.add_argument("--pickled_weights", **PICKLED_WEIGHTS)
     space = parser.add_argument_group("as a Space")
     space.add_argument("--push_to_space", metavar="ORG/NAME", help="send the page there in place of showing it here")
     space.add_argument("--hub_private_repo", **SWITCH, help="a new Space is private")
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     from .prediction.stages import find_models
 
     gradio()
-    models = find_models(args.run, args.hub_token)
+    models = find_models(args.run, args.hub_token, pickled=args.pickled_weights)
     if models.results is None:
         raise ConfigurationError(f"{args.run!r} is one model, not a stream's run; ask it with mulki-hf predict")
     from_hub = args.run if models.run is not None and models.run.repository is not None else None
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
         from .hub.space import push_space
         from .page.space import OURS, space_files
 
-        files, kept = space_files(args.push_to_space, models, examples)
+        files, kept = space_files(args.push_to_space, models, examples, args.pickled_weights)
         options = (args.hub_token, args.hub_private_repo, args.hub_retries, args.hub_timeout)
         address = push_space(args.push_to_space, files, OURS, *options)
         print("\n".join([*notes, *kept, address]))
@@ -81,12 +82,13 @@ def run(args: argparse.Namespace) -> None:
         wait(page)
 
 
-def serve(title: str, models: dict[str, str], examples: str) -> None:
+def serve(title: str, models: dict[str, str], examples: str, pickled_weights: bool = False) -> None:
     """The page of a Space, until it is stopped; its `app.py` calls this.
 
     Args:
         models: by name where they are, `org/name@COMMIT`, the stream's last model last.
         examples: the folder of example pictures.
+        pickled_weights: the model that the stream started from may have such; see [`ModelArguments`].
 
     Raises:
         ConfigurationError: Gradio is not installed, or a model is not there.
@@ -94,7 +96,7 @@ def serve(title: str, models: dict[str, str], examples: str) -> None:
     from .page.examples import read_examples
     from .prediction.stages import models_at
 
-    with open_page(title, models_at(models), read_examples(Path(examples)), (), False) as page:
+    with open_page(title, models_at(models, pickled_weights), read_examples(Path(examples)), (), False) as page:
         # Where it listens the Space says in its environment.
         print(page.launch(), flush=True)
         wait(page)

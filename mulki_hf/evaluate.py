@@ -5,7 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .errors import ConfigurationError
-from .program import CommandParser, ends_in_a_line
+from .program import PICKLED_WEIGHTS, CommandParser, ends_in_a_line
 from .runs.stopping import leaves_at_once, stops_in_a_line
 
 
@@ -38,6 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--base", help="the CLIP that an adapter belongs to, or that a run started from, where it is now"
     )
+    parser.add_argument("--pickled_weights", **PICKLED_WEIGHTS)
     parser.add_argument("--output_dir", help="a new folder for results.json and pictures (default: evaluated-MODEL)")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier evaluation in output_dir")
     parser.add_argument(

@@ -137,7 +137,7 @@ class Evaluation:
     @classmethod
     def open(cls, args: argparse.Namespace, options: list[str], argv: list[str] | None = None) -> "Evaluation":
         """From the command's own `args` and its `options` about a stream; see [`mulki_hf.evaluate.make_parser`]."""
-        subject = find_subject(args.model, args.base, args.hub_token)
+        subject = find_subject(args.model, args.base, args.hub_token, args.pickled_weights)
         run, earlier = subject.run, None
         if run is not None and run.repository is not None:
             earlier = partial(hub_settings, run.repository, args.hub_token, args.data_root, MODEL)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from .errors import ConfigurationError
-from .program import SWITCH, CommandParser, ends_in_a_line
+from .program import PICKLED_WEIGHTS, SWITCH, CommandParser, ends_in_a_line
 from .runs.disk import check_output, disk_faults
 
 
@@ -34,6 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
     whom = parser.add_argument_group("by whom")
     whom.add_argument("--base", help="the CLIP that an adapter belongs to, or that a run started from, where it is now")
     whom.add_argument("--hub_token", help="default: the one of `hf auth login` or HF_TOKEN")
+    whom.add_argument("--pickled_weights", **PICKLED_WEIGHTS)
     models = whom.add_mutually_exclusive_group()
     models.add_argument(
         "--checkpoint", default="last", help="last (default), zero-shot, or a task's number or name: the model after it"
@@ -88,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
                 f"output_dir {str(args.output_dir)!r} holds {', '.join(there)} already; give --overwrite or another"
             )
     pictures = find_pictures(args.images)
-    models = find_models(args.model, args.hub_token, args.base)
+    models = find_models(args.model, args.hub_token, args.base, args.pickled_weights)
     classes = classes_for(models.results, args.class_names, args.task, args.templates)
     if len(classes.names) == 1:
         print("warning: one class alone is always 100 %: give those to tell it from, too", file=sys.stderr)

@@ -111,3 +111,10 @@ def string_to_bool(value: str) -> bool:
 
 SWITCH: dict[str, Any] = {"type": string_to_bool, "nargs": "?", "const": True}
 """Of an option that is on without a value."""
+
+PICKLED_WEIGHTS: dict[str, Any] = SWITCH | {
+    "default": False,
+    "help": "Also load a model that has no safetensors but pytorch_model.bin, as OpenAI's ViT-B/16: a pickle, of which "
+    "only tensors are read.",
+}
+"""Of the option of that name."""

@@ -38,7 +38,7 @@ from .report.published.beside import standing_text
 from .report.tables import average, percent, progress_line, results_table
 from .results import StreamResults
 from .runs.callbacks import callbacks_of_task, check_callbacks, stops_early
-from .runs.checkpoints import check_finished, last_checkpoint
+from .runs.checkpoints import check_fetched, check_finished, last_checkpoint
 from .runs.checks import check_selection, check_task, check_texts
 from .runs.folder import RunFolder, standing
 from .runs.progress import Progress
@@ -152,7 +152,7 @@ class Stream:
         results = start_results(earlier, stream, config, tasks, reference)
         results.provenance = provenance(accelerator, argv, [config.hub_token, get_token()], config.method)
         results.versions = library_versions()
-        original = load_finite(stream.model_name_or_path, stream.model_revision)
+        original = load_finite(stream.model_name_or_path, stream.model_revision, pickled=stream.pickled_weights)
         results.base.encoder = encoder_record(original)
         adaptation_of(config).check(original, config, objective)
         accelerator.wait_for_everyone()
@@ -193,6 +193,8 @@ class Stream:
     def _begin(self) -> None:
         source = self.earlier.source
         checkpoint = fetch_checkpoint(source, self.config.hub_token) if source else None
+        if checkpoint is not None:
+            check_fetched(checkpoint, self.results.artefact.folder if self.results.artefact else None, str(source))
         self.folder.take(self.earlier.found)
         if self.stream.overwrite:
             self.folder.clear()
@@ -337,7 +339,9 @@ class Stream:
         if folder is not None:
             # From the disk alone: `out/task1-pets` could be a name on the Hub, too.
             return load_model(folder.absolute())
-        return load_model(self.stream.model_name_or_path, self.stream.model_revision)
+        return load_model(
+            self.stream.model_name_or_path, self.stream.model_revision, pickled=self.stream.pickled_weights
+        )
 
     def arguments(self, position: int) -> MulKIConfig:
         """Trainer's arguments for the task: it works in a folder of its own and leaves the Hub to the stream."""

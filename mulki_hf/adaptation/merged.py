@@ -7,9 +7,11 @@ from typing import Any
 from transformers import CLIPModel
 
 from ..errors import ConfigurationError
+from ..hub.fetch import holds
 from .adapters import import_peft
 
 
+WEIGHTS = "adapter_model.safetensors"
 _NOT_FOUND = "Found missing adapter keys"
 """How peft warns that a layer's adapter is not in the file: it would stay as it began, without effect."""
 
@@ -38,9 +40,14 @@ def merged_adapter(model: CLIPModel, source: str, revision: str, token: str | No
     """`model`, the base, with the adapter merged into it; arguments and errors as of [`base_of_adapter`].
 
     Raises:
-        ConfigurationError: the adapter is of another model, damaged, or of a kind that can't be merged.
+        ConfigurationError: the adapter is of another model, damaged, no safetensors, or of a kind that can't be merged.
     """
     peft = import_peft(f"{asked_by} {source!r}, a PEFT adapter,")
+    there = os.path.isdir(source)
+    safe = os.path.isfile(f"{source}/{WEIGHTS}") if there else holds(f"{source}@{revision}", WEIGHTS, token, asked_by)
+    if not safe:
+        # peft would take adapter_model.bin, a pickle.
+        raise ConfigurationError(f"{asked_by}: the adapter {source!r} has no {WEIGHTS}; nothing else is read")
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")

@@ -27,7 +27,7 @@ from .training import (
 
 RECIPE_FILE = "recipe.yaml"
 
-RUN_FIELDS = {*(f.name for f in dataclasses.fields(RunArguments)), "dataset_num_proc"}
+RUN_FIELDS = {*(f.name for f in dataclasses.fields(RunArguments)), "dataset_num_proc", "pickled_weights"}
 """Fields of [`StreamConfig`] that say how one run goes, not what the stream is."""
 
 EVALUATION_FIELDS = (

@@ -14,6 +14,8 @@ from .faults import explain, hide_signatures
 
 RESUME = "resume_from_hub"
 """Who mostly asks, for messages."""
+PICKLES = ["*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt"]
+"""Files that this package neither makes nor reads."""
 
 
 def pinned(source: str, token: str | None = None, asked_by: str = RESUME) -> str:
@@ -44,8 +46,9 @@ def holds(source: str, name: str, token: str | None = None, asked_by: str = RESU
 
 
 def fetch_checkpoint(source: str, token: str | None = None, asked_by: str = RESUME) -> Path:
-    """The checkpoint `org/mulki-task3[@REVISION]` as a folder in the cache."""
-    return Path(_tried(asked_by, source, lambda: snapshot_download(**_repository(source), token=token)))
+    """The checkpoint `org/mulki-task3[@REVISION]` as a folder in the cache, without what somebody may have pickled."""
+    options = {"token": token, "ignore_patterns": PICKLES}
+    return Path(_tried(asked_by, source, lambda: snapshot_download(**_repository(source), **options)))
 
 
 def _repository(source: str) -> dict[str, str | None]:

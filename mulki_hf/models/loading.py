@@ -1,5 +1,9 @@
 """Load the model to start from or to go on from, and write it."""
 
+import os
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -7,16 +11,19 @@ from typing import Annotated
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, CLIPModel, CLIPProcessor, PreTrainedConfig
+from transformers.utils import WEIGHTS_INDEX_NAME, WEIGHTS_NAME, has_file
 
 from ..embedded import EMBEDDED_MODELS, embedded_model_path
 from ..errors import ConfigurationError
 from ..finite import not_finite
 from ..hub.shareable import PATH
+from ..program import PICKLED_WEIGHTS
 from .dual_encoders import DUAL_ENCODERS, EncoderKind, fit_processor, unsupported
 
 
 FIELD = "model_name_or_path"
 """Who mostly asks, for messages."""
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 @dataclass
@@ -31,6 +38,7 @@ class ModelArguments:
         },
     )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub model."})
+    pickled_weights: bool = field(default=False, metadata={"help": PICKLED_WEIGHTS["help"]})
 
     def __post_init__(self):
         if not isinstance(self.model_name_or_path, str) or not self.model_name_or_path:
@@ -55,7 +63,9 @@ def load_processor(name_or_path: str, revision: str = "main", asked_by: str = FI
     """
     try:
         config, kind = _described(name_or_path, revision, asked_by)
-        processor = kind.processor.from_pretrained(resolve_model(name_or_path), revision=revision)
+        processor = kind.processor.from_pretrained(
+            resolve_model(name_or_path), revision=revision, trust_remote_code=False
+        )
         fit_processor(processor, config)
     except ImportError as error:
         raise ConfigurationError(
@@ -66,33 +76,87 @@ def load_processor(name_or_path: str, revision: str = "main", asked_by: str = FI
     return processor
 
 
-def load_model(name_or_path: str | Path, revision: str = "main", asked_by: str = FIELD) -> CLIPModel:
+def load_model(
+    name_or_path: str | Path, revision: str = "main", asked_by: str = FIELD, pickled: bool = False
+) -> CLIPModel:
     """The model in fp32, whatever precision its file has: training keeps fp32 weights, autocast does the rest.
 
+    Args:
+        name_or_path, revision: a folder, an embedded model or a Hub id.
+        asked_by: the field or option, for messages.
+        pickled: see [`ModelArguments`], `pickled_weights`.
+
     Raises:
-        ConfigurationError: it is of no kind that is supported, or can't be loaded.
+        ConfigurationError: it is of no kind that is supported, can't be loaded, or has pickled weights alone.
     """
+    place = resolve_model(str(name_or_path))
     try:
         _, kind = _described(str(name_or_path), revision, asked_by)
-        return kind.model.from_pretrained(resolve_model(str(name_or_path)), revision=revision, dtype=torch.float32)
+        with _nobody_converts():
+            return kind.model.from_pretrained(
+                place,
+                revision=revision,
+                dtype=torch.float32,
+                use_safetensors=None if pickled else True,
+            )
+    except pickle.UnpicklingError as error:
+        # torch's own message advises to load it all the same.
+        raise ConfigurationError(
+            f"{asked_by}: can't load {str(name_or_path)!r}: its pickle holds more than tensors, or is damaged"
+        ) from error
     except (OSError, ValueError, SafetensorError) as error:
+        if not pickled and (_has(place, WEIGHTS_NAME, revision) or _has(place, WEIGHTS_INDEX_NAME, revision)):
+            raise ConfigurationError(
+                f"{asked_by}: {str(name_or_path)!r} has its weights as a pickle alone ({WEIGHTS_NAME}), not as "
+                "safetensors: take another model or revision or, if you trust who made it, give --pickled_weights"
+            ) from error
         raise _unusable(name_or_path, error, asked_by) from error
 
 
 def _described(name_or_path: str, revision: str, asked_by: str) -> tuple[PreTrainedConfig, EncoderKind]:
-    config = AutoConfig.from_pretrained(resolve_model(name_or_path), revision=revision)
+    # What is not said, transformers asks in a terminal.
+    config = AutoConfig.from_pretrained(resolve_model(name_or_path), revision=revision, trust_remote_code=False)
     if config.model_type not in DUAL_ENCODERS:
         raise ConfigurationError(f"{asked_by}: {name_or_path!r} is {unsupported(config.model_type)}")
+    # Either makes transformers load other files than the model's.
+    if _has(resolve_model(name_or_path), ADAPTER_CONFIG, revision):
+        raise ConfigurationError(f"{asked_by}: {name_or_path!r} has an adapter beside its weights: merge it first")
+    if hasattr(config, "transformers_weights"):
+        raise ConfigurationError(f"{asked_by}: config.json of {name_or_path!r} names a file of weights: take that out")
     return config, DUAL_ENCODERS[config.model_type]
 
 
-def load_finite(name_or_path: str | Path, revision: str = "main", asked_by: str = FIELD) -> CLIPModel:
+def _has(place: str, file: str, revision: str) -> bool:
+    try:
+        return has_file(place, file, revision)
+    except OSError:
+        return False
+
+
+@contextmanager
+def _nobody_converts() -> Iterator[None]:
+    """Inside, transformers asks no Space to make safetensors of a pickle, and takes none that somebody proposes."""
+    name = "DISABLE_SAFETENSORS_CONVERSION"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def load_finite(
+    name_or_path: str | Path, revision: str = "main", asked_by: str = FIELD, pickled: bool = False
+) -> CLIPModel:
     """[`load_model`], its weights looked at.
 
     Raises:
         ConfigurationError: it can't be loaded, or has weights that are not finite.
     """
-    model = load_model(name_or_path, revision, asked_by)
+    model = load_model(name_or_path, revision, asked_by, pickled)
     check_finite(model, name_or_path, asked_by)
     return model
 

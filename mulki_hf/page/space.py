@@ -31,7 +31,7 @@ serve(
     models={{
 {models}
     }},
-    examples="{folder}",
+    examples="{folder}",{more}
 )
 '''
 
@@ -88,10 +88,13 @@ def hub_places(models: Models) -> dict[str, str]:
     return places
 
 
-def space_files(repo_id: str, models: Models, examples: list[Example]) -> tuple[dict[str, bytes], list[str]]:
+def space_files(
+    repo_id: str, models: Models, examples: list[Example], pickled: bool = False
+) -> tuple[dict[str, bytes], list[str]]:
     """What goes into the Space `repo_id`, by path, and sentences about what stays out.
 
-    Of the examples only those go along whose data have a licence that allows it.
+    Of the examples only those go along whose data have a licence that allows it. The model that the stream started
+    from may have `pickled` weights.
 
     Raises:
         ConfigurationError: a model was not pushed.
@@ -130,8 +133,10 @@ def space_files(repo_id: str, models: Models, examples: list[Example]) -> tuple[
     credits = [f"{name} ({', '.join(map(str, sources[name]))})" for name in dict.fromkeys(one.task for one in shown)]
     said = f"Example pictures are of the evaluation data of {'; '.join(credits)}." if credits else ""
     card = CARD.format(metadata=metadata.to_yaml().strip(), title=title, models=links, examples=said)
+    more = "\n    pickled_weights=True," if pickled else ""
+    app = APP.format(name=title, title=_quoted(title), ours=OURS, models=listed, folder=FOLDER, more=more)
     files = {
-        "app.py": APP.format(name=title, title=_quoted(title), ours=OURS, models=listed, folder=FOLDER).encode(),
+        "app.py": app.encode(),
         "requirements.txt": "".join(f"{line}\n" for line in _requirements()).encode(),
         "README.md": f"{card.strip()}\n".encode(),
     }

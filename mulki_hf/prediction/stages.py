@@ -92,43 +92,44 @@ def after(name: str) -> str:
     return f"after {name}"
 
 
-def find_models(source: str, token: str | None = None, base: str | None = None) -> Models:
+def find_models(source: str, token: str | None = None, base: str | None = None, pickled: bool = False) -> Models:
     """The models that `source` names: those of a run (see [`find_run`]), or a CLIP of its own.
 
     Args:
         source: a run, or a model.
         token (*optional*): for the Hub.
         base (*optional*): the CLIP that an adapter belongs to or that a run started from, where it is now.
+        pickled: that CLIP, or the model, may have pickled weights; see [`ModelArguments`].
 
     Raises:
         ConfigurationError: it is neither.
     """
     if source in EMBEDDED_MODELS or (Path(source).is_dir() and not (Path(source) / StreamResults.FILE).is_file()):
-        return _one(source, token, base)
+        return _one(source, token, base, pickled)
     try:
-        return models_of(find_run(source, token, MODEL), base)
+        return models_of(find_run(source, token, MODEL), base, pickled)
     except ConfigurationError as error:
         if Path(source).exists() or not HUB_ID.fullmatch(source):
             raise
         try:
-            return _one(source, token, base)
+            return _one(source, token, base, pickled)
         except ConfigurationError:
             raise error from None
 
 
-def _one(source: str, token: str | None, base: str | None) -> Models:
-    subject = find_subject(source, base, token)
+def _one(source: str, token: str | None, base: str | None, pickled: bool) -> Models:
+    subject = find_subject(source, base, token, pickled)
     # No CLIP is refused before any picture is looked at.
     processor = load_processor(*subject.clip, MODEL)
     return Models(source, [Stage(Path(subject.source).name, lambda: (subject.original(), processor))])
 
 
-def models_of(run: Run, base: str | None = None) -> Models:
+def models_of(run: Run, base: str | None = None, pickled: bool = False) -> Models:
     """Those of a run that can be had, zero-shot first: `base` or, by default, the model that it started from."""
     stages, absent = [], {}
     try:
         origin = named(base) if base is not None else run.base
-        stages.append(Stage(ZERO_SHOT, partial(_at, *origin)))
+        stages.append(Stage(ZERO_SHOT, partial(_at, *origin, pickled=pickled)))
     except ConfigurationError as error:
         absent[ZERO_SHOT] = str(error)
     for position in range(run.results.finished):
@@ -147,16 +148,23 @@ def _checkpoint(run: Run, position: int) -> tuple[CLIPModel, CLIPProcessor]:
     return _at(str(run.checkpoint(position).absolute()))
 
 
-def _at(place: str, revision: str = "main") -> tuple[CLIPModel, CLIPProcessor]:
-    return loaded(place, revision), load_processor(place, revision, MODEL)
+def _at(place: str, revision: str = "main", pickled: bool = False) -> tuple[CLIPModel, CLIPProcessor]:
+    return loaded(place, revision, pickled), load_processor(place, revision, MODEL)
 
 
-def models_at(places: Mapping[str, str]) -> Models:
+def models_at(places: Mapping[str, str], pickled: bool = False) -> Models:
     """Those of a stream by name where they are: `clip-nano` or `org/name@REVISION`; results are of the last one.
+
+    Args:
+        places: by name.
+        pickled: the one that the stream started from may have pickled weights.
 
     Raises:
         ConfigurationError: there is no such checkpoint.
     """
     run = find_run([*places.values()][-1])
-    stages = [Stage(name, partial(_at, *place.split("@"))) for name, place in places.items()]
+    stages = []
+    for name, place in places.items():
+        repository, _, revision = place.partition("@")
+        stages.append(Stage(name, partial(_at, repository, revision or "main", pickled and name == ZERO_SHOT)))
     return Models(run.source, stages, run.results, run=run)

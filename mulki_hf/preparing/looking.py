@@ -156,7 +156,7 @@ class Look:
         self.say(f"looking at the model {self.stream.model_name_or_path}")
         with self.problems.noted("model"):
             self.processor = load_processor(*named)
-            self.model = load_finite(*named)
+            self.model = load_finite(*named, pickled=self.stream.pickled_weights)
             adaptation_of(self.config).check(self.model, self.config, self.objective)
 
     def _data(self, entries: Sequence[tuple[str, TaskConfig | Task]]) -> tuple[list[Task], Reference | None]:

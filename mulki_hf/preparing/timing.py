@@ -132,7 +132,9 @@ class Timing:
 
     def load(self, folder: Path | None = None) -> CLIPModel:
         """The model that the stream starts from, in the place of that of a task before, too: it is as large."""
-        return load_model(self.stream.model_name_or_path, self.stream.model_revision)
+        return load_model(
+            self.stream.model_name_or_path, self.stream.model_revision, pickled=self.stream.pickled_weights
+        )
 
     def paces(self, stages: Sequence[Timed], tasks: Sequence[Task]) -> Paces:
         """Take some steps of each of `stages`, and evaluate on the largest of `tasks`, those of the stream."""

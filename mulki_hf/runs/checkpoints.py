@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from torch.serialization import get_unsafe_globals_in_checkpoint
 from transformers import TrainerState
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
+from transformers.trainer_pt_utils import safe_globals
 
 from ..adaptation.averaging import MappedTensors, WeightAverage
 from ..errors import ConfigurationError
@@ -41,7 +43,7 @@ def last_checkpoint(folder: str | Path, averaged: bool = False) -> str | None:
     }
     passed_over: list[str] = []
     for _, path in sorted(steps.items(), reverse=True):
-        fault = fault_of(path, averaged)
+        fault = _foreign(path, folder) or fault_of(path, averaged)
         if fault is None:
             if passed_over:
                 logger.warning(f"{'; '.join(passed_over)}: going on from {path} instead")
@@ -49,6 +51,15 @@ def last_checkpoint(folder: str | Path, averaged: bool = False) -> str | None:
         passed_over.append(fault)
     if passed_over:
         logger.warning(f"{'; '.join(passed_over)}: there is no other checkpoint, so the task begins anew")
+    return None
+
+
+def _foreign(checkpoint: Path, folder: str | Path) -> str | None:
+    """Which part of a checkpoint is a link that leads out of `folder`: what it leads to no run of ours wrote."""
+    home = Path(folder).resolve()
+    for path in (checkpoint, *checkpoint.rglob("*")):
+        if not path.resolve().is_relative_to(home):
+            return f"{path} is a link that leads out of {folder}"
     return None
 
 
@@ -128,6 +139,17 @@ def check_finished(folder: Path, artefact: str | None = None) -> None:
         )
 
 
+def check_fetched(folder: Path, artefact: str | None, source: str) -> None:
+    """The same of a checkpoint that came from `source` on the Hub, before anything is written.
+
+    Raises:
+        ConfigurationError: it is damaged or has no safetensors; names the file.
+    """
+    fault = task_fault(folder, artefact)
+    if fault is not None:
+        raise ConfigurationError(f"resume_from_hub {source!r}: {fault}; nothing but safetensors is read")
+
+
 def task_fault(folder: Path, artefact: str | None = None) -> str | None:
     """What is missing or damaged of a finished task's model or artefact, and which file; arguments as above."""
     needed = folder / artefact if artefact else folder
@@ -178,6 +200,11 @@ def _open_archive(path: Path) -> None:
     # What torch.save writes is a zip archive, whose directory comes last.
     if not zipfile.is_zipfile(path):
         raise ValueError("cut off")
+    # Trainer reads it with weights_only, which fails in the middle of resuming.
+    with safe_globals():
+        foreign = get_unsafe_globals_in_checkpoint(path)
+    if foreign:
+        raise ValueError(f"it holds more than tensors and plain values: {', '.join(sorted(foreign))}")
 
 
 def _open_array(path: Path) -> None:

@@ -1,7 +1,7 @@
 """What a person names to be evaluated: a CLIP, an adapter on its base, a task's checkpoint, or a run with them all."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,14 +11,13 @@ from ..adaptation.merged import base_of_adapter, merged_adapter
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError
 from ..hub.fetch import holds
-from ..models.loading import check_finite, load_finite
+from ..models.loading import ADAPTER_CONFIG, check_finite, load_finite
 from ..results import StreamResults
 from .sources import HUB_ID, Run, find_run
 
 
 MODEL = "MODEL"
 """The option that names it, for messages."""
-ADAPTER_CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class Subject:
         base (*optional*): the model that an adapter belongs to or that a run started from: its name, folder or Hub id,
             and its revision.
         token (*optional*): for the Hub.
+        pickled: the model that it is, or starts from, may have pickled weights; see [`ModelArguments`].
     """
 
     source: str
@@ -43,6 +43,7 @@ class Subject:
     whole: bool = False
     base: tuple[str, str] | None = None
     token: str | None = None
+    pickled: bool = False
 
     @property
     def clip(self) -> tuple[str, str]:
@@ -51,7 +52,7 @@ class Subject:
 
     def original(self) -> CLIPModel:
         """The model of the first row: itself or, of a run, the one that it started from."""
-        model = loaded(*self.clip)
+        model = loaded(*self.clip, self.pickled)
         if not self.whole and self.base is not None:
             model = merged_adapter(model, self.source, self.revision, self.token, MODEL)
             check_finite(model, self.source, MODEL)
@@ -69,18 +70,19 @@ class Subject:
         return [partial(loaded, str(self.run.checkpoint(position).absolute())) for position in positions]
 
 
-def loaded(name: str, revision: str = "main") -> CLIPModel:
+def loaded(name: str, revision: str = "main", pickled: bool = False) -> CLIPModel:
     """A model whose weights are numbers."""
-    return load_finite(name, revision, MODEL)
+    return load_finite(name, revision, MODEL, pickled)
 
 
-def find_subject(source: str, base: str | None = None, token: str | None = None) -> Subject:
+def find_subject(source: str, base: str | None = None, token: str | None = None, pickled: bool = False) -> Subject:
     """What `source` names; loads no model.
 
     Args:
         source: a Hub id (`org/name`, `org/name@REVISION`), a folder or a run's file of results, or an embedded model.
         base (*optional*): the model that an adapter belongs to, or that a run started from, where it is now.
         token (*optional*): for the Hub.
+        pickled: see [`Subject`].
 
     Raises:
         ConfigurationError: it names nothing that could be evaluated.
@@ -101,7 +103,7 @@ def find_subject(source: str, base: str | None = None, token: str | None = None)
         raise ConfigurationError(
             f"base {base!r} is for an adapter or for a run, whose model may lie elsewhere now; {source!r} is neither"
         )
-    return found
+    return replace(found, pickled=pickled)
 
 
 def _on_disk(source: str, path: Path, base: tuple[str, str] | None) -> Subject:
