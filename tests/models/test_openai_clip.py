@@ -16,7 +16,7 @@ def loaded(tmp_path_factory):
     with tiny_hub() as hub:
         hub.publish(REPO_ID, openai_clip())
         with connected(hub_environment(hub, tmp_path_factory.mktemp("hf-home"))):
-            yield load_finite(REPO_ID), load_processor(REPO_ID)
+            yield load_finite(REPO_ID, pickled=True), load_processor(REPO_ID)
 
 
 def test_its_tokenizer_reads_as_the_rules_that_it_is_made_of(loaded):

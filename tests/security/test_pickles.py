@@ -4,20 +4,22 @@ import io
 import json
 import shutil
 
+import numpy as np
 import peft
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from support.hostile import Trap
 from support.hub import connected
 from support.interrupt import interrupted
 from support.tiny import tiny_model
-from support.training import short_run, trainer_of
 from transformers import CLIPModel
 
 from mulki_hf import evaluate, predict
 from mulki_hf.errors import ConfigurationError
 from mulki_hf.models.loading import load_model, load_processor
+from mulki_hf.runs.checkpoints import chosen_checkpoint, last_checkpoint
 from mulki_hf.runs.subjects import find_subject
 from mulki_hf.train import main
 
@@ -214,48 +216,47 @@ class TestOfTheHub:
 class TestCheckpoints:
     """Those of Trainer's, which pickles."""
 
-    FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
-
-    @pytest.mark.parametrize("file", FILES)
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_a_trap_in_one_does_nothing(self, tmp_path, processor, trap, file, kind):
-        args = short_run(tmp_path / "out", save_strategy="steps", save_steps=2)
-        trainer_of(tiny_model(), args, processor).train()
-        (tmp_path / "out/checkpoint-2" / file).write_bytes(KINDS[kind](trap))
-        trainer = trainer_of(tiny_model(), args, processor)
-        with pytest.raises(ConfigurationError, match=rf"{file} is damaged \((cut off|it holds more)"):
-            trainer.train(resume_from_checkpoint=str(tmp_path / "out/checkpoint-2"))
-        assert not trap.sprung
-
     @pytest.fixture
-    def stopped(self, stream_yaml, tmp_path):
-        """A run that was stopped in its second task: its recipe, and its checkpoint."""
-        interrupted(config := stream_yaml(), 3)
-        (checkpoint,) = (tmp_path / "out").glob("unfinished/task2-*/checkpoint-2")
-        return config, checkpoint
+    def checkpoint(self, tmp_path):
+        """Files of the right kinds, as of step 2, in a folder of their own."""
+        folder = tmp_path / "work/checkpoint-2"
+        (folder / "more").mkdir(parents=True)
+        save_file({"weight": torch.ones(2)}, folder / "model.safetensors")
+        for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt"):
+            torch.save({"state": torch.ones(2), "numpy": np.random.default_rng(0).random(2)}, folder / name)
+        (folder / "trainer_state.json").write_text('{"global_step": 2}')
+        assert last_checkpoint(folder.parent) == str(folder)
+        return folder
 
-    def test_its_arguments_are_not_read(self, stopped, trap):
-        config, checkpoint = stopped
-        (checkpoint / "training_args.bin").write_bytes(trap.plain())
-        main(["--config", str(config), "--resume"])
+    @pytest.mark.parametrize("file", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt"])
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_a_trap_in_one_does_nothing(self, checkpoint, trap, caplog, file, kind):
+        (checkpoint / file).write_bytes(KINDS[kind](trap))
+        with pytest.raises(ConfigurationError, match=rf"{file} is damaged \((cut off|it holds more than tensors)"):
+            chosen_checkpoint(str(checkpoint), str(checkpoint.parent))
+        assert last_checkpoint(checkpoint.parent) is None and "so the task begins anew" in caplog.text
         assert not trap.sprung
 
-    def test_one_in_a_run_is_passed_over(self, stopped, trap, capsys):
-        config, checkpoint = stopped
-        (checkpoint / "optimizer.pt").write_bytes(trap.archive())
-        main(["--config", str(config), "--resume"])
-        assert not trap.sprung
-        assert "optimizer.pt is damaged (it holds more than tensors and plain values" in capsys.readouterr().err
-
-    @pytest.mark.parametrize("what", ["checkpoint", "file", "folder"])
-    def test_none_is_taken_from_outside_the_run(self, stopped, tmp_path, capsys, what):
+    @pytest.mark.parametrize("what", [".", "optimizer.pt", "more"])
+    def test_none_is_taken_from_outside_the_run(self, checkpoint, tmp_path, caplog, what):
         """By a link in its place, or in the place of a part of it."""
-        config, checkpoint = stopped
-        (checkpoint / "more").mkdir()
-        part = {"checkpoint": checkpoint, "file": checkpoint / "optimizer.pt", "folder": checkpoint / "more"}[what]
+        part = checkpoint / what
         shutil.move(part, tmp_path / "elsewhere")
         part.symlink_to(tmp_path / "elsewhere")
+        assert last_checkpoint(checkpoint.parent) is None
+        assert f"{part} is a link that leads out of" in caplog.text
+
+    def test_a_run_may_lie_behind_a_link(self, checkpoint, tmp_path):
+        (tmp_path / "run").symlink_to(checkpoint.parent)
+        assert last_checkpoint(tmp_path / "run") == str(tmp_path / "run/checkpoint-2")
+
+    def test_a_run_begins_its_task_anew(self, stream_yaml, tmp_path, trap, caplog):
+        """And the arguments that Trainer pickles are read by nobody."""
+        config = stream_yaml()
+        interrupted(config, 3)
+        (checkpoint,) = (tmp_path / "out").glob("unfinished/task2-*/checkpoint-2")
+        (checkpoint / "training_args.bin").write_bytes(trap.plain())
+        (checkpoint / "optimizer.pt").write_bytes(trap.archive())
         main(["--config", str(config), "--resume"])
-        said = capsys.readouterr().err
-        assert f"{part} is a link that leads out of" in said and "so the task begins anew" in said
-        assert (tmp_path / "elsewhere").exists()
+        assert "optimizer.pt is damaged (it holds more than tensors and plain values" in caplog.text
+        assert not trap.sprung
