@@ -259,6 +259,12 @@ class StreamResults:
         for name in (self.artefact.folder, self.artefact.suffix) if self.artefact else ():
             if not folder_safe(name):
                 raise ValueError(f"artefact: folder and suffix must be names, got {shown(name)}")
+        if re.fullmatch(r"[\w.]+(:\w+)?", self.method) is None:
+            raise ValueError(f"method must be a name, got {shown(self.method)}")
+        if self.base.hub_id is not None and re.fullmatch(r"([\w.-]+/)?[\w.-]+", self.base.hub_id) is None:
+            raise ValueError(f"base.hub_id must be a name on the Hub, got {shown(self.base.hub_id)}")
+        if not self.base.encoder.architecture.isidentifier():
+            raise ValueError(f"base.encoder.architecture must be a class, got {shown(self.base.encoder.architecture)}")
         if self.config.get("method", self.method) != self.method:
             raise ValueError(f"method is {shown(self.method)}, but config.method {shown(self.config['method'])}")
         asked = self.config.get("protocols", self.protocols)

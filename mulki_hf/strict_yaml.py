@@ -8,7 +8,11 @@ import yaml
 from .errors import ConfigurationError, shown
 
 
+MAX_CHARACTERS = 2_000_000
+"""Of a file: seconds of reading; recipes with the names of thousands of classes have a tenth of that."""
 MAX_DEPTH = 50
+MAX_DIGITS = 100
+"""Of an integer. Python neither prints nor, in base 60, reads very long ones in time."""
 MAX_SIZE = 1_000_000
 """Values of a file, what an alias stands for counted every time."""
 
@@ -24,7 +28,11 @@ def read_yaml(path: str | Path, where: str) -> Any:
         ConfigurationError: it can't be read, or [`parse_yaml`] refuses it.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        with Path(path).open("rb") as file:
+            content = file.read(4 * MAX_CHARACTERS + 1)  # of UTF-8's characters none has more than four bytes
+        if len(content) > 4 * MAX_CHARACTERS:
+            raise OSError(f"more than {MAX_CHARACTERS} characters")
+        text = content.decode("utf-8-sig")
     except (OSError, ValueError) as error:
         reason = f"it is not UTF-8 text ({error}); save it as UTF-8" if isinstance(error, UnicodeError) else error
         raise ConfigurationError(f"{where}: can't read {shown(str(path))}: {reason}") from error
@@ -38,12 +46,15 @@ def parse_yaml(text: str, where: str) -> Any:
         ConfigurationError: it is no YAML, repeats a key (the message has its line), is nested too deeply or, its
             aliases unfolded, too large.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigurationError(f"{where}: more than {MAX_CHARACTERS} characters")
     try:
         return yaml.load(text, _Loader)
     except RecursionError as error:
         raise ConfigurationError(f"{where}: nested more than {MAX_DEPTH} levels deep") from error
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{where}: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise ConfigurationError(f"{where}: {reason[:300]}{'...' * (len(reason) > 300)}") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         # Under a tag such as !!int any other value fails as its conversion does.
         raise ConfigurationError(f"{where}: a value is not what it looks like or is tagged as: {error}") from error
@@ -78,6 +89,16 @@ class _Loader(yaml.SafeLoader):
         if depth > MAX_DEPTH:
             raise _problem(f"nested more than {MAX_DEPTH} levels deep", node)
         return size, depth
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        if node.tag == "tag:yaml.org,2002:int" and len(node.value) > MAX_DIGITS:
+            raise _problem(f"an integer of more than {MAX_DIGITS} digits", node)
+        value = super().construct_scalar(node)
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise _problem(f"{shown(value)} holds half a character", node) from None
+        return value
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)

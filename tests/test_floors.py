@@ -17,6 +17,7 @@ FLOORS = [
         "extends",
         "fields",
         "finite",
+        "markdown",
         "strict_yaml",
         "metrics",
         "program",

@@ -17,6 +17,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from transformers import CLIPModel
 
 from ..errors import ConfigurationError
+from ..markdown import code
 from ..objectives import Objective
 from ..records import ArtefactRecord
 from .adapters import FOLDER, PREVIOUS, STUDENT, Adapters, add_adapter, check_unadapted, import_peft, is_peft_model
@@ -123,7 +124,7 @@ class Lora(Adapters):
             kind="A LoRA adapter",
             trained=f"LoRA adapters of rank {args.lora_r}",
             details=f"Rank {args.lora_r}, alpha {args.lora_alpha:g}, on {TOWER_WORDS[args.train_towers]} "
-            f"(`lora_targets`: `{args.lora_targets}`).",
+            f"(`lora_targets`: {code(args.lora_targets)}).",
             tag="lora",
             bibtex=BIBTEX,
         )

@@ -9,6 +9,7 @@ from transformers import CLIPModel
 
 from ..errors import ConfigurationError
 from ..hub.shareable import PATH
+from ..markdown import code
 from ..objectives import Objective
 from ..records import ArtefactRecord
 from ..strict_yaml import read_yaml
@@ -55,7 +56,7 @@ class PeftTuner(Adapters):
     @classmethod
     def artefact(cls, args: Any) -> ArtefactRecord:
         kind = args.peft_config["peft_type"]
-        given = [f"`{name}`: `{value}`" for name, value in args.peft_config.items() if name != "peft_type"]
+        given = [f"{code(name)}: {code(str(value))}" for name, value in args.peft_config.items() if name != "peft_type"]
         suffix = "lora" if kind == "LORA" else "adapter"
         words = (f"A PEFT adapter ({kind})", f"PEFT adapters ({kind})", f"Settings: {', '.join(given) or 'none'}.")
         return ArtefactRecord(FOLDER, suffix, *words, kind.lower())

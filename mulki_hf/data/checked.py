@@ -17,6 +17,7 @@ import PIL.Image
 import pyarrow.compute as pc
 from datasets import Dataset
 
+from .pixels import open_image
 from .workers import checking_processes
 
 
@@ -133,10 +134,11 @@ def _check(encoded: dict | None) -> dict:
         if content is None and encoded["path"] is not None:
             with datasets.utils.file_utils.xopen(encoded["path"], "rb") as file:
                 content = file.read()
+        # An image that was turned as its EXIF data say has no format any more.
+        format = open_image(BytesIO(content)).format
         image = datasets.Image().decode_example({"bytes": content, "path": encoded["path"]})
         pixels = image.convert("RGB").tobytes()
-        # Of the file: an image that was turned as its EXIF data say has no format.
-        if PIL.Image.open(BytesIO(content)).format in LOSSLESS:
+        if format in LOSSLESS:
             content = f"{image.mode} {image.size} ".encode() + pixels
     except Exception as error:  # decoders raise errors of many kinds; each is reported
         return {"problem": f"{type(error).__name__}: {error}", "digest": nothing}

@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -52,7 +54,7 @@ def find_examples(results: StreamResults, count: int, from_hub: str | None = Non
             examples += _of_task(
                 task, TaskConfig.from_dict(spec, 1), results.config.get("evaluate_on") == "validation", count
             )
-        except (ConfigurationError, TypeError, OSError) as error:
+        except (ConfigurationError, UnreadablePicture, TypeError, OSError) as error:
             notes.append(f"no examples of {task.name}: {error}")
     return examples, notes
 
@@ -68,7 +70,7 @@ def _of_task(record: TaskRecord, task: TaskConfig, validation: bool, count: int)
     sources = find_sources(task, validation)
     own = load_sources(task, {"evaluation": sources["evaluation"]}, where)["evaluation"]
     check_column(own.rows, task.image_column, where)
-    rows = own.rows.cast_column(task.image_column, datasets.Image())
+    rows = own.rows.cast_column(task.image_column, datasets.Image(decode=False))
     labels = read_labels(own.rows, task.label_column, own.used, own.classes, own.where)
     names = [own.classes.names[label] if label != LEFT_OUT else "" for label in labels]
     known = set(record.class_names)
@@ -78,7 +80,12 @@ def _of_task(record: TaskRecord, task: TaskConfig, validation: bool, count: int)
     for row in order:
         first.setdefault(names[row], row)
     chosen = [*dict.fromkeys([*first.values(), *order])][:count]
-    return [Example(rows[row][task.image_column].convert("RGB"), record.name, names[row]) for row in chosen]
+    return [Example(_picture(rows[row][task.image_column]), record.name, names[row]) for row in chosen]
+
+
+def _picture(encoded: dict[str, Any]) -> Image.Image:
+    content = encoded["bytes"]
+    return read_picture(encoded["path"] if content is None else BytesIO(content))
 
 
 def _at_hand(dataset: str) -> bool:

@@ -3,9 +3,11 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ..data.pixels import open_image
 from ..errors import ConfigurationError
 
 
@@ -40,14 +42,14 @@ def _pictures_in(folder: Path) -> list[Path]:
     return sorted(p for p in own if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
-def read_picture(path: str | Path) -> Image.Image:
+def read_picture(path: str | Path | IO[bytes]) -> Image.Image:
     """As `datasets` and the pipelines of transformers read it: turned as its EXIF data say, RGB, an animation's first.
 
     Raises:
-        UnreadablePicture: it can't be decoded.
+        UnreadablePicture: it can't be decoded, or has more pixels than memory should take.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
     except UnidentifiedImageError as error:
         raise UnreadablePicture("it is no picture, or of a kind that Pillow does not know") from error

@@ -1,8 +1,8 @@
 """What is to be said of benchmarks' datasets: how far a model is from what was published, what is not confirmed."""
 
+from ..markdown import text
 from ..records import TaskRecord
 from ..results import StreamResults
-from .markdown import text
 from .samples import is_sample
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
+from ..markdown import text
 from ..results import StreamResults
-from .markdown import text
 from .tables import markdown_table, percent
 
 

@@ -10,11 +10,11 @@ from huggingface_hub import ModelCard
 
 from ..errors import ConfigurationError
 from ..evaluation.protocols import PROTOCOLS
+from ..markdown import code, hypothesis, literal, text
 from ..records import ArtefactRecord, BaseModel, ReferenceRecord
 from ..resources import resource
 from ..results import IN_MEMORY, StreamResults
 from .benchmarks import benchmark_name, notes
-from .markdown import code, hypothesis, literal, text
 from .metadata import card_data, metrics_so_far, on_hub
 from .published.beside import card_table, sentence, standing
 from .samples import images_text, samples_text
@@ -215,7 +215,7 @@ def own_settings_text(results: StreamResults) -> str:
     for task in results.tasks[: 0 if results.stages is not None else results.finished]:
         for setting in task.settings.items():
             tasks.setdefault(setting, []).append(text(task.name))
-    own = "; ".join(f"`{name}` {value:g} for {', '.join(who)}" for (name, value), who in tasks.items())
+    own = "; ".join(f"{code(name)} {value:g} for {', '.join(who)}" for (name, value), who in tasks.items())
     return f"Tasks with settings of their own: {own}." if own else ""
 
 
@@ -289,7 +289,7 @@ def _about(one: str, many: str, changes: list[tuple[str, float]]) -> str:
 
 def settings_table(settings: dict[str, Any]) -> str:
     """The settings that the result depends on and that are not the defaults; tasks and model stand elsewhere."""
-    rows = [["setting", "value"], *([f"`{name}`", text(str(value))] for name, value in settings.items())]
+    rows = [["setting", "value"], *([code(name), text(str(value))] for name, value in settings.items())]
     return markdown_table(rows) if settings else "None."
 
 

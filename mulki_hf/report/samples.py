@@ -1,8 +1,8 @@
 """Which tasks were learned or measured on some of their images alone, in words."""
 
+from ..markdown import text
 from ..records import TaskRecord
 from ..results import StreamResults
-from .markdown import text
 
 
 SENTENCES = {

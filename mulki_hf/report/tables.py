@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from ..evaluation.protocols import PROTOCOLS
+from ..markdown import text
 from ..metrics import cells_lacking
 from ..results import ProtocolResults, StreamResults
 from .benchmarks import notes
-from .markdown import text
 from .samples import samples_text
 
 

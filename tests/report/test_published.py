@@ -10,9 +10,9 @@ from markdown_it import MarkdownIt
 from support.launch import python
 from support.results import of_benchmark
 
+from mulki_hf.markdown import text
 from mulki_hf.metrics import continual_metrics
 from mulki_hf.records import ReferenceRecord
-from mulki_hf.report.markdown import text
 from mulki_hf.report.model_card import task_card
 from mulki_hf.report.notebook import Report
 from mulki_hf.report.published.beside import standing, standing_text

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ...markdown import text
 from ...metrics import METRICS
-from ..markdown import text
 from ..published.records import CLIP_B16, MEASURES
 from ..tables import markdown_table
 from .beside import KIND, Beside, Group, Line, by_task, header, lines

@@ -5,8 +5,8 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ...markdown import text
 from ...metrics import METRICS
-from ..markdown import text
 from ..tables import markdown_table, matrix_table
 from .beside import Beside
 from .beside_text import PUBLISHED_COLUMNS, beside_csv, beside_markdown, beside_parts

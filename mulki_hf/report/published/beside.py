@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ...markdown import text
 from ...results import StreamResults
-from ..markdown import text
 from ..tables import markdown_table, percent
 from .differences import differences
 from .matching import figures_of, match

@@ -3,7 +3,7 @@
 import pytest
 from markdown_it import MarkdownIt
 
-from mulki_hf.report.markdown import code, hypothesis, literal, text
+from mulki_hf.markdown import code, hypothesis, literal, text
 from mulki_hf.report.tables import markdown_table
 
 
