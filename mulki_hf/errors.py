@@ -1,5 +1,6 @@
 """What can go wrong in a way that a person can mend."""
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TypeAlias
@@ -7,6 +8,10 @@ from typing import TypeAlias
 
 Attempt: TypeAlias = Callable[[], AbstractContextManager]
 """Around each step of a check: `nullcontext` lets the first error end it, another may note it and go on."""
+
+
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What no name or sentence holds: control characters, turns of the writing's direction, halves of characters."""
 
 
 class _Told:
@@ -34,6 +39,14 @@ class TrainingError(_Told, RuntimeError):
 
 class PushError(_Told, RuntimeError):
     """Checkpoints that did not reach the Hub: complete on disk, recorded as pending; nothing else went wrong."""
+
+
+def printable(text: str) -> str:
+    """`text` without what a terminal obeys: control characters but line breaks and tabs, and turns of direction.
+
+    They are escaped, so that one can see who wrote some.
+    """
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def shown(value: object, length: int = 120) -> str:

@@ -10,7 +10,8 @@ from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from .errors import ConfigurationError, shown
+from .errors import UNPRINTABLE, ConfigurationError, shown
+from .strict_yaml import MAX_DEPTH
 
 
 WORDS = {
@@ -41,6 +42,22 @@ def check_text(text: str, what: str) -> None:
             raise ConfigurationError(
                 f"{what} must be one line of characters that can be seen, without {character!r}, got {shown(text)}"
             )
+
+
+def check_content(content: Any, where: str) -> None:
+    """Raise `ConfigurationError` for JSON that is nested without end or holds text that no name or sentence does."""
+    left = [(content, "", 0)]
+    while left:
+        value, name, depth = left.pop()
+        if depth > MAX_DEPTH:
+            raise ConfigurationError(f"{where}: {name[:60]}... is nested more than {MAX_DEPTH} levels deep")
+        if isinstance(value, str) and (found := UNPRINTABLE.search(value)):
+            raise ConfigurationError(f"{where}: {name} holds the character {found[0]!r}: {shown(value)}")
+        if isinstance(value, dict):
+            left += [(key, f"a key in {name or 'it'}", depth) for key in value]
+            left += [(part, f"{name}.{key}".lstrip("."), depth + 1) for key, part in value.items()]
+        elif isinstance(value, list):
+            left += [(part, f"{name}[{position}]", depth + 1) for position, part in enumerate(value)]
 
 
 def check_keys(given: Iterable[Any], known: Iterable[str], where: str) -> None:

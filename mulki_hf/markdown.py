@@ -4,19 +4,23 @@ import json
 import re
 from typing import Any
 
+from .errors import printable
 
-# An underscore within a word is none; a bar matters in tables alone, which see to it.
-_MARKUP = re.compile(r"[\\`*\[\]<~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)")
+
+# An underscore within a word is none; a bar matters in tables alone, which see to it. GitHub makes links of addresses.
+_MARKUP = re.compile(
+    r"[\\`*\[\]<~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|:(?=//)|(?<=\bwww)\.|(?<=\w)@(?=\w)", re.IGNORECASE
+)
 
 
 def text(value: str) -> str:
     """On one line, to be read as it is."""
-    return _MARKUP.sub(r"\\\g<0>", " ".join(value.split()))
+    return _MARKUP.sub(r"\\\g<0>", printable(" ".join(value.split())))
 
 
 def code(value: str) -> str:
     """On one line, set as code."""
-    value = " ".join(value.splitlines())
+    value = printable(" ".join(value.splitlines()))
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", value)), default=0))
     pad = " " if "`" in (value[:1], value[-1:]) else ""
     return f"{fence}{pad}{value}{pad}{fence}"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .errors import ConfigurationError, PushError, TrainingError
+from .errors import ConfigurationError, PushError, TrainingError, printable
 from .resources import PACKAGE
 
 
@@ -37,7 +37,7 @@ def ends_in_a_line(*others: type[Exception]) -> Iterator[None]:
     try:
         yield
     except told as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {printable(str(error))}")
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)  # as shells have it

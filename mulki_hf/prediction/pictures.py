@@ -8,7 +8,7 @@ from typing import IO
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..data.pixels import open_image
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, printable
 
 
 SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -58,5 +58,5 @@ def read_picture(path: str | Path | IO[bytes]) -> Image.Image:
 
 
 def called(path: str | Path) -> str:
-    """A path as text that any file takes: bytes that are no characters are escaped."""
-    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    """A path as text that any file and any terminal takes: what is no character, or none that is seen, is escaped."""
+    return printable(str(path)).replace("\n", "\\n").replace("\t", "\\t")

@@ -12,7 +12,7 @@ from PIL.Image import Image
 from tqdm.auto import tqdm
 
 from ..errors import ConfigurationError
-from ..report.tables import markdown_table
+from ..report.tables import csv_cell, markdown_table
 from .answers import Reader, top
 from .classes import Classes
 from .pictures import UnreadablePicture, called, read_picture
@@ -76,7 +76,7 @@ class Predictions:
             lines.writerow(["image", *heads])
             for picture in self.pictures:
                 cells = [cell for said in self.of(picture) for name, p in said for cell in (name, f"{p:.6f}")]
-                lines.writerow([called(picture), *cells])
+                lines.writerow(map(csv_cell, [called(picture), *cells]))
         images = [
             {
                 "image": called(picture),

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ..markdown import text
 from ..results import StreamResults
-from .tables import markdown_table, percent
+from .tables import csv_cell, markdown_table, percent
 
 
 FOLDER = "classes"
@@ -91,7 +91,7 @@ def write_counts(confusion: Confusion, path: Path) -> None:
 
 def _write(path: Path, header: list[str], rows: list[list]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+        csv.writer(file, lineterminator="\n").writerows([*map(csv_cell, row)] for row in [header, *rows])
 
 
 def plot_confusion(confusion: Confusion, path: Path) -> None:

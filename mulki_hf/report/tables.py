@@ -1,6 +1,8 @@
 """Results as Markdown tables, and numbers as people write them."""
 
+import re
 from collections.abc import Iterable
+from typing import Any
 
 from ..evaluation.protocols import PROTOCOLS
 from ..markdown import text
@@ -8,6 +10,9 @@ from ..metrics import cells_lacking
 from ..results import ProtocolResults, StreamResults
 from .benchmarks import notes
 from .samples import samples_text
+
+
+_FORMULA = re.compile(r"\s*[=+\-@].*[(|!]", re.DOTALL)
 
 
 def results_table(results: StreamResults) -> str:
@@ -81,6 +86,14 @@ def markdown_table(rows: list[list[str]]) -> str:
     ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
+
+
+def csv_cell(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula that calls something: a quote goes before it.
+
+    A class may well be called `+`, `=` or `-1`; those stay.
+    """
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 
 def duration(seconds: float | None) -> str:

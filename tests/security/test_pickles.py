@@ -18,6 +18,7 @@ from transformers import CLIPModel
 
 from mulki_hf import evaluate, predict
 from mulki_hf.errors import ConfigurationError
+from mulki_hf.manifest import write_manifest
 from mulki_hf.models.loading import load_model, load_processor
 from mulki_hf.runs.checkpoints import chosen_checkpoint, last_checkpoint
 from mulki_hf.runs.subjects import find_subject
@@ -225,6 +226,7 @@ class TestCheckpoints:
         for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt"):
             torch.save({"state": torch.ones(2), "numpy": np.random.default_rng(0).random(2)}, folder / name)
         (folder / "trainer_state.json").write_text('{"global_step": 2}')
+        write_manifest(folder)
         assert last_checkpoint(folder.parent) == str(folder)
         return folder
 
@@ -232,6 +234,7 @@ class TestCheckpoints:
     @pytest.mark.parametrize("kind", KINDS)
     def test_a_trap_in_one_does_nothing(self, checkpoint, trap, caplog, file, kind):
         (checkpoint / file).write_bytes(KINDS[kind](trap))
+        write_manifest(checkpoint)
         with pytest.raises(ConfigurationError, match=rf"{file} is damaged \((cut off|it holds more than tensors)"):
             chosen_checkpoint(str(checkpoint), str(checkpoint.parent))
         assert last_checkpoint(checkpoint.parent) is None and "so the task begins anew" in caplog.text
@@ -257,6 +260,7 @@ class TestCheckpoints:
         (checkpoint,) = (tmp_path / "out").glob("unfinished/task2-*/checkpoint-2")
         (checkpoint / "training_args.bin").write_bytes(trap.plain())
         (checkpoint / "optimizer.pt").write_bytes(trap.archive())
+        write_manifest(checkpoint)
         main(["--config", str(config), "--resume"])
         assert "optimizer.pt is damaged (it holds more than tensors and plain values" in caplog.text
         assert not trap.sprung

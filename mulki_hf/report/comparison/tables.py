@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ...markdown import text
 from ...metrics import METRICS
-from ..tables import markdown_table, matrix_table
+from ..tables import csv_cell, markdown_table, matrix_table
 from .beside import Beside
 from .beside_text import PUBLISHED_COLUMNS, beside_csv, beside_markdown, beside_parts
 from .compared import Comparison, Row, protocol_sentence
@@ -198,7 +198,7 @@ def csv_text(comparison: Comparison) -> str:
         for row in comparison.rows:
             for run in row.runs:
                 for line in _csv_rows(row, replace(run, protocol=protocol)):
-                    writer.writerow([*line, *("" for _ in more)])
+                    writer.writerow([*map(csv_cell, line), *("" for _ in more)])
     for group in beside.groups:
         writer.writerows(beside_csv(beside, group))
     return out.getvalue()
