@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 STATE = (TRAINER_STATE_NAME, OPTIMIZER_NAME, SCHEDULER_NAME)
 """What a checkpoint of Trainer's must hold beside weights for the task to end as one that was not interrupted."""
+PICKLED = (".pt", ".pth")
+"""What Trainer pickles, beside its arguments, which nobody reads."""
 WEIGHTS = ("model*.safetensors", "adapter_model*.safetensors")
 """As Trainer and PEFT write what is trained. Adapters in folders of their own are frozen: the previous task's."""
 
@@ -99,10 +101,12 @@ def fault_of(checkpoint: str | Path, averaged: bool = False) -> str | None:
     average = MappedTensors(checkpoint / WeightAverage.CHECKPOINT)
     if averaged and not len(average):
         return f"{checkpoint} holds no {WeightAverage.CHECKPOINT}"
+    files = [path for path in checkpoint.rglob("*") if path.is_file()]
     if has_manifest(checkpoint):
-        found = manifest_fault(checkpoint)
+        # Whoever puts something into a pickle can write a manifest, too.
+        found = manifest_fault(checkpoint) or damage(path for path in files if path.suffix in PICKLED)
     else:  # of Trainer itself, or an older version
-        found = damage(path for path in checkpoint.rglob("*") if path.is_file())
+        found = damage(files)
     if found is not None:
         return found
     weights = [path for pattern in WEIGHTS for path in _weights(checkpoint, pattern)]

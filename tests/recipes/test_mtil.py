@@ -88,7 +88,7 @@ def test_what_they_read_is_there(hub):
             stream, config = parsed(name, *SMALL, *reference(name), "--per_device_train_batch_size", "8")
             tasks, beside = load_stream(stream), load_reference(stream)
             processor = load_processor(stream.model_name_or_path, stream.model_revision)
-            load_model(stream.model_name_or_path, stream.model_revision)
+            load_model(stream.model_name_or_path, stream.model_revision, pickled=stream.pickled_weights)
             for task in tasks:
                 check_task(task, processor, config)
                 assert task.benchmark is not None

@@ -18,7 +18,7 @@ from transformers import CLIPModel
 
 from mulki_hf import evaluate, predict
 from mulki_hf.errors import ConfigurationError
-from mulki_hf.manifest import write_manifest
+from mulki_hf.manifest import MANIFEST, write_manifest
 from mulki_hf.models.loading import load_model, load_processor
 from mulki_hf.runs.checkpoints import chosen_checkpoint, last_checkpoint
 from mulki_hf.runs.subjects import find_subject
@@ -200,7 +200,7 @@ class TestOfTheHub:
 
     def test_its_weights_are_safetensors(self, pushed, finished, trap, tmp_path):
         files = pushed.hub.files("org/mulki-task1")
-        rest = {name: content for name, content in files.items() if name != "model.safetensors"}
+        rest = {name: content for name, content in files.items() if name not in ("model.safetensors", MANIFEST)}
         pushed.hub.repositories.pop("org/evil-task1", None)
         pushed.hub.publish("org/evil-task1", rest | {"pytorch_model.bin": trap.archive(), "training_args.bin": b"x"})
         options = ["--resume_from_hub", "org/evil-task1", "--output_dir", str(tmp_path / "new")]
