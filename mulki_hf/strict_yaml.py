@@ -50,8 +50,6 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ConfigurationError(f"{where}: more than {MAX_CHARACTERS} characters")
     try:
         return yaml.load(text, _Loader)
-    except RecursionError as error:
-        raise ConfigurationError(f"{where}: nested more than {MAX_DEPTH} levels deep") from error
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise ConfigurationError(f"{where}: {reason[:300]}{'...' * (len(reason) > 300)}") from error
@@ -64,11 +62,17 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, stream: Any):
         super().__init__(stream)
         self._extents: dict[int, tuple[int, int]] = {}
+        self._depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         alias = self.check_event(yaml.AliasEvent)
+        # On the way down already: thousands of brackets would take their time.
+        if self._depth == MAX_DEPTH:
+            raise _problem(f"nested more than {MAX_DEPTH} levels deep", self.peek_event())
+        self._depth += 1
         # An alias gives the node that it stands for.
         node = super().compose_node(parent, index)
+        self._depth -= 1
         if id(node) not in self._extents:
             if alias:
                 raise _problem("an alias stands inside what it stands for", node)
@@ -112,5 +116,5 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def _problem(what: str, node: yaml.Node) -> yaml.YAMLError:
+def _problem(what: str, node: yaml.Node | yaml.Event) -> yaml.YAMLError:
     return yaml.YAMLError(f"line {node.start_mark.line + 1}: {what}")
