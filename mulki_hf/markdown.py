@@ -9,7 +9,7 @@ from .errors import printable
 
 # An underscore within a word is none; a bar matters in tables alone, which see to it. GitHub makes links of addresses.
 _MARKUP = re.compile(
-    r"[\\`*\[\]<~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|:(?=//)|(?<=\bwww)\.|(?<=\w)@(?=\w)", re.IGNORECASE
+    r"[\\`*\[\]<~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|:(?=//)|(?<=\bwww)\.", re.IGNORECASE
 )
 
 
@@ -28,7 +28,7 @@ def code(value: str) -> str:
 
 def literal(value: Any) -> str:
     """A string, or a list of them, as Python."""
-    return json.dumps(value, ensure_ascii=False)
+    return printable(json.dumps(value, ensure_ascii=False))
 
 
 def hypothesis(template: str) -> str:
