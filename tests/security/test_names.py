@@ -39,12 +39,18 @@ def place(tmp_path_factory):
     for task, names in TASKS.items():
         for split, per_class, seed in (("train", 1, 0), ("test", 1, 1)):
             rows(names, per_class, seed).to_parquet(folder / f"{task}-{split}.parquet")
-    recipe = {"lora_r": 2, "lora_targets": r"(.*\.)?q_proj(?:`<script>|x\|)?", "license": "`mit` <script>"}
-    recipe |= {"language": "en: [x]", "run_name": "<b>{{ 7*7 }}", "max_steps": 1, "use_cpu": True}
+    recipe = {
+        "lora_r": 2,
+        "lora_targets": r"(.*\.)?q_proj(?:`<script>|x\|)?",
+        "license": "mit",
+        "run_name": "<b>{{ 7*7 }}",
+        "max_steps": 1,
+        "use_cpu": True,
+    }
     writer = stream_writer(folder, str(folder), str(folder))
     path = writer(**recipe)
     content = yaml.safe_load(path.read_text())
-    content["tasks"][0]["templates"] = ["{}", "{{ 7*7 }} {} <script> `{}`"]
+    content["tasks"][0]["templates"] = ["{}", "{{ 7*7 }} <b>`{}`"]
     path.write_text(yaml.safe_dump(content))
     main(["--config", str(path)])
     return folder
@@ -64,7 +70,7 @@ def spans(tokens) -> list:
     return [child for token in tokens if token.type == "inline" for child in token.children]
 
 
-def check_card(card: str, own_links: tuple[str, ...] = ()) -> None:
+def check_card(card: str) -> None:
     """No tag, picture, link or heading of it came from a name; its front matter is one, read by everybody alike."""
     matter, _, _ = card.removeprefix("---\n").partition("\n---\n")
     data = yaml.safe_load(matter)
@@ -74,7 +80,7 @@ def check_card(card: str, own_links: tuple[str, ...] = ()) -> None:
     inline = spans(tokens)
     assert not {token.type for token in (*tokens, *inline)} & {"html_block", "html_inline", "s_open"}
     links = {child.attrs["href"] for child in inline if child.type == "link_open"}
-    assert all(link.startswith(("https://huggingface.co/", "#", *own_links)) for link in links), links
+    assert all(link.startswith(("https://huggingface.co/", "https://arxiv.org/", "#")) for link in links), links
     assert {child.attrs["src"] for child in inline if child.type == "image"} <= {"accuracy_matrix.png", "curves.png"}
     titles = [tokens[n + 1].content for n, token in enumerate(tokens) if token.type == "heading_open"]
     known = {"Use", "Stream", "Task", "Results", "Against zero-shot", "Method", "Data and licences", "Training"}
@@ -93,7 +99,7 @@ class TestRun:
         results = StreamResults.load(out)
         assert [task.class_names for task in results.tasks] == [*TASKS.values()]
         recipe = yaml.safe_load((out / "task2-shapes/recipe.yaml").read_text())
-        assert recipe["tasks"][0]["templates"] == ["{}", "{{ 7*7 }} {} <script> `{}`"]
+        assert recipe["tasks"][0]["templates"] == ["{}", "{{ 7*7 }} <b>`{}`"]
 
     def test_it_wrote_in_its_folder_alone(self, place, out):
         own = {"tiny-clip", "out", "stream.yaml", *(f"{t}-{s}.parquet" for t in TASKS for s in ("train", "test"))}
