@@ -136,9 +136,11 @@ class RunFolder:
         """
         remove(self.path / UNFINISHED / WRITING)
         if holds_run(self.path):
+            (self.path / UNFINISHED).mkdir(exist_ok=True)
             write_text(self.path / UNFINISHED / CLEARING, "")
             self._clear()
         remove(self.path / UNFINISHED / CLEARING)
+        _remove_empty(self.path / UNFINISHED)
 
     def _clear(self) -> None:
         folders, pictures = named_folders(self.path), named_pictures(self.path)
