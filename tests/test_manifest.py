@@ -72,13 +72,17 @@ class TestDurable:
         """Else a power cut leaves an empty file of the new name."""
         (tmp_path / "task").mkdir()
         (tmp_path / "task/weights").write_text("w")
-        done, replace = [], os.replace
-        monkeypatch.setattr(
-            os, "fsync", lambda handle: done.append(os.path.basename(os.readlink(f"/proc/self/fd/{handle}")))
-        )
-        monkeypatch.setattr(
-            os, "replace", lambda old, new: (done.append(f"-> {os.path.basename(new)}"), replace(old, new))
-        )
+        done, rename = [], os.replace
+
+        def synced(handle):
+            done.append(os.path.basename(os.readlink(f"/proc/self/fd/{handle}")))
+
+        def replaced(old, new):
+            done.append(f"-> {os.path.basename(new)}")
+            rename(old, new)
+
+        monkeypatch.setattr(os, "fsync", synced)
+        monkeypatch.setattr(os, "replace", replaced)
         write_text(tmp_path / "x", "text")
         assert done == ["x.tmp", "-> x", tmp_path.name]
         done.clear()
