@@ -8,9 +8,7 @@ from .errors import printable
 
 
 # An underscore within a word is none; a bar matters in tables alone, which see to it. GitHub makes links of addresses.
-_MARKUP = re.compile(
-    r"[\\`*\[\]<~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|:(?=//)|(?<=\bwww)\.", re.IGNORECASE
-)
+_MARKUP = re.compile(r"[\\`*\[\]<~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|:(?=//)|(?<=\bwww)\.", re.IGNORECASE)
 
 
 def text(value: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from .errors import ConfigurationError, PushError, TrainingError, printable
 from .resources import PACKAGE
+from .tokens import hide_tokens, without_tokens
 
 
 def program(command: str) -> str:
@@ -34,10 +35,11 @@ def ends_in_a_line(*others: type[Exception]) -> Iterator[None]:
         others: errors that are said so, too.
     """
     told: tuple[type[Exception], ...] = (ConfigurationError, PushError, TrainingError, *others)
+    hide_tokens()
     try:
         yield
     except told as error:
-        sys.exit(f"error: {printable(str(error))}")
+        sys.exit(f"error: {printable(without_tokens(str(error)))}")
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)  # as shells have it

@@ -19,6 +19,7 @@ FLOORS = [
         "fields",
         "finite",
         "markdown",
+        "tokens",
         "manifest",
         "strict_yaml",
         "metrics",

@@ -69,6 +69,7 @@ def write(tmp_path):
         told = {name: {"dataset": entry} if isinstance(entry, str) else entry for name, entry in tasks.items()}
         recipe = {
             "model_name_or_path": REPO_ID,
+            "pickled_weights": True,
             "tasks": [{"name": name} | entry for name, entry in told.items()],
             "output_dir": str(tmp_path / "out"),
             "max_steps": 3,

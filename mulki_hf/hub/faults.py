@@ -17,6 +17,8 @@ from huggingface_hub.utils import parse_ratelimit_headers
 from huggingface_hub.utils._http import default_client_factory
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
+from .shareable import shareable
+
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +119,7 @@ def explain(error: BaseException, what: str) -> str:
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set; unset it"
     if isinstance(error, httpx2.TransportError):
-        return f"can't reach {constants.ENDPOINT}: {type(error).__name__} {error}".strip()
+        return f"can't reach {shareable(constants.ENDPOINT)}: {type(error).__name__} {error}".strip()
     message = re.sub(r"\?\S+", "", " ".join(str(error).split()))
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status == 401:
