@@ -38,8 +38,9 @@ main()
 def test_what_others_see_of_a_process_and_what_it_says_when_it_fails(tmp_path):
     """A real one: its own arguments stay as they are, what the system shows does not, nor do chained exceptions."""
     words = ["--hub_token", SECRET, f"--hub-token={SECRET}", "--name", "value"]
-    done = subprocess.run([sys.executable, "-c", OF_ITSELF, *words], capture_output=True, text=True, timeout=60)
-    shown, _, own = done.stdout.splitlines()[-2].rpartition(" and ")
+    (tmp_path / "itself.py").write_text(OF_ITSELF)
+    done = subprocess.run([sys.executable, tmp_path / "itself.py", *words], capture_output=True, text=True, timeout=60)
+    shown, _, own = done.stdout.splitlines()[0].rpartition(" and ")
     stars = "*" * len(SECRET)
     assert shown.endswith(f"--hub_token {stars} --hub-token={stars} --name value ") and own == SECRET
     assert SECRET not in done.stdout.replace(own, "", 1)
