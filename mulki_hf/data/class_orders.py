@@ -13,6 +13,9 @@ from ..strict_yaml import read_yaml
 FOLDER = PACKAGE / "data" / "class_orders"
 """A published order each: `source`, and `order`, positions among the class names."""
 
+MOST_TASKS = 100_000
+"""Of one entry: their names are made before its data are known."""
+
 NUMPY = re.compile(r"numpy_(\d{1,9})")
 """`numpy_1993`: what `np.random.seed(1993); np.random.permutation(n)` gives, as in PILOT and PROOF."""
 
@@ -47,6 +50,8 @@ def check_increments(increments: int | list[int], where: str) -> None:
     """Raise `ConfigurationError` unless `increments` is a number of tasks or numbers of classes."""
     if isinstance(increments, int) and increments < 1:
         raise ConfigurationError(f"{where}: class_incremental must be an integer >= 1, got {increments!r}")
+    if isinstance(increments, int) and increments > MOST_TASKS:
+        raise ConfigurationError(f"{where}: class_incremental must be at most {MOST_TASKS}, got {increments}")
     if isinstance(increments, list) and (not increments or min(increments) < 1):
         raise ConfigurationError(
             f"{where}: class_incremental as a list must hold a number of classes >= 1 for each task, got "
