@@ -57,7 +57,14 @@ def load_split(
             rows = load_dataset(
                 dataset, config_name, data_dir=data_dir, data_files=data_files, revision=revision, split=split
             )
-    except (ValueError, OSError, ImportError, tarfile.TarError, datasets.exceptions.DatasetsError) as error:
+    except (
+        ValueError,
+        OSError,
+        ImportError,
+        RuntimeError,
+        tarfile.TarError,
+        datasets.exceptions.DatasetsError,
+    ) as error:
         # What went wrong while an Arrow table was made is said by the cause alone.
         reason = error.__cause__ if type(error) is datasets.exceptions.DatasetGenerationError else None
         raise ConfigurationError(f"{where}: can't load split {split!r}: {reason or error}") from error

@@ -52,7 +52,7 @@ def read_picture(path: str | Path | IO[bytes]) -> Image.Image:
         with open_image(path) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
     except UnidentifiedImageError as error:
-        raise UnreadablePicture("it is no picture, or of a kind that Pillow does not know") from error
+        raise UnreadablePicture("it is no picture, or of a kind that is not read") from error
     except Exception as error:  # decoders raise errors of many kinds; each is reported
         raise UnreadablePicture(f"{type(error).__name__}: {error}") from error
 

@@ -1,5 +1,6 @@
 """Files that unfold: a few bytes of YAML, JSON or PNG that would take hours or all memory are refused in a line."""
 
+import io
 import json
 import re
 import resource
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from datasets import Dataset, Features, Image
+from PIL import Image as PILImage
 from support.results import make_results
 
 from mulki_hf import StreamConfig, TaskConfig, load_stream, predict
@@ -149,10 +151,18 @@ def bombs() -> dict[str, tuple[bytes, str]]:
         "100 million": (png(10_000, 10_000), r"100000000 pixels\) exceeds limit of 89478485"),
         "one line": (png(2**31 - 1, 1, b""), r"2147483647 pixels\) exceeds limit of"),
         "a comment": (png(8, 8, more=text_chunk()), "Decompressed data too large"),
+        "a program": (postscript(), "it is PostScript|of a kind that is not read"),
     }
 
 
-KINDS = ["2.5 billion pixels", "100 million", "one line", "a comment"]
+def postscript() -> bytes:
+    """A picture, as Pillow writes it."""
+    with io.BytesIO() as file:
+        PILImage.new("RGB", (8, 8)).save(file, "EPS")
+        return file.getvalue()
+
+
+KINDS = ["2.5 billion pixels", "100 million", "one line", "a comment", "a program"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

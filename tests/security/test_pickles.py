@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import tarfile
 
 import numpy as np
 import peft
@@ -16,7 +17,7 @@ from support.interrupt import interrupted
 from support.tiny import tiny_model
 from transformers import CLIPModel
 
-from mulki_hf import evaluate, predict
+from mulki_hf import StreamConfig, evaluate, load_stream, predict
 from mulki_hf.errors import ConfigurationError
 from mulki_hf.manifest import MANIFEST, write_manifest
 from mulki_hf.models.loading import load_model, load_processor
@@ -193,6 +194,31 @@ class TestAdapters:
         with pytest.raises(ConfigurationError, match="can't use the adapter"):
             find_subject(str(adapter)).original()
         assert not trap.sprung
+
+
+class TestData:
+    def test_no_script_is_run(self, tmp_path, trap):
+        """Older versions of `datasets` had such."""
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data/data.py").write_text(f"open({str(trap.mark)!r}, 'w')")
+        with pytest.raises(ConfigurationError, match="can't load split"):
+            load_stream(StreamConfig(tasks=[{"name": "t", "dataset": str(tmp_path / "data")}]))
+        assert not trap.sprung
+
+    def test_pickles_beside_images_are_bytes(self, tmp_path, trap):
+        """In an archive of webdataset's; of its kinds the one that is unpickled is so for tensors alone."""
+        with io.BytesIO() as file, tarfile.open(tmp_path / "data.tar", "w") as archive:
+            Image.new("RGB", (8, 8)).save(file, "PNG")
+            for number in range(2):
+                members = {"png": file.getvalue(), "cls": str(number).encode(), "pickle": trap.plain()}
+                for suffix, content in (members | {"pyd": trap.plain(), "pkl": trap.plain()}).items():
+                    info = tarfile.TarInfo(f"{number}.{suffix}")
+                    info.size = len(content)
+                    archive.addfile(info, io.BytesIO(content))
+        task = {"name": "t", "dataset": "webdataset", "data_files": str(tmp_path / "data.tar"), "eval_split": "train"}
+        task |= {"image_column": "png", "label_column": "cls", "class_names": ["a", "b"]}
+        (loaded,) = load_stream(StreamConfig(tasks=[task]))
+        assert len(loaded.train) == 2 and not trap.sprung
 
 
 class TestOfTheHub:
