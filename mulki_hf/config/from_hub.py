@@ -70,7 +70,10 @@ def confined(
         raise ConfigurationError(f"{asked_by} {source!r}: its recipe can't be read: {error}") from error
     root = None if root is None else os.path.abspath(os.path.expanduser(root))
     change = _Confined(source, root, asked_by)
+    change.check_revisions(plain, "model_revision", "reference_revision")
     if isinstance(tasks := plain.get("tasks"), list):
+        for task in tasks:
+            change.check_revisions(task if isinstance(task, dict) else {}, "revision")
         plain["tasks"] = [change.with_local_paths(task) if isinstance(task, dict) else task for task in tasks]
     return map_paths(plain, change)
 
@@ -111,6 +114,15 @@ class _Confined:
         if not self._on_hub(data):
             self._inside("/".join([*folders, path]), where)
         return path
+
+    def check_revisions(self, given: Mapping[str, Any], *fields: str) -> None:
+        """Refuse revisions that are none: in the Hub's cache they are names of files."""
+        for field in fields:
+            if isinstance(revision := given.get(field), str) and _OUTSIDE.match(revision):
+                raise ConfigurationError(
+                    f"{self.asked_by} {self.source!r}: in its recipe {_where(field, given)} {revision!r} is no branch, "
+                    "tag or commit"
+                )
 
     def _source(self, path: str, where: str, data: bool, files: Any) -> str:
         """Data or a model: embedded, on the Hub or in the folder; or how files are read."""

@@ -13,7 +13,7 @@ from ..manifest import manifest_fault
 from ..results import StreamResults, task_folder
 
 
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(?:@\w[\w./-]*)?")
+HUB_ID = re.compile(r"(?!.*\.\.)\w[\w.-]*/\w[\w.-]*(?:@\w[\w./-]*)?")
 CHECKPOINT = "checkpoint"
 LAST, ZERO_SHOT = "last", "zero-shot"
 """What `--checkpoint` calls the model after the last finished task, and the one before any training."""

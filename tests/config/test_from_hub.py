@@ -160,6 +160,14 @@ def test_a_folder_with_the_name_of_the_hubs(parsed, root, tmp_path, caplog):
     assert "'org/both' is read from data_root" in caplog.text
 
 
+@pytest.mark.parametrize("revision", ["../../x", "a/../../x", "/x", "..", "~/x"])
+def test_a_revision_is_no_path(parsed, revision):
+    """In the Hub's cache it is the name of a file."""
+    for recipe in ({"model_revision": revision}, {"reference_revision": revision}, of_task(revision=revision)):
+        with pytest.raises(ConfigurationError, match="in its recipe .*revision.* is no branch, tag or commit"):
+            parsed(recipe)
+
+
 def test_what_yaml_has_beyond_json_is_no_way_round(root):
     with pytest.raises(ConfigurationError, match="its recipe can't be read"):
         confined(of_task(dataset="parquet", data_files={"/etc/passwd"}), "org/task1", str(root))
