@@ -10,9 +10,9 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import wraps
 from multiprocessing import forkserver
@@ -116,51 +116,68 @@ class Moments:
     """Everything that a process does to files of its run, and every step and forward, in order.
 
     Args:
-        last: the process is gone before it does the thing of this number; None: it lives, and records a line for each.
-        torn: of the file that it wrote just before there is only half: what was in a buffer is gone with it.
-        record: where to; outside the run's folder.
+        last: the process is gone before it does the thing of this number; None: it lives.
+        lost: what is gone with it: of the file that it wrote last the half that was in a `buffer`; all that is only in
+            `memory`, not yet on the disk, with a power cut: then every file that was not synced is empty.
+        record: where to write a line for each thing; outside the run's folder.
     """
 
     last: int | None = None
-    torn: bool = False
+    lost: str = ""
     record: str | None = None
     count: int = 0
-    opened: str | None = None
+    written: str | None = None
+    unsynced: set[str] = field(default_factory=set)
 
     def arm(self) -> None:
         folder = os.path.abspath(OUT)
 
-        def changes(event: str, path: str) -> None:
-            path = os.path.abspath(path)
-            if path == folder or path.startswith(folder + os.sep):
-                self.tick(f"{event} {os.path.relpath(path, folder)}", path if event == "open" else None)
+        def changes(event: str, *paths: str) -> None:
+            paths = tuple(os.path.abspath(path) for path in paths)
+            if any(path == folder or path.startswith(folder + os.sep) for path in paths):
+                self.tick(event, *(os.path.relpath(path, folder) for path in paths))
+                self.changed(event, *paths)
 
         def audit(event: str, args: tuple) -> None:
             if event not in _CHANGES or isinstance(args[0], int) or (event == "open" and not _writes(*args)):
                 return
-            path = _path(args[0], args[-1] if event in _IN_FOLDER else -1)
-            if event != "os.mkdir" or not os.path.isdir(path):
-                changes(event, path)
+            paths = [_path(args[0], args[-1] if event in _IN_FOLDER else -1)]
+            if event != "os.mkdir" or not os.path.isdir(paths[0]):
+                changes(event, *paths, *([_path(args[1], -1)] if event == "os.rename" else []))
 
         sys.addaudithook(audit)
         # What these write, Python does not see.
         for owner, name, at in ((safetensors.torch, "serialize_file", 1), (serialization, "_open_zipfile_writer", 0)):
             setattr(owner, name, _told(getattr(owner, name), lambda args, at=at: changes("open", str(args[at]))))
+        os.fsync = _told(os.fsync, lambda args: changes("fsync", os.readlink(f"/proc/self/fd/{args[0]}")))
         register_optimizer_step_pre_hook(lambda *_: self.tick("step"))
         register_module_forward_pre_hook(
             lambda module, inputs: self.tick("forward") if type(module).__name__ in _TOWERS else None
         )
 
-    def tick(self, line: str, opens: str | None = None) -> None:
+    def tick(self, *what: str) -> None:
         if self.count == self.last:
-            if self.torn and self.opened and os.path.isfile(self.opened):
-                self.last = None  # what follows is no thing of the run's
-                tear(Path(self.opened))
+            self.last = None  # what follows is no thing of the run's
+            if self.lost == "buffer" and self.written and os.path.isfile(self.written):
+                tear(Path(self.written))
+            for path in sorted(self.unsynced) if self.lost == "memory" else ():
+                os.truncate(path, 0)
             kill()
-        self.count, self.opened = self.count + 1, opens
+        self.count, self.written = self.count + 1, None
         if self.record is not None:
             with open(self.record, "a") as file:
-                file.write(f"{line}\n")
+                print(*what, file=file)
+
+    def changed(self, event: str, path: str, place: str | None = None) -> None:
+        if event == "open":
+            self.written = path
+            self.unsynced.add(path)
+        elif place is not None:
+            moved = {file for file in self.unsynced if os.path.commonpath((file, path)) == path}
+            self.unsynced -= moved | {place}
+            self.unsynced |= {place + file[len(path) :] for file in moved}
+        else:  # it is on the disk, or gone
+            self.unsynced.discard(path)
 
 
 _CHANGES = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate"}
@@ -187,12 +204,21 @@ def _told(call: Callable, tell: Callable[[tuple], None]) -> Callable:
     return told
 
 
-def drawn(rng: random.Random, lines: Sequence[str]) -> Moments:
-    """A moment of a run that recorded `lines`: in as many of them it does something in this folder, or a step."""
-    places: dict[str, list[int]] = {}
-    for number, line in enumerate(lines):
-        places.setdefault(str(Path(line).parent), []).append(number)
-    return Moments(rng.choice(places[rng.choice(sorted(places))]), torn=rng.random() < 0.3)
+def drawn(rng: random.Random, lines: Sequence[str], count: int, lost: str | None = None) -> Iterator[Moments]:
+    """Moments at which to kill a run `count` times in a row, given what it does when nobody touches it.
+
+    Each of the folders that something is done to is as likely as any other. A run that goes on does all that was still
+    to be done, and more: it comes to each of the moments.
+    """
+    done = 0
+    for _ in range(count):
+        places: dict[str, list[int]] = {}
+        for number, line in enumerate(lines[done:], start=done):
+            event, *paths = line.split()
+            places.setdefault(os.path.dirname(paths[-1]) if paths else event, []).append(number)
+        moment = rng.choice(places[rng.choice(sorted(places))])
+        yield Moments(moment - done, rng.choice(("", "", "buffer")) if lost is None else lost)
+        done = moment
 
 
 def one_pixel(results: Any, folder: Path) -> None:
@@ -208,7 +234,8 @@ def _run(place: str, argv: list[str], log: str, env: dict[str, str], hub: bool, 
         os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     if not hub:
         os.environ.update(env)
-    mulki_hf.stream.draw = checkpoint.draw = one_pixel  # type: ignore[attr-defined]
+    mulki_hf.stream.draw = checkpoint.draw = one_pixel
+    os.fsync = lambda descriptor: None  # only a power cut asks for it
     with connected(env, place) if hub else nullcontext():
         if arm is not None:
             arm.arm()
@@ -237,7 +264,7 @@ class Victim:
         return self.place / OUT
 
     def killed(self, arm: Arm, *more: str, rank: int = 0) -> bool:
-        """Start it, a rank with what kills it; whether that came about. The other has to end by itself then, too."""
+        """Start it, a rank with what kills it; any other has to end by itself then. False: it came to its end."""
         statuses, printed = self._go([*self.options, *more], arm, rank)
         assert statuses[rank] in (0, -signal.SIGKILL), printed
         assert len({status == 0 for status in statuses}) == 1, printed
@@ -301,13 +328,16 @@ def _content(path: Path) -> Any:
         own = {name: results[name] for name in ("zero_shot", "accuracy", "metrics")}
         return own | {"others": results["others"], "facts": [task["facts"] for task in results["tasks"]]}
     if path.name == "README.md":
-        # By which command and how fast stands there, too.
-        return re.sub(r" --resume|(\d+ (h|min|s)\b ?)+", "", path.read_text())
+        # By which command and how fast stands there, too, and makes columns wider.
+        return re.sub(r" --resume|(\d+ (h|min|s)\b)+|[ -]+", "", path.read_text())
     return path.read_bytes()
 
 
-def same(out: Path, expected: dict[str, Any]) -> None:
-    """Nothing else is there, and everything is what it would have been."""
+def differences(out: Path, expected: dict[str, Any]) -> list[str]:
+    """What a run did not leave, what it left beside that, and what of it is another."""
     found = contents(out)
-    assert found.keys() == expected.keys()
-    assert [name for name, content in expected.items() if found[name] != content] == []
+    others = [name for name in expected if name in found and found[name] != expected[name]]
+    return [f"missing {name}" for name in sorted(expected.keys() - found)] + [
+        *(f"left over {name}" for name in sorted(found.keys() - expected)),
+        *(f"another {name}" for name in others),
+    ]
