@@ -1,9 +1,11 @@
 """Whatever moment a run is killed at, with `--resume` it ends as one that nobody touched: to the last bit."""
 
 import random
+import sys
 
 import pytest
 from support.killing import Phase, Victim, differences, drawn
+from support.launch import run
 
 
 TRAINING = "*unfinished/task2-shapes"
@@ -122,3 +124,25 @@ def test_at_random_moments(whole, recipe, tmp_path, seed, which):
         more = ["--resume"]
     victim.finishes("--resume")
     assert differences(victim.out, expected) == []
+
+
+def test_disk_use_is_bounded(whole):
+    """Inside a task Trainer's last checkpoints and one that is being written, after it the task's folder alone."""
+    there: set[str] = set()
+    most = 0
+    for event, *paths in map(str.split, whole("mulki")[1]):
+        folder = paths[0].removeprefix("unfinished/") if paths else ""
+        if event == "os.mkdir" and folder.startswith("task"):
+            task, _, checkpoint = folder.partition("/")
+            assert {other.partition("/")[0] for other in there} <= {task}, "of another task"
+            there |= {folder} if checkpoint.startswith("checkpoint-") and "/" not in checkpoint else set()
+        elif event == "os.rmdir":
+            there.discard(folder)
+        most = max(most, len(there))
+    assert most == 3 and not there
+
+
+@pytest.mark.long
+def test_a_fork_computes_what_a_process_of_its_own_does(whole, recipe, tmp_path):
+    run(sys.executable, "-m", "mulki_hf.train", *recipe("lora"), cwd=tmp_path)
+    assert [name for name in differences(tmp_path / "out", whole("lora")[0]) if not name.endswith(".png")] == []

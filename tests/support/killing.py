@@ -231,7 +231,7 @@ def _run(place: str, argv: list[str], log: str, env: dict[str, str], hub: bool, 
     gc.freeze()
     os.chdir(place)
     for stream in (1, 2):
-        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), stream)
     if not hub:
         os.environ.update(env)
     mulki_hf.stream.draw = checkpoint.draw = one_pixel
@@ -328,8 +328,8 @@ def _content(path: Path) -> Any:
         own = {name: results[name] for name in ("zero_shot", "accuracy", "metrics")}
         return own | {"others": results["others"], "facts": [task["facts"] for task in results["tasks"]]}
     if path.name == "README.md":
-        # By which command and how fast stands there, too, and makes columns wider.
-        return re.sub(r" --resume|(\d+ (h|min|s)\b)+|[ -]+", "", path.read_text())
+        # Further down stands by which commands; how long it took makes columns wider.
+        return re.sub(r"(\d+ (h|min|s)\b)+|[ -]+", "", path.read_text().partition("- wall time")[0])
     return path.read_bytes()
 
 

@@ -1,0 +1,44 @@
+"""Runs that are killed while they clear the folder of another: of that one nothing comes back."""
+
+import shutil
+
+import pytest
+from support.killing import OUT, Phase, Victim, differences
+
+
+pytestmark = pytest.mark.long
+
+FOLDER, UNLINK = "mulki_hf.runs.folder.RunFolder", "pathlib.Path.unlink"
+PHASES = {
+    "before anything goes": Phase(f"{FOLDER}.clear"),
+    "a task's folder is half gone": Phase("shutil.rmtree", "torn", of="out/task1-colours"),
+    "the folders are gone": Phase(UNLINK, of="out/*.*"),
+    "the results are gone": Phase(UNLINK, "after", of="out/results.json"),
+    "in the first task": Phase("torch.optim.AdamW.step", nth=2),
+}
+
+
+@pytest.fixture(scope="module")
+def earlier(recipe, tmp_path_factory):
+    """The folder of a finished run with other steps."""
+    victim = Victim(tmp_path_factory.mktemp("earlier"), [*recipe("mulki"), "--max_steps", "1"])
+    victim.finishes()
+    return victim.out
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_goes_on_as_the_new_run(earlier, whole, recipe, tmp_path, phase):
+    shutil.copytree(earlier, tmp_path / "run" / OUT)
+    victim = Victim(tmp_path / "run", recipe("mulki"))
+    assert victim.killed(PHASES[phase], "--overwrite")
+    victim.finishes("--resume")
+    assert differences(victim.out, whole("mulki")[0]) == []
+
+
+def test_told_to_overwrite_again(earlier, whole, recipe, tmp_path):
+    shutil.copytree(earlier, tmp_path / "run" / OUT)
+    victim = Victim(tmp_path / "run", recipe("mulki"))
+    for phase, killed in PHASES.items():
+        assert victim.killed(killed, "--overwrite") or "gone" in phase
+    victim.finishes("--overwrite")
+    assert differences(victim.out, whole("mulki")[0]) == []
