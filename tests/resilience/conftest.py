@@ -10,7 +10,8 @@ SHORT = {"output_dir": "out", "max_steps": 3, "save_steps": 1, "save_total_limit
 CONNECTED = {"average_every": 1, "merge_alpha": 0.2}
 RECIPES = {
     "mulki": CONNECTED | {"cache_images": True, "average_on_disk": True, "protocols": "til,xtail"},
-    "finetune": {"method": "finetune", "save_steps": 2},
+    # Its workers outlive it by seconds.
+    "finetune": {"method": "finetune", "save_steps": 2, "dataloader_num_workers": 1},
     "snd": {"method": "snd", "reference_dataset": "parquet", "save_steps": 2},
     "lora": LORA | {"lora_dropout": 0.1},
     "crops": CONNECTED | {"random_resized_crop": 0.3},

@@ -91,6 +91,7 @@ def test_at_every_phase(whole, recipe, tmp_path, part):
     victim, more = Victim(tmp_path / "run", recipe("mulki")), []
     for phase, killed in PHASES[part].items():
         assert victim.killed(killed, *more), f"did not come to: {phase}"
+        assert len([*victim.out.glob("unfinished/*/checkpoint-*")]) <= 3, f"more than two and a new one: {phase}"
         more = ["--resume"]
     victim.finishes("--resume")
     assert differences(victim.out, whole("mulki")[0]) == []

@@ -7,6 +7,9 @@ import pytest
 from support.killing import Victim, differences, drawn
 
 
+# Beside those that share its runs.
+pytestmark = pytest.mark.xdist_group("test_killed.py")
+
 COUNTING = {
     "results.json": "results.json",
     "a task's folder": "task?-*",
