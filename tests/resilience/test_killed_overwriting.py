@@ -9,8 +9,8 @@ from support.killing import OUT, Phase, Victim, differences
 pytestmark = pytest.mark.long
 
 FOLDER, UNLINK = "mulki_hf.runs.folder.RunFolder", "pathlib.Path.unlink"
+BEFORE = Phase(f"{FOLDER}.clear")
 PHASES = {
-    "before anything goes": Phase(f"{FOLDER}.clear"),
     "a task's folder is half gone": Phase("shutil.rmtree", "torn", of="out/task1-colours"),
     "the folders are gone": Phase(UNLINK, of="out/*.*"),
     "the results are gone": Phase(UNLINK, "after", of="out/results.json"),
@@ -36,9 +36,12 @@ def test_goes_on_as_the_new_run(earlier, whole, recipe, tmp_path, phase):
 
 
 def test_told_to_overwrite_again(earlier, whole, recipe, tmp_path):
+    """Until it has begun to, the run before is there to go on with, by its own settings alone."""
     shutil.copytree(earlier, tmp_path / "run" / OUT)
     victim = Victim(tmp_path / "run", recipe("mulki"))
-    for phase, killed in PHASES.items():
-        assert victim.killed(killed, "--overwrite") or "gone" in phase
+    assert victim.killed(BEFORE, "--overwrite")
+    assert "resume: max_steps was 1 and is now 3" in victim.refused("--resume")
+    assert victim.killed(PHASES["the folders are gone"], "--overwrite")
+    assert victim.killed(PHASES["in the first task"], "--overwrite")
     victim.finishes("--overwrite")
     assert differences(victim.out, whole("mulki")[0]) == []

@@ -276,6 +276,12 @@ class Victim:
         assert set(statuses) == {0}, printed
         return printed
 
+    def refused(self, *more: str) -> str:
+        """Start it; it has to end with a line that says why, which is returned."""
+        statuses, printed = self._go([*self.options, *more], None)
+        assert set(statuses) == {1}, printed
+        return printed
+
     def _go(self, argv: list[str], arm: Arm | None, armed: int = 0) -> tuple[list[int], str]:
         self.tries += 1
         self.place.mkdir(exist_ok=True)
