@@ -37,7 +37,7 @@ def data(tmp_path_factory):
 def recipe(data):
     """Writes the YAML of one of the recipes; returns the command's options."""
 
-    def write(name: str, tasks: int = 2) -> list[str]:
+    def write(name: str, tasks: int) -> list[str]:
         place = data / f"{name}-{tasks}"
         place.mkdir(exist_ok=True)
         changes = SHORT | RECIPES[name]
@@ -57,12 +57,12 @@ def whole(recipe, tmp_path_factory):
     """What a run leaves that nobody touches, and the lines that it recorded; by recipe, tasks and ranks."""
     known = {}
 
-    def run(*which, ranks: int = 1):
-        if (*which, ranks) not in known:
+    def run(name: str, tasks: int, ranks: int = 1):
+        if (name, tasks, ranks) not in known:
             place = tmp_path_factory.mktemp("whole")
-            victim = Victim(place, recipe(*which), ranks)
+            victim = Victim(place, recipe(name, tasks), ranks)
             victim.finishes(arm=Moments(record=str(place / "moments")))
-            known[*which, ranks] = contents(victim.out), (place / "moments").read_text().splitlines()
-        return known[*which, ranks]
+            known[name, tasks, ranks] = contents(victim.out), (place / "moments").read_text().splitlines()
+        return known[name, tasks, ranks]
 
     return run

@@ -88,39 +88,35 @@ PHASES = {
     "part", [pytest.param(part, marks=pytest.mark.long if number else ()) for number, part in enumerate(PHASES)]
 )
 def test_at_every_phase(whole, recipe, tmp_path, part):
-    victim, more = Victim(tmp_path / "run", recipe("mulki")), []
+    victim, more = Victim(tmp_path / "run", recipe("mulki", 2)), []
     for phase, killed in PHASES[part].items():
         assert victim.killed(killed, *more), f"did not come to: {phase}"
         assert len([*victim.out.glob("unfinished/*/checkpoint-*")]) <= 3, f"more than two and a new one: {phase}"
         more = ["--resume"]
     victim.finishes("--resume")
-    assert differences(victim.out, whole("mulki")[0]) == []
+    assert differences(victim.out, whole("mulki", 2)[0]) == []
 
 
+@pytest.mark.long
 def test_the_adapter_is_written(whole, recipe, tmp_path):
-    victim = Victim(tmp_path / "run", recipe("lora"))
+    victim = Victim(tmp_path / "run", recipe("lora", 3))
     assert victim.killed(Phase("mulki_hf.adaptation.adapters.save_adapter", "after", nth=2))
     victim.finishes("--resume")
-    assert differences(victim.out, whole("lora")[0]) == []
+    assert differences(victim.out, whole("lora", 3)[0]) == []
 
 
-RUNS = [(name, tasks) for tasks in (2, 3) for name in ("mulki", "lora", "snd", "crops", "finetune")]
+RUNS = [("mulki", 2, 2), ("lora", 3, 4), ("snd", 2, 4), ("crops", 3, 4), ("finetune", 2, 4), ("mulki", 3, 4)]
+"""Recipe, tasks, and how often it is killed."""
 
 
 @pytest.mark.parametrize(
-    ("seed", "which"),
-    [
-        pytest.param(
-            seed, which, id=f"{seed}: {which[0]}, {which[1]} tasks", marks=() if seed < 1 else pytest.mark.long
-        )
-        for seed, which in enumerate(RUNS)
-    ],
+    ("name", "tasks", "times"), [pytest.param(*run, marks=pytest.mark.long if run != RUNS[0] else ()) for run in RUNS]
 )
-def test_at_random_moments(whole, recipe, tmp_path, seed, which):
-    """Once, twice, three or four times in a row."""
-    expected, lines = whole(*which)
-    rng, victim, more = random.Random(seed), Victim(tmp_path / "run", recipe(*which)), []
-    for moment in drawn(rng, lines, 1 + (seed + 1) % 4):
+def test_at_random_moments(whole, recipe, tmp_path, name, tasks, times):
+    """Some of them in the middle of a file, one after another."""
+    expected, lines = whole(name, tasks)
+    victim, more = Victim(tmp_path / "run", recipe(name, tasks)), []
+    for moment in drawn(random.Random(times * tasks), lines, times):
         assert victim.killed(moment, *more)
         more = ["--resume"]
     victim.finishes("--resume")
@@ -131,7 +127,7 @@ def test_disk_use_is_bounded(whole):
     """Inside a task Trainer's last checkpoints and one that is being written, after it the task's folder alone."""
     there: set[str] = set()
     most = 0
-    for event, *paths in map(str.split, whole("mulki")[1]):
+    for event, *paths in map(str.split, whole("mulki", 2)[1]):
         folder = paths[0].removeprefix("unfinished/") if paths else ""
         if event == "os.mkdir" and folder.startswith("task"):
             task, _, checkpoint = folder.partition("/")
@@ -145,5 +141,5 @@ def test_disk_use_is_bounded(whole):
 
 @pytest.mark.long
 def test_a_fork_computes_what_a_process_of_its_own_does(whole, recipe, tmp_path):
-    run(sys.executable, "-m", "mulki_hf.train", *recipe("lora"), cwd=tmp_path)
-    assert [name for name in differences(tmp_path / "out", whole("lora")[0]) if not name.endswith(".png")] == []
+    run(sys.executable, "-m", "mulki_hf.train", *recipe("lora", 3), cwd=tmp_path)
+    assert [name for name in differences(tmp_path / "out", whole("lora", 3)[0]) if not name.endswith(".png")] == []

@@ -21,7 +21,7 @@ PHASES = {
 @pytest.fixture(scope="module")
 def earlier(recipe, tmp_path_factory):
     """The folder of a finished run with other steps."""
-    victim = Victim(tmp_path_factory.mktemp("earlier"), [*recipe("mulki"), "--max_steps", "1"])
+    victim = Victim(tmp_path_factory.mktemp("earlier"), [*recipe("mulki", 2), "--max_steps", "1"])
     victim.finishes()
     return victim.out
 
@@ -29,19 +29,19 @@ def earlier(recipe, tmp_path_factory):
 @pytest.mark.parametrize("phase", PHASES)
 def test_goes_on_as_the_new_run(earlier, whole, recipe, tmp_path, phase):
     shutil.copytree(earlier, tmp_path / "run" / OUT)
-    victim = Victim(tmp_path / "run", recipe("mulki"))
+    victim = Victim(tmp_path / "run", recipe("mulki", 2))
     assert victim.killed(PHASES[phase], "--overwrite")
     victim.finishes("--resume")
-    assert differences(victim.out, whole("mulki")[0]) == []
+    assert differences(victim.out, whole("mulki", 2)[0]) == []
 
 
 def test_told_to_overwrite_again(earlier, whole, recipe, tmp_path):
     """Until it has begun to, the run before is there to go on with, by its own settings alone."""
     shutil.copytree(earlier, tmp_path / "run" / OUT)
-    victim = Victim(tmp_path / "run", recipe("mulki"))
+    victim = Victim(tmp_path / "run", recipe("mulki", 2))
     assert victim.killed(BEFORE, "--overwrite")
     assert "resume: max_steps was 1 and is now 3" in victim.refused("--resume")
     assert victim.killed(PHASES["the folders are gone"], "--overwrite")
     assert victim.killed(PHASES["in the first task"], "--overwrite")
     victim.finishes("--overwrite")
-    assert differences(victim.out, whole("mulki")[0]) == []
+    assert differences(victim.out, whole("mulki", 2)[0]) == []

@@ -50,7 +50,7 @@ def hub():
 def pushed(hub, recipe, tmp_path_factory):
     """What a run leaves that nobody touches; its repositories are `org/mulki-task1`, `-task1-lora` and so on."""
     place = tmp_path_factory.mktemp("pushed")
-    victim = Victim(place, [*recipe("lora"), *PUSH], hub=hub_environment(hub, place / "home"))
+    victim = Victim(place, [*recipe("lora", 2), *PUSH], hub=hub_environment(hub, place / "home"))
     victim.finishes()
     return left(victim.out)
 
@@ -60,7 +60,7 @@ def test_while_it_pushes(pushed, recipe, tmp_path):
     with tiny_hub() as hub:
         victim = Victim(
             tmp_path / "run",
-            [*recipe("lora"), *PUSH],
+            [*recipe("lora", 2), *PUSH],
             hub=hub_environment(hub, tmp_path / "home"),
         )
         more = []
@@ -79,7 +79,7 @@ def test_while_it_pushes(pushed, recipe, tmp_path):
 
 
 def test_while_it_goes_on_from_the_hub(hub, pushed, recipe, tmp_path):
-    options = [*recipe("lora"), "--resume_from_hub", "org/mulki-task1"]
+    options = [*recipe("lora", 2), "--resume_from_hub", "org/mulki-task1"]
     victim, more = Victim(tmp_path / "run", options, hub=hub_environment(hub, tmp_path / "home")), []
     for phase, killed in FETCHING.items():
         assert victim.killed(killed, *more), f"did not come to: {phase}"
