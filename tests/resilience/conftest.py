@@ -14,7 +14,7 @@ RECIPES = {
     "finetune": {"method": "finetune", "save_steps": 2, "dataloader_num_workers": 1},
     "snd": {"method": "snd", "reference_dataset": "parquet", "save_steps": 2},
     "lora": LORA | {"lora_dropout": 0.1},
-    "crops": CONNECTED | {"random_resized_crop": 0.3},
+    "crops": CONNECTED | {"random_resized_crop": 0.3, "keep_checkpoints": "last"},
 }
 """Of a model with dropout."""
 TASKS = ("colours", "shapes", "mixed")

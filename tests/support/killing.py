@@ -35,7 +35,7 @@ from mulki_hf.report import checkpoint
 from mulki_hf.train import main
 
 
-OUT, HANGS = "out", 60
+OUT, HANGS = "out", 300
 """A run's folder in its place; seconds after which a process that should have ended hangs."""
 
 
