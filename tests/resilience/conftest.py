@@ -2,7 +2,8 @@
 
 import pytest
 from support.adapted import LORA
-from support.killing import Moments, Victim, contents
+from support.killing import Victim, contents
+from support.moments import Moments
 from support.tiny import rows, save_tasks, stream_writer, tiny_model, tiny_processor
 
 

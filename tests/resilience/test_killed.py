@@ -4,8 +4,9 @@ import random
 import sys
 
 import pytest
-from support.killing import Phase, Victim, differences, drawn
+from support.killing import Victim, differences
 from support.launch import run
+from support.moments import Phase, drawn
 
 
 TRAINING = "*unfinished/task2-shapes"

@@ -3,7 +3,8 @@
 import shutil
 
 import pytest
-from support.killing import OUT, Phase, Victim, differences
+from support.killing import Victim, differences
+from support.moments import OUT, Phase
 
 
 pytestmark = pytest.mark.long

@@ -4,7 +4,8 @@ import json
 
 import pytest
 from support.hub import hub_environment, tiny_hub
-from support.killing import Phase, Victim, contents
+from support.killing import Victim, contents
+from support.moments import Phase
 
 
 pytestmark = pytest.mark.long

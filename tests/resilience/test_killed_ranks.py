@@ -3,7 +3,8 @@
 import random
 
 import pytest
-from support.killing import Phase, Victim, differences, drawn
+from support.killing import Victim, differences
+from support.moments import Phase, drawn
 
 
 # Not beside others of their kind: each takes two cores.

@@ -4,7 +4,8 @@ import random
 from fnmatch import fnmatch
 
 import pytest
-from support.killing import Victim, differences, drawn
+from support.killing import Victim, differences
+from support.moments import drawn
 
 
 # Beside those that share its runs.
