@@ -18,6 +18,7 @@ from typing import Any
 from PIL import Image
 from support.hub import connected
 from support.moments import OUT, Moments, Phase
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
 import mulki_hf.adaptation.lora
 import mulki_hf.publish
@@ -25,6 +26,9 @@ import mulki_hf.stream
 from mulki_hf.report import checkpoint
 from mulki_hf.train import main
 
+
+# Loading a model compiles a thousand regular expressions once; so does each fork without it.
+get_checkpoint_conversion_mapping("clip")
 
 HANGS = 300
 """Seconds after which a process that should have ended hangs."""
