@@ -36,7 +36,8 @@ PHASES = {
         "those of the previous teacher, before the rename": Phase(REPLACE, of="*train-previous*.partial"),
     },
     "steps and checkpoints": {
-        "before the backward pass": Phase("accelerate.Accelerator.backward", nth=5),
+        "before the first task's checkpoints go": Phase(f"{FOLDER}.keep_logs"),
+        "before the backward pass": Phase("accelerate.Accelerator.backward", nth=2),
         "before the optimizer's step": Phase("torch.optim.AdamW.step"),
         "after the optimizer's step": Phase("torch.optim.AdamW.step", "after"),
         "half of the average": Phase("numpy.save", "after", nth=40, of=f"{SECOND}/weight_average/*"),
