@@ -235,8 +235,11 @@ def save_adapter(model: Any, folder: Path, base_name: str, base_revision: str | 
         folder: where to.
         base_name, base_revision: the model that the adapter belongs to.
     """
-    model.peft_config[STUDENT].base_model_name_or_path = base_name
-    model.peft_config[STUDENT].revision = base_revision
+    config = model.peft_config[STUDENT]
+    config.base_model_name_or_path, config.revision = base_name, base_revision
+    for name, value in vars(config).items():
+        if isinstance(value, set):  # whose order is another in every process
+            setattr(config, name, sorted(value))
     # No layer of it is an embedding; to find that out, peft would look for the base model's configuration on the Hub.
     model.save_pretrained(str(folder), selected_adapters=[STUDENT], save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # peft's empty form; the card comes from `report`

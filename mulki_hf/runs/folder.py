@@ -76,7 +76,8 @@ class RunFolder:
         own = set(named_folders(path)) if overwrite and run else set()
         tasks = [name for name in (self.task(names, position).name for position in positions) if name not in own]
         taken = [name for name in tasks if os.path.lexists(path / name) and not _holds_results(path / name)]
-        drawn = named_pictures(path) if run else set()
+        # Of a run without results nothing says what it has drawn; when it began, none of it was there.
+        drawn = (named_pictures(path) or {*picture_names(protocols)}) if run else set()
         taken += [name for name in picture_names(protocols) if name not in drawn and os.path.lexists(path / name)]
         if not run:
             taken += [Outbox.FILE] if _holds_pushes(path) else []

@@ -162,3 +162,8 @@ print(*(AdapterTeacher(name, model).fingerprint() for name in ("original", "prev
     assert [process.returncode for process in started] == [0, 0]
     said = {text.splitlines()[-1] for text in printed}
     assert len(said) == 1 and len(set(said.pop().split("|"))) == 2
+
+
+def test_its_configuration_on_disk_is_the_same_in_every_process(first_task):
+    targets = json.loads((first_task[1] / "adapter_config.json").read_text())["target_modules"]
+    assert len(targets) > 3 and targets == sorted(targets)
