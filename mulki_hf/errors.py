@@ -37,6 +37,10 @@ class TrainingError(_Told, RuntimeError):
     """
 
 
+class RankError(TrainingError):
+    """Another rank of the run has failed; the message is what it said, or that it ended without a word."""
+
+
 class PushError(_Told, RuntimeError):
     """Checkpoints that did not reach the Hub: complete on disk, recorded as pending; nothing else went wrong."""
 

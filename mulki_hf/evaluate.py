@@ -86,9 +86,10 @@ def evaluate(args: argparse.Namespace, options: list[str], argv: list[str] | Non
         ConfigurationError: something the user gave can't be used; nothing was written.
     """
     from .measuring import Evaluation
+    from .runs.lifeline import lifeline
 
     evaluation = Evaluation.open(args, options, argv)
-    with evaluation.begin():
+    with lifeline() as line, evaluation.begin(), line.telling():
         evaluation.measure()
         evaluation.close()
     evaluation.accelerator.end_training()

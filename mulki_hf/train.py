@@ -1,5 +1,6 @@
 """Train a CLIP on a stream of tasks: `mulki-hf train --config quickstart`, on several processes by a launcher."""
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,16 +20,19 @@ if TYPE_CHECKING:
 def main(argv: list[str] | None = None) -> None:
     """The command: what a person can mend, and pushes left pending, end with one line on stderr and status 1.
 
-    So does Ctrl-C, with status 130, and SIGTERM, with 143: the line says what is safe and how to go on.
+    So does Ctrl-C, with status 130, SIGTERM, with 143, and with `--stop_on_usr1` SIGUSR1, with 138: the line says what
+    is safe and how to go on. Between optimizer steps a checkpoint comes first.
     """
     argv = sys.argv[1:] if argv is None else argv
-    with stops_in_a_line("nothing was written yet; start again"):
+    with stops_in_a_line("nothing was written yet; start again") as stops:
         if "-h" in argv or "--help" in argv:
             print(help_text(argv), end="")
             sys.exit(0)
         from .config.parser import parse
 
         stream, config = parse(argv)
+        if stream.stop_on_usr1:
+            stops.on(signal.SIGUSR1)
         from .runs.disk import disk_faults
 
         with disk_faults(str(config.output_dir)):
@@ -53,22 +57,25 @@ def run(
     Raises:
         ConfigurationError: before any training, if something the user gave can't be used.
         TrainingError: a loss or a weight is not finite; finished tasks stay.
+        RankError: another rank failed.
         PushError: after all of it, on the main process, if checkpoints did not reach the Hub.
     """
     from .publish import Publisher
+    from .runs.lifeline import lifeline
     from .stream import Stream
 
-    life = Stream.open(stream, config, argv, callbacks)  # everything is checked, nothing is written
-    publisher = Publisher.open(life)  # asks the Hub; idle without push_to_hub, and on other ranks
-    with life.begin():
-        with publisher:  # on the way out it waits, and says what arrived and what is pending
-            publisher.send_earlier()
-            life.measure()
-            for position in life.remaining():
-                publisher.send(life.learn(position))
-                life.tidy()
-            life.close()
-        life.tidy()
+    with lifeline() as line:  # between the ranks: where one fails, all end, and say why
+        life = Stream.open(stream, config, argv, callbacks)  # everything is checked, nothing is written
+        publisher = Publisher.open(life)  # asks the Hub; idle without push_to_hub, and on other ranks
+        with life.begin():
+            with publisher, line.telling():  # on the way out it waits, and says what arrived and what is pending
+                publisher.send_earlier()
+                life.measure()
+                for position in life.remaining():
+                    publisher.send(life.learn(position))
+                    life.tidy()
+                life.close()
+            life.tidy()
     life.accelerator.end_training()
     publisher.raise_for_pending()
     return life.results

@@ -28,6 +28,7 @@ from .data.images import image_transform
 from .data.reference import collate
 from .data.tables import ArrayCache
 from .data.task import Task, check_dataset, check_evaluation
+from .data.workers import outlives_a_signal
 from .durable import remove
 from .errors import ConfigurationError
 from .features.prompt_banks import prompt_banks
@@ -45,6 +46,8 @@ from .results import StreamResults
 from .runs.callbacks import stopped_early
 from .runs.checkpoints import chosen_checkpoint
 from .runs.one_task import describe_task
+from .runs.steps import StepStop
+from .runs.stopping import DEFERRAL
 
 
 NOT_GIVEN = {
@@ -166,7 +169,8 @@ class MulKITrainer(Trainer):
         self.trained_text = TrainedText(self.accelerator, args.text_chunk)
         # Of SigLIP's logit bias nothing is left in a softmax over classes, which have it in common.
         self.logit_scale = student.logit_scale.exp().item()
-        for callback in (*self.connections.callbacks(), EpochCallback(), self.trained_text):
+        self.step_stop = StepStop()
+        for callback in (*self.connections.callbacks(), EpochCallback(), self.trained_text, self.step_stop):
             self.add_callback(callback)
         self.watch = FiniteWatch(task.name)
         self._described: StreamResults | None = None
@@ -245,6 +249,12 @@ class MulKITrainer(Trainer):
     def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
         """Of rows with `image` and, where metrics are wanted, `label`."""
         return super().get_test_dataloader(self._transformed(test_dataset))
+
+    def _get_dataloader(self, *args, **kwargs):
+        loader = super()._get_dataloader(*args, **kwargs)
+        makes = getattr(loader, "base_dataloader", loader)  # accelerate's has one inside, which starts the workers
+        makes.worker_init_fn = partial(outlives_a_signal, makes.worker_init_fn)
+        return loader
 
     def _transformed(self, rows: Any) -> Any:
         """Rows that no transform has been given yet, with that of the model's processor; of a dict, each."""
@@ -333,7 +343,7 @@ class MulKITrainer(Trainer):
         else:
             # A trained text tower reads the classes once a step, a frozen one once and for all.
             trained, frozen = self.trained_text.trains, self.features.frozen_text
-            with trained(self.model.text_model) if self.trains_text else frozen(self.model):
+            with trained(self.model.text_model) if self.trains_text else frozen(self.model), DEFERRAL.possible():
                 output = super().train(resume_from_checkpoint=checkpoint, **kwargs)
         self._check_weights()
         self.make_connections()
@@ -360,6 +370,16 @@ class MulKITrainer(Trainer):
     def make_connections(self) -> None:
         """The objective's stage 4: the running average becomes the student, then merges with a teacher's weights."""
         self.connections.connect(self.state.global_step)
+
+    def _maybe_log_save_evaluate(self, tr_loss, grad_norm, model, trial, *args, **kwargs):
+        super()._maybe_log_save_evaluate(tr_loss, grad_norm, model, trial, *args, **kwargs)
+        number = self.step_stop.due(self.state, self.control)
+        if number:
+            if not self.step_stop.saved(self.state) or self.args.save_only_model:
+                self.args.save_only_model = False  # one could not go on from it
+                self._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()  # each writes its part
+            DEFERRAL.raise_stop(number)
 
     def _check_weights(self) -> None:
         trained = ((name, value) for name, value in self.model.named_parameters() if value.requires_grad)

@@ -27,6 +27,7 @@ UNSUPPORTED = {
     "label_names": "the labels of a task are called labels",
     "batch_eval_metrics": "accuracy is taken over all batches at once",
     "remove_unused_columns": "it would drop the images",
+    "enable_jit_checkpoint": "a signal saves a checkpoint by itself, at the same step on every rank",
 }
 """Fields that must stay as they are by default, and why."""
 

@@ -1,6 +1,7 @@
 """`StreamConfig`: the model to start from, the tasks, the evaluation and the output folder's fate."""
 
 import os
+import signal
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -58,7 +59,17 @@ class RunArguments:
         },
     )
 
+    stop_on_usr1: bool = field(
+        default=False,
+        metadata={
+            "help": "Stop on SIGUSR1 as on SIGTERM, with a checkpoint and status 138: what Slurm sends before the time "
+            "is up (--signal=USR1@300)."
+        },
+    )
+
     def __post_init__(self):
+        if self.stop_on_usr1 and not hasattr(signal, "SIGUSR1"):
+            raise ConfigurationError("stop_on_usr1 must be False on this system, which has no such signal, got True")
         if self.resume and self.overwrite:
             raise ConfigurationError("resume and overwrite exclude each other, got both")
         if self.keep_checkpoints not in ("all", "last", "none"):

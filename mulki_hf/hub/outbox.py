@@ -5,7 +5,7 @@ import logging
 import re
 import shlex
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent import futures
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
@@ -54,6 +54,9 @@ class Push:
 
 
 PUSHES = "pushes.json"
+GRACE = 15.0
+"""Seconds that a push has left when the run is stopped: half of what Slurm, torchrun and Kubernetes leave between
+SIGTERM and SIGKILL; a checkpoint comes first."""
 
 
 def recorded_pushes(output_dir: Path) -> list[Push]:
@@ -97,7 +100,7 @@ class Outbox:
         hide_signatures()
         self.pushes: list[Push] = []
         self.planned: dict[str, Push] = {}
-        self._sending: list[Future] = []
+        self._sending: list[futures.Future] = []
         self._writing = Lock()
         self.read()
 
@@ -204,15 +207,23 @@ class Outbox:
             future.result()
         self._sending.clear()
 
+    def stop(self, seconds: float) -> None:
+        """Begin no further push, and give the one under way so long to arrive; the others stay pending."""
+        futures.wait([future for future in self._sending if not future.cancel()], timeout=seconds)
+
     def __enter__(self) -> "Outbox":
         return self
 
     def __exit__(self, kind, error, traceback) -> None:
-        """Wait for what is under way, but for a person who interrupts, and say what arrived and what is pending."""
+        """Wait for what is under way, after an interruption for [`GRACE`], and say what arrived and what is pending."""
+        under_way = any(not future.done() for future in self._sending)
         if kind is None or issubclass(kind, Exception):
-            if any(not future.done() for future in self._sending):
+            if under_way:
                 print("waiting for the pushes to the Hub", flush=True)
             self.wait()
+        elif issubclass(kind, KeyboardInterrupt) and under_way:
+            print(f"waiting at most {GRACE:.0f} s for the push under way", flush=True)
+            self.stop(GRACE)
         if self.pushes:
             print(f"\n{self.report()}", flush=True)
         if kind is not None and self.pending:

@@ -5,12 +5,13 @@ from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
 
+import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import TorchDynamoPlugin
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, RankError
 
 
 T = TypeVar("T")
@@ -64,20 +65,34 @@ def _attempt(mine: bool, action: Callable[[], T], share: bool = False) -> tuple[
     for told, _ in everyone:
         if told is not None:
             mendable, text = told
-            raise ConfigurationError(text) if mendable else RuntimeError(f"on the main process: {text}")
+            raise ConfigurationError(text) if mendable else RankError(f"on the main process: {text}")
     return value, next((shared for _, shared in everyone if shared is not None), None)
 
 
 def _gather(message: Any) -> list[Any]:
     """The messages of all ranks, in order; waits for the last of them."""
-    if not (dist.is_available() and dist.is_initialized()):
+    if not several():
         return [message]
     everyone: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(everyone, message, group=_patient_group(dist.group.WORLD))
+    dist.all_gather_object(everyone, message, group=patient_group(dist.group.WORLD))
     return everyone
 
 
+def greatest(number: int) -> int:
+    """The greatest of all ranks' numbers; waits for the last of them, for no device, and on one process for nobody."""
+    if not several():
+        return number
+    value = torch.tensor(number)
+    dist.all_reduce(value, dist.ReduceOp.MAX, group=patient_group(dist.group.WORLD))
+    return int(value)
+
+
+def several() -> bool:
+    """Whether this process is one of several ranks."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
 @cache
-def _patient_group(world: Any) -> Any:
+def patient_group(world: Any) -> Any:
     """All ranks, on CPU, with a time-out of its own: that of the group that training uses is made for steps."""
     return dist.new_group(backend="gloo", timeout=PATIENCE)

@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from support.hub import SECRET, connected, pending_push, without_pauses
@@ -173,3 +174,31 @@ def test_training_does_not_wait(hub, repository, checkpoint):
     outbox.wait()
     assert time.monotonic() - began >= 1.5
     outbox.raise_for_pending()
+
+
+class TestInterrupted:
+    """The push under way has a while to arrive, what comes after it none."""
+
+    def leave(self, outbox, pushes=1):
+        with pytest.raises(KeyboardInterrupt), outbox:
+            (entry,) = outbox.pushes
+            for number in range(pushes):
+                outbox.send_in_background(entry if number == 0 else replace(entry, folder=f"task{number + 1}-later"))
+            raise KeyboardInterrupt
+
+    def test_what_arrives_in_time(self, hub, repository, checkpoint, capsys):
+        hub.faults.append(Fault("POST", COMMIT, delay=0.5))
+        outbox = Outbox("out")
+        self.leave(outbox, pushes=2)
+        printed = capsys.readouterr().out
+        assert "waiting at most 15 s for the push under way" in printed and "1 of 2 pushes pending" in printed
+        assert [bool(entry["commit"]) for entry in json.loads(Path("out/pushes.json").read_text())] == [True, False]
+
+    def test_what_does_not(self, hub, repository, checkpoint, capsys, monkeypatch):
+        monkeypatch.setattr("mulki_hf.hub.outbox.GRACE", 0.2)
+        hub.faults.append(Fault("POST", COMMIT, delay=5))
+        outbox = Outbox("out")
+        began = time.monotonic()
+        self.leave(outbox)
+        assert time.monotonic() - began < 4 and "1 of 1 pushes pending" in capsys.readouterr().out
+        outbox.wait()

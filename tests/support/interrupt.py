@@ -1,6 +1,10 @@
 """A run that is stopped as a crash would stop it."""
 
+import json
+from pathlib import Path
+
 import pytest
+from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from mulki_hf import MulKITrainer
@@ -30,3 +34,13 @@ def interrupted(config, step: int, *options, stage: str = "task2") -> None:
         patch.setattr(MulKITrainer, "make_connections", crash_at_the_end)
         with pytest.raises(SystemExit, match="130"):
             main(["--config", str(config), *options])
+
+
+def same(one: Path, two: Path) -> None:
+    """Two runs of the tiny stream ended alike: weights of both tasks to the bit, and every accuracy."""
+    for task in ("task1-colours", "task2-shapes"):
+        first, second = (load_file(folder / task / "model.safetensors") for folder in (one, two))
+        assert first.keys() == second.keys()
+        assert all((first[name] == second[name]).all() for name in first)
+    first, second = (json.loads((folder / "results.json").read_text()) for folder in (one, two))
+    assert (first["zero_shot"], first["accuracy"]) == (second["zero_shot"], second["accuracy"])
