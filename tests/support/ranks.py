@@ -1,0 +1,74 @@
+"""Two gloo ranks that start once, and then run one call after another."""
+
+import multiprocessing
+import os
+import socket
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class Ranks:
+    """Calls functions on two ranks at once; made by [`two_gloo_ranks`]."""
+
+    def __init__(self, connections: list, folder: Path):
+        self.connections = connections
+        self.folder = folder
+
+    def __call__(self, function: Callable, *args: Any, **kwargs: Any) -> list[Any]:
+        """What a module's `function` returns on each rank; an error there is one here, with its traceback."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        for connection in self.connections:
+            connection.send((function, args, kwargs, port))
+        answers = []
+        for rank, connection in enumerate(self.connections):
+            if not connection.poll(240):
+                raise TimeoutError(f"rank {rank} hangs:\n{(self.folder / f'rank{rank}.txt').read_text()[-2000:]}")
+            answers.append(connection.recv())
+        failures = [failure for failure, _ in answers if failure]
+        assert not failures, "\n".join(failures)
+        return [answer for _, answer in answers]
+
+
+@contextmanager
+def two_gloo_ranks(folder: Path) -> Iterator[Ranks]:
+    """Start them; what they print goes into `folder`."""
+    context = multiprocessing.get_context("spawn")
+    connections, started = [], []
+    for rank in range(2):
+        ours, theirs = context.Pipe()
+        started.append(context.Process(target=_serve, args=(rank, folder / f"rank{rank}.txt", theirs), daemon=True))
+        started[-1].start()
+        connections.append(ours)
+    try:
+        yield Ranks(connections, folder)
+    finally:
+        for process in started:
+            process.kill()
+
+
+def _serve(rank: int, log: Path, connection: Any) -> None:
+    with log.open("w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= own | {"MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"}
+    import torch.distributed as dist
+    from accelerate.state import AcceleratorState
+
+    while True:
+        function, args, kwargs, port = connection.recv()
+        os.environ["MASTER_PORT"] = str(port)
+        AcceleratorState._reset_state(reset_partial_state=True)
+        failure, answer = None, None
+        try:
+            answer = function(*args, **kwargs)
+        except BaseException:
+            failure = f"rank {rank}: {traceback.format_exc()}"
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        connection.send((failure, answer))
