@@ -2,12 +2,13 @@
 
 import multiprocessing
 import os
-import socket
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from support.launch import free_port
 
 
 class Ranks:
@@ -19,9 +20,7 @@ class Ranks:
 
     def __call__(self, function: Callable, *args: Any, **kwargs: Any) -> list[Any]:
         """What a module's `function` returns on each rank; an error there is one here, with its traceback."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         for connection in self.connections:
             connection.send((function, args, kwargs, port))
         answers = []
