@@ -78,5 +78,6 @@ def test_two_nodes_find_each_other(stream_yaml, tmp_path):
         for node in nodes:
             node.kill()
     assert [node.returncode for node in nodes] == [0, 0], "\n".join(printed)
-    assert "on 2 process(es)" in printed[0] and "on 2 process(es)" not in printed[1]
+    # Each machine has its own terminal.
+    assert all("on 2 process(es)" in said for said in printed)
     assert (tmp_path / "out/task2-shapes/model.safetensors").is_file()
