@@ -38,7 +38,7 @@ CASES = {
     "mulki, live teachers": {"cache_teachers": False},
     "snd, live teachers, cached images": {"cache_teachers": False, "cache_images": True, "images": ONE_LEFT},
     "mulki, cached images": {"cache_images": True},
-    "mulki, half batches left out": {"dataloader_drop_last": True},
+    "mulki, half batches left out": {"dataloader_drop_last": True, "per_device_eval_batch_size": 6},
     "finetune, batches split": {"accelerator_config": {"split_batches": True}},
     "mulki, accumulated": {"gradient_accumulation_steps": 2, "images": ONE_LEFT},
     "joint, accumulated": {"gradient_accumulation_steps": 2, "num_train_epochs": 2},
