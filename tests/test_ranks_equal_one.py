@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from support.learned import learned
-from support.ranks import two_gloo_ranks
 from support.tiny import tiny_model
 
 from mulki_hf.objectives import OBJECTIVES
@@ -47,24 +46,18 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory):
-    with two_gloo_ranks(tmp_path_factory.mktemp("ranks")) as ranks:
-        yield ranks
-
-
-@pytest.fixture(scope="module")
 def start():
     return {name: value.detach().numpy() for name, value in tiny_model(seed=1).named_parameters()}
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("case", CASES)
-def test_two_ranks_equal_one_process(two_ranks, start, tmp_path, case):
+def test_two_ranks_equal_one_process(on_two_ranks, start, tmp_path, case):
     given = {"images": FIVE_LEFT, "method": case.partition(",")[0]} | CASES[case]
     one = learned(tmp_path / "one", **given | {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1})
     whole = "split_batches" in given.get("accelerator_config", {})
     each = 8 if whole else 4 // given.get("gradient_accumulation_steps", 1)
-    first, second = two_ranks(learned, tmp_path / "two", **given | {"per_device_train_batch_size": each})
+    first, second = on_two_ranks(learned, tmp_path / "two", **given | {"per_device_train_batch_size": each})
     largest = max(np.abs(one[name] - start[name]).max() for name in start)
     assert largest > 0.02, "too little was learned to tell anything"
     for name, value in one.items():

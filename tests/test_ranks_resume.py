@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.interrupt import interrupted
-from support.ranks import two_gloo_ranks
 from support.tiny import save_tiny, stream_writer
 
 from mulki_hf.train import main
@@ -21,12 +20,6 @@ STREAM |= {"max_steps": 7, "save_steps": 1, "random_resized_crop": 0.3, "average
 """Of 32 and 24 images: 4 and 3 steps an epoch, each with a last batch that is not full."""
 
 ONE, TWO = ("--per_device_train_batch_size", "10"), ("--per_device_train_batch_size", "5")
-
-
-@pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory):
-    with two_gloo_ranks(tmp_path_factory.mktemp("ranks")) as ranks:
-        yield ranks
 
 
 class Runs:
@@ -72,8 +65,8 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, two_ranks):
-    return Runs(tmp_path_factory.mktemp("runs"), two_ranks)
+def runs(tmp_path_factory, on_two_ranks):
+    return Runs(tmp_path_factory.mktemp("runs"), on_two_ranks)
 
 
 @pytest.fixture(scope="module")
