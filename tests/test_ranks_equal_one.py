@@ -41,6 +41,7 @@ CASES = {
     "finetune, batches split": {"accelerator_config": {"split_batches": True}},
     "mulki, accumulated": {"gradient_accumulation_steps": 2, "images": ONE_LEFT},
     "joint, accumulated": {"gradient_accumulation_steps": 2, "num_train_epochs": 2},
+    "zscl, accumulated on either side": {"gradient_accumulation_steps": 2, "images": ONE_LEFT},
     "finetune, fewer images than ranks times a batch": {"images": 3},
 }
 
@@ -50,19 +51,33 @@ def start():
     return {name: value.detach().numpy() for name, value in tiny_model(seed=1).named_parameters()}
 
 
+def batches(size: int) -> dict:
+    return {"per_device_train_batch_size": size}
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_equal_one_process(on_two_ranks, start, tmp_path, case):
     given = {"images": FIVE_LEFT, "method": case.partition(",")[0]} | CASES[case]
-    one = learned(tmp_path / "one", **given | {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1})
+    parts = given.get("gradient_accumulation_steps", 1)
+    alike = parts if case.endswith("either side") else 1
+    one = learned(tmp_path / "one", **given | batches(8 // alike) | {"gradient_accumulation_steps": alike})
     whole = "split_batches" in given.get("accelerator_config", {})
-    each = 8 if whole else 4 // given.get("gradient_accumulation_steps", 1)
-    first, second = on_two_ranks(learned, tmp_path / "two", **given | {"per_device_train_batch_size": each})
+    first, second = on_two_ranks(learned, tmp_path / "two", **given | batches(8 if whole else 4 // parts))
     largest = max(np.abs(one[name] - start[name]).max() for name in start)
     assert largest > 0.02, "too little was learned to tell anything"
     for name, value in one.items():
         np.testing.assert_array_equal(first[name], second[name])
         np.testing.assert_allclose(first[name], value, rtol=0, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("images", "equal"), [(16, True), (ONE_LEFT, False)])
+def test_where_one_rank_reads_for_all_accelerate_fills_the_last_batch_up(on_two_ranks, tmp_path, images, equal):
+    given = {"method": "finetune", "images": images, "accelerator_config": {"dispatch_batches": True}}
+    one = learned(tmp_path / "one", **given | batches(8))
+    two, _ = on_two_ranks(learned, tmp_path / "two", **given | batches(4))
+    assert all(np.allclose(value, two[name], rtol=0, atol=1e-5) for name, value in one.items()) == equal
 
 
 def test_no_method_is_left_out():
