@@ -24,6 +24,7 @@ from .report.checkpoint import draw
 from .report.classes import FOLDER, Confusion, class_table, plot_confusion, write_classes, write_counts
 from .report.tables import average, full_tables, percent
 from .results import StreamResults
+from .runs.batches import PROCESSES
 from .runs.checks import check_task
 from .runs.evaluations import (
     absent_rows,
@@ -43,7 +44,6 @@ from .runs.passes import Passes
 from .runs.provenance import library_versions, provenance
 from .runs.ranks import accelerator_of, main_process_first, on_main_process
 from .runs.records import encoder_record, look_up_licences, task_record
-from .runs.resume import PROCESSES
 from .runs.subjects import MODEL, Subject, find_subject
 from .runs.terminal import quieten
 

@@ -25,8 +25,8 @@ def resource(name: str) -> Path:
 SUFFIXES = (".yaml", ".yml")
 """Of recipes; those that ship have the first."""
 
-NO_RECIPES = {"nano_mtil/grid"}
-"""Files among them that are something else."""
+NO_RECIPES = {"nano_mtil/grid", "accelerate"}
+"""Files and folders among them that are something else."""
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -38,7 +38,8 @@ def _shipped_files() -> dict[str, Path]:
     folder = resource("recipes")
     paths = {path.relative_to(folder).with_suffix("").as_posix(): path for path in folder.rglob("*.yaml")}
     # Those without a folder first.
-    names = sorted(paths.keys() - NO_RECIPES, key=lambda name: ("/" in name, name))
+    recipes = (name for name in paths if NO_RECIPES.isdisjoint((name, name.partition("/")[0])))
+    names = sorted(recipes, key=lambda name: ("/" in name, name))
     return {name: paths[name] for name in names}
 
 

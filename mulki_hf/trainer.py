@@ -23,6 +23,7 @@ from .adaptation.connections import Connections
 from .adaptation.towers import check_optimizer, set_text_rate, trains
 from .config import MulKIConfig
 from .data.captions import checked_texts
+from .data.dealing import WithFillers, counted, deal_evenly
 from .data.epochs import EpochCallback
 from .data.images import image_transform
 from .data.reference import collate
@@ -31,6 +32,7 @@ from .data.task import Task, check_dataset, check_evaluation
 from .data.workers import outlives_a_signal
 from .durable import remove
 from .errors import ConfigurationError
+from .features.across_ranks import of_all_ranks
 from .features.prompt_banks import prompt_banks
 from .features.task_features import TaskFeatures
 from .finite import FiniteWatch
@@ -183,7 +185,11 @@ class MulKITrainer(Trainer):
         """Sum of the objective's parts; in evaluation the task loss alone, which every method shares."""
         features = self.student_features(model, inputs)
         if model.training:
-            share = self._share(len(features.image), num_items_in_batch)
+            count = counted(inputs["labels"]).sum()
+            if self.objective.relates_images:
+                features = of_all_ranks(features, self.accelerator, bool(count))
+                count = len(features.image) / self.args.world_size
+            share = self._share(count, num_items_in_batch)
             parts = self.objective(features) | self.connections.anchor()
             parts = {name: share * value for name, value in parts.items()}
             # On the device until the Trainer logs, so that no step waits for them.
@@ -199,12 +205,12 @@ class MulKITrainer(Trainer):
             logits = logits.masked_fill(features.groups != features.groups[inputs["labels"]][:, None], -torch.inf)
         return loss, {"loss": loss, "logits": logits}
 
-    def _share(self, images: int, num_items_in_batch: Tensor | None) -> Tensor | float:
+    def _share(self, images: Tensor | float, num_items_in_batch: Tensor | None) -> Tensor | float:
         """The weight of a micro-batch in its step, one if all are of a size; Trainer divides by how many there are."""
         if num_items_in_batch is None:
             return 1.0
         ranks = self.args.world_size if self.args.average_tokens_across_devices else 1
-        return images * ranks * self.current_gradient_accumulation_steps / num_items_in_batch
+        return images * ranks * self.current_gradient_accumulation_steps / num_items_in_batch.clamp(min=1)
 
     def student_features(self, model: nn.Module, inputs: dict[str, Tensor]) -> FeatureBatch:
         """The batch as the objective reads it: what the student says of it and, in training, what the teachers say."""
@@ -230,8 +236,11 @@ class MulKITrainer(Trainer):
         if text is None:
             text = self.trained_text.features(outputs, classes, model.training)
         beside = self.features.told_apart(text, step) if model.training else {"text": text}
+        labels = inputs.get("labels")
+        if labels is not None:
+            labels = labels.clamp(min=0)  # where an image does not count, any will do
         return FeatureBatch(
-            labels=inputs.get("labels"),
+            labels=labels,
             logit_scale=self.logit_scale,
             groups=self.features.groups,
             views_share=self.features.views_share,
@@ -239,6 +248,10 @@ class MulKITrainer(Trainer):
             **beside,
             **(self.features.said(inputs, step) if model.training else {}),
         )
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Of the task; on several ranks the batches of one process, dealt out."""
+        return deal_evenly(super().get_train_dataloader())
 
     # Evaluation
 
@@ -328,7 +341,7 @@ class MulKITrainer(Trainer):
         averaged = bool(self.objective.average_every)
         checkpoint = chosen_checkpoint(resume_from_checkpoint, self.args.output_dir, averaged)
         self.features.prepare()
-        self.train_dataset = self.features.training_samples()
+        self.train_dataset = WithFillers(self.features.training_samples())
         self._parts.clear()
         self.connections.begin(resumed=checkpoint is not None)
         state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME)) if checkpoint else None

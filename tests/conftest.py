@@ -17,6 +17,7 @@ from support.adapted import LORA
 from support.browser import chromium
 from support.hub import SECRET, anonymous, connected, hub_environment, stream_and_hub, tiny_hub
 from support.launch import train
+from support.ranks import two_gloo_ranks
 from support.tiny import save_tasks, save_tiny, stream_writer, tiny_model, tiny_processor, tiny_task
 from support.training import short_run
 from transformers import CLIPModel, CLIPProcessor
@@ -125,6 +126,13 @@ def finished(tmp_path_factory, tasks_files):
     save_tiny(folder / "tiny-clip")
     main(["--config", str(stream_writer(folder, str(folder), str(tasks_files))())])
     return folder / "out"
+
+
+@pytest.fixture(scope="session")
+def on_two_ranks(tmp_path_factory):
+    """Calls a function on two gloo ranks, which are started once for all tests; those belong to the group `ranks`."""
+    with two_gloo_ranks(tmp_path_factory.mktemp("ranks")) as ranks:
+        yield ranks
 
 
 @pytest.fixture

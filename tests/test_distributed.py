@@ -33,7 +33,7 @@ def one_process(config, output, *options):
 
 
 @pytest.mark.parametrize(("method", "steps", "half"), [("mulki", [], TWICE), ("snd", TWO_EPOCHS, HALF)])
-def test_two_ranks_equal_one_process(stream_yaml, tmp_path, tasks_files, method, steps, half):
+def test_two_ranks_equal_one_process(stream_yaml, tmp_path, tasks_files, on_two_ranks, method, steps, half):
     overrides = {"method": method, "protocols": "til,xtail"}
     if method == "snd":
         overrides |= {"reference_dataset": "parquet", "reference_data_files": str(tasks_files / "shapes-train.parquet")}
@@ -41,14 +41,14 @@ def test_two_ranks_equal_one_process(stream_yaml, tmp_path, tasks_files, method,
     one_process(config, tmp_path / "one", *ONE_STEP, *steps)
     # On two ranks in parts as well, of four and three classes.
     options = [*ONE_STEP, *steps, "--text_chunk", "2"]
-    printed = two_ranks(config, tmp_path / "two", *options, *half)
+    on_two_ranks(main, ["--config", str(config), "--output_dir", str(tmp_path / "two"), *options, *half])
 
     one, two = (json.loads((tmp_path / run / "results.json").read_text()) for run in ("one", "two"))
     # 12 and 9 images on two ranks: nobody is evaluated twice to fill up a batch.
     for first, second in ((one, two), (one["others"]["xtail"], two["others"]["xtail"])):
         assert first["zero_shot"] == second["zero_shot"]
         torch.testing.assert_close(torch.tensor(first["accuracy"]), torch.tensor(second["accuracy"]))
-    assert printed.count("task 1/2 colours") == 1
+    assert [said.count("task 1/2 colours") for said in on_two_ranks.printed] == [1, 0]
     start = load_file(tmp_path / "tiny-clip/model.safetensors")
     largest = 0.0
     for task in ("task1-colours", "task2-shapes"):
@@ -72,12 +72,12 @@ def test_one_process_through_accelerate(stream_yaml, tmp_path):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_two_ranks_equal_one_process_with_lora(stream_yaml, tmp_path):
+def test_two_ranks_equal_one_process_with_lora(stream_yaml, tmp_path, on_two_ranks):
     """With stage 4: both ranks sample, merge and cut the same. And with crops, which are a sample's, not a rank's."""
     config = stream_yaml(lora_r=2, average_every=1, merge_alpha=0.2, random_resized_crop=0.3)
     options = [option for option in ONE_STEP if option != "--no_connecting"]
     one_process(config, tmp_path / "one", *options)
-    two_ranks(config, tmp_path / "two", *options, *HALF)
+    on_two_ranks(main, ["--config", str(config), "--output_dir", str(tmp_path / "two"), *options, *HALF])
     start, largest = load_file(tmp_path / "tiny-clip/model.safetensors"), 0.0
     for task in ("task1-colours", "task2-shapes"):
         one, two = (load_file(tmp_path / run / task / "model.safetensors") for run in ("one", "two"))

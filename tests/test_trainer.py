@@ -277,7 +277,12 @@ class TestTraining:
             lengths.extend(part.norm(dim=-1) for part in (batch.image, batch.text, batch.reference))
             return objective(batch)
 
-        own = {"__call__": lambda _, batch: measured(batch), "needs": objective.needs, "average_every": 0}
+        own = {
+            "__call__": lambda _, batch: measured(batch),
+            "needs": objective.needs,
+            "average_every": 0,
+            "relates_images": False,
+        }
         trainer.objective = type("Measured", (), own)()
         trainer.train()
         assert lengths and max((length - 1).abs().max() for length in lengths) < 1e-5

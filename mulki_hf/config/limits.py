@@ -16,11 +16,13 @@ from transformers.utils.logging import log_levels
 
 from ..errors import shown
 from ..fields import check_text
+from .launched import DEEPSPEED, FSDP, WHOLE, check_launched
 
 
 UNSUPPORTED = {
-    **dict.fromkeys(("fsdp", "fsdp_config", "deepspeed"), "CLIP's 0-D logit scale can't be sharded; use DDP"),
-    "parallelism_config": "the model runs whole on every device; use DDP",
+    **dict.fromkeys(("fsdp", "fsdp_config"), FSDP),
+    "deepspeed": DEEPSPEED,
+    "parallelism_config": WHOLE,
     "use_liger_kernel": "it has no kernels for CLIP",
     "neftune_noise_alpha": "there are two towers, and no table of embeddings to add noise to",
     "include_num_input_tokens_seen": "images have no tokens to count",
@@ -56,6 +58,7 @@ SEEDS = {"seed", "data_seed"}
 
 def check_supported(args: Any) -> None:
     """Before `TrainingArguments.__post_init__`, which acts on these: raise `ValueError`, naming field and value."""
+    check_launched(args)
     default = {field.name: field.default for field in fields(args)}
     for name, reason in UNSUPPORTED.items():
         value = getattr(args, name)

@@ -27,6 +27,8 @@ class Objective(ABC):
         towers: the towers that the method trains when `--train_towers` is not given.
         learns: `each` task, one after another; `all` of them at once, in one stage of as many steps as theirs together;
             `none`: the stream is evaluated and nothing is trained.
+        relates_images: whether its loss relates the images of a batch to one another, and is no sum over them: on
+            several ranks it sees the images of all. Where it depends on a setting, an instance sets its own.
         label_smoothing: of the task loss, when `--label_smoothing_factor` is not given.
         reference_per_sample: reference images beside each of the task, when `--reference_per_sample` is not given.
         views_per_sample: views beside each image of the task, when `--views_per_sample` is not given.
@@ -39,6 +41,7 @@ class Objective(ABC):
     needs: frozenset[str] = frozenset()
     towers: ClassVar[str] = "both"
     learns: ClassVar[Literal["each", "all", "none"]] = "each"
+    relates_images: bool = False
     label_smoothing: ClassVar[float] = 0.0
     reference_per_sample: ClassVar[int] = 2
     views_per_sample: ClassVar[float] = 1 / 16

@@ -48,6 +48,7 @@ class LwF(Objective):
 
     arguments = LwFArguments
     label_smoothing = 0.2
+    relates_images = True
     summary = (
         "Learning without Forgetting ([arXiv 1606.09282](https://arxiv.org/abs/1606.09282)) for CLIP, as the code base "
         "of ZSCL runs it: the student after the previous task (in the first task the original CLIP) teaches how the "

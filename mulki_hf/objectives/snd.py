@@ -1,7 +1,7 @@
 """Select-and-Distill (arXiv 2403.09296): two teachers, chosen per reference image by how far they disagree."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -67,6 +67,10 @@ class SelectAndDistill(Objective):
   booktitle = {European Conference on Computer Vision},
   year = {2024}
 }"""
+
+    def __init__(self, args: Any):
+        super().__init__(args)
+        self.relates_images = args.snd_gate == "batch"
 
     def retention(self, batch: FeatureBatch) -> dict[str, Tensor]:
         previous, original = select_and_distill(batch.reference, batch.original, batch.previous, self.args.snd_gate)

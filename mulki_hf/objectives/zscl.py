@@ -48,6 +48,7 @@ class ZSCL(Objective):
     needs = frozenset({"reference", "original.reference", "original.texts"})
     arguments = ZSCLArguments
     label_smoothing = 0.2
+    relates_images = True
     reference_per_sample = 1
     disconnected_by = "switch it off (--zscl_average_every 0 --zscl_anchor 0)"
     summary = (

@@ -17,9 +17,10 @@ from ..errors import ConfigurationError, shown
 from ..evaluation.protocols import PROTOCOLS
 from ..hub.fetch import fetch_file, pinned
 from ..manifest import manifest_fault
-from ..objectives import FORMER_SETTINGS, find_objective
+from ..objectives import FORMER_SETTINGS, Objective, find_objective, objective_of
 from ..records import ReferenceRecord, TaskRecord
 from ..results import StreamResults, task_folder
+from .batches import PROCESSES, SHARES, check_batches
 from .checkpoints import check_finished, lost_rows
 from .disk import check_output
 from .folder import UNFINISHED, all_taken_up, finished_tasks, half_cleared, holds_run, named_folders, results_file
@@ -34,9 +35,6 @@ TASK_DEFAULTS = {
     field.name: field.default for field in dataclasses.fields(TaskConfig) if field.default is not dataclasses.MISSING
 }
 """What a task's entry says by not naming a field."""
-
-PROCESSES = "num_processes"
-"""Key of the recorded settings that is no field: `accelerate launch` decides it."""
 
 
 @dataclass
@@ -114,7 +112,7 @@ def start_results(
         base = describe_base(stream.model_name_or_path, stream.model_revision, config.license)
         return new_results(settings, tasks, base, images)
     records = [task_record(task) for task in tasks]
-    check_unchanged(results, earlier.source, settings, [task.name for task in tasks])
+    check_unchanged(results, earlier.source, settings, [task.name for task in tasks], objective_of(config))
     check_data(results, earlier.source, records[: len(results.tasks)], images)
     stale = [name for name, protocol in PROTOCOLS.items() if protocol.of_all_tasks and name in results.protocols]
     if len(records) > len(results.tasks) and results.finished and stale and not stream.fill_rows:
@@ -129,6 +127,7 @@ def start_results(
     # From here on a run from the Hub has this machine's settings; any other has its own, and those that are new.
     results.config = settings if earlier.source else settings | results.config
     results.config |= {"tasks": settings["tasks"], "protocols": results.protocols}
+    results.config |= {name: settings[name] for name in SHARES}
     describe_method(results)
     if earlier.source is None:
         check_last(results, Path(config.output_dir))
@@ -154,32 +153,33 @@ def check_last(results: StreamResults, output: Path) -> None:
         results.unlearn_last()
 
 
-def check_unchanged(results: StreamResults, source: str | None, settings: dict[str, Any], names: list[str]) -> None:
+def check_unchanged(
+    results: StreamResults, source: str | None, settings: dict[str, Any], names: list[str], objective: Objective
+) -> None:
     """Raise `ConfigurationError` unless `results` are of this stream and, from the Hub, leave something to learn."""
     where = "resume_from_hub" if source else "resume"
     # What comes from the Hub was made shareable there.
     now = decisive(shareable_settings(settings) if source else settings)
     # A setting that came after the run began has its default: nobody could ask for another.
     was = decisive(settled_defaults(settings) | results.config)
-    # How many processes there were is unknown of older runs.
     former = [name for name in FORMER_SETTINGS.get(results.method, ()) if name in results.config]
     if former and results.finished < len(results.learned):
         raise ConfigurationError(
             f"{where}: the run began with {results.method} as an older version had it, with {former[0]} and other "
             "equations; go on with that version, or start anew"
         )
-    counts = results.config.get(PROCESSES, settings[PROCESSES]), settings[PROCESSES]
-    if str(counts[0]) != str(counts[1]):
-        raise ConfigurationError(
-            f"{where}: {PROCESSES} was {counts[0]} and is now {counts[1]}, which makes other batches; a stream can "
-            "only go on as it began"
-        )
+    # How many processes there were is unknown of older runs.
+    batches = {PROCESSES: settings[PROCESSES]} | results.config
+    shares: set[str] = set()
+    if int(batches[PROCESSES]) != settings[PROCESSES]:
+        check_batches(batches, settings, objective, where)
+        shares = {*SHARES}
     if results.protocols[0] != settings["protocols"][0] or not {*settings["protocols"]} <= {*results.protocols}:
         raise ConfigurationError(
             f"{where}: protocols were {', '.join(results.protocols)} and are now {', '.join(settings['protocols'])}; a "
             "stream goes on with its headline, the first, and those that it has: `mulki-hf evaluate` adds others"
         )
-    for name in sorted((was.keys() & now.keys()) - {"tasks", "protocols"}):
+    for name in sorted((was.keys() & now.keys()) - {"tasks", "protocols"} - shares):
         if was[name] != now[name]:
             raise ConfigurationError(
                 f"{where}: {name} was {was[name]!r} and is now {settings[name]!r}; a stream can only go on as it began"

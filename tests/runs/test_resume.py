@@ -136,9 +136,15 @@ class TestWhatMustNotChange:
 
     def test_the_number_of_processes(self, begun, tmp_path, monkeypatch):
         go_on = begun()
-        with monkeypatch.context() as patch, pytest.raises(ConfigurationError, match="processes was 1 and is now 2"):
+        with monkeypatch.context() as patch:
             patch.setattr(MulKIConfig, "world_size", 2)
-            go_on()
+            with pytest.raises(ConfigurationError, match="processes was 1 and is now 2, and a step had 8 .* have 16"):
+                go_on()
+            shares = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+            config = go_on(**shares).config
+            assert {"num_processes": 2, **shares}.items() <= config.items()
+        with pytest.raises(ConfigurationError, match="gradient_accumulation_steps was 1 and is now 2"):
+            go_on(**shares | {"per_device_train_batch_size": 4})
         assert go_on().config["num_processes"] == 1
         file = tmp_path / "out/results.json"
         file.write_text(file.read_text().replace('"num_processes": 1', '"num_processes": "1"'))
@@ -148,6 +154,20 @@ class TestWhatMustNotChange:
         del content["config"]["num_processes"]
         (tmp_path / "out/results.json").write_text(json.dumps(content))
         assert go_on().config["num_processes"] == 1
+
+    def test_a_method_that_relates_images_keeps_how_many_meet(self, begun, monkeypatch):
+        go_on = begun(method="lwf")
+        monkeypatch.setattr(MulKIConfig, "world_size", 2)
+        with pytest.raises(ConfigurationError, match="accumulation_steps was 1 and is now 2, which has to stay"):
+            go_on(per_device_train_batch_size=2, gradient_accumulation_steps=2)
+        assert go_on(per_device_train_batch_size=4).config["num_processes"] == 2
+
+    def test_batches_that_are_split_hold_all_processes_images(self, begun, monkeypatch):
+        go_on = begun(accelerator_config={"split_batches": True})
+        monkeypatch.setattr(MulKIConfig, "world_size", 2)
+        assert go_on().config["num_processes"] == 2
+        with pytest.raises(ConfigurationError, match="a step had 8 images and would have 4"):
+            go_on(per_device_train_batch_size=4)
 
     def test_a_field_that_a_run_began_without_has_its_methods_default(self, begun, tmp_path):
         go_on = begun()

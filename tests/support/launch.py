@@ -11,6 +11,16 @@ import pytest
 from mulki_hf.train import main
 
 
+ACCELERATE = Path(__file__).parents[2] / "recipes/accelerate"
+"""Configurations for `accelerate launch`."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def run(*words, env=None, cwd=None, status: int = 0) -> subprocess.CompletedProcess:
     """A command that has to end with `status`."""
     done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=240, env=env, cwd=cwd)
@@ -35,12 +45,9 @@ def push(*options, **kwargs) -> subprocess.CompletedProcess:
 
 def launch(config: Path, output: Path, *options, processes: int = 1, env=None, cwd=None) -> str:
     """`mulki_hf.train` through accelerate; returns what it printed."""
-    # accelerate's --cpu starts a single process unless MPI does the launching; --multi_gpu is torchrun, which with
-    # use_cpu gives gloo ranks.
-    ranks = ["--multi_gpu"] if processes > 1 else ["--cpu"]
-    words = [sys.executable, "-m", "accelerate.commands.launch", *ranks, "--num_processes", processes]
-    words += ["--num_machines", 1, "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", 0]
-    words += ["-m", "mulki_hf.train", "--config", config, "--output_dir", output, *options]
+    file = ACCELERATE / ("cpu_ranks.yaml" if processes > 1 else "one_gpu.yaml")
+    words = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", file, "--num_processes", processes]
+    words += ["--main_process_port", 0, "-m", "mulki_hf.train", "--config", config, "--output_dir", output, *options]
     printed = run(*words, env=env, cwd=cwd).stdout
     assert f"on {processes} process(es)" in printed
     return printed
@@ -59,10 +66,7 @@ def two_ranks(config: Path, output: Path, *options, env=None, cwd=None, status: 
 
 def ranks(command: list, output: Path, env=None, cwd=None, status: int = 0) -> list[str]:
     """A Python command on two gloo ranks, which have to end with `status`; what they printed goes beside `output`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     command = [sys.executable, *map(str, command)]
     logs = [output.with_name(f"{output.name}-rank{rank}.txt") for rank in range(2)]
     started = []
