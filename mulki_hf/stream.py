@@ -271,9 +271,10 @@ class Stream:
             rows = {name: row for name, (row,) in matrices.items()}
             # One more pass over the training images, for methods that have a use for it.
             prototypes = trainer.features.prototypes(model) if trainer.objective.needs_prototypes() else None
-            facts = adaptation.facts()
+            facts = adaptation.facts() | trainer.left_out.facts()
             note, steps = adaptation.note(self.config, facts), trainer.state.global_step
             self.results.add(rows, time.monotonic() - began, facts, note, steps)
+            self.results.warn(trainer.left_out.sentences(steps))
             self.trackers.report(trainer, self.results, model)
             if self.accelerator.is_main_process:
                 save_model(folder, model, self.processor)

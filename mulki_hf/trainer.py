@@ -31,7 +31,7 @@ from .data.task import Task, check_dataset, check_evaluation
 from .errors import ConfigurationError
 from .features.prompt_banks import prompt_banks
 from .features.task_features import TaskFeatures
-from .finite import FiniteWatch
+from .finite import FiniteWatch, LeftOut
 from .metrics import accuracy
 from .models.dual_encoders import fit_processor
 from .models.encoding import TrainedText
@@ -167,6 +167,7 @@ class MulKITrainer(Trainer):
         for callback in (*self.connections.callbacks(), EpochCallback(), self.trained_text):
             self.add_callback(callback)
         self.watch = FiniteWatch(task.name)
+        self.left_out = LeftOut(self.watch)
         self._described: StreamResults | None = None
         # Sums of the loss parts since the last log and, without a name, of how many batches.
         self._parts: Counter = Counter()
@@ -180,10 +181,9 @@ class MulKITrainer(Trainer):
             share = self._share(len(features.image), num_items_in_batch)
             parts = self.objective(features) | self.connections.anchor()
             parts = {name: share * value for name, value in parts.items()}
-            # On the device until the Trainer logs, so that no step waits for them.
-            self._parts.update({name: value.detach() for name, value in parts.items()} | {"": 1})
             loss = sum(parts.values())
             self.watch.see(self.state.global_step + 1, loss.detach(), inputs["row"])
+            self._add(loss.detach(), {name: value.detach() for name, value in parts.items()})
         else:
             loss = task_loss(features)
         if not return_outputs:
@@ -192,6 +192,37 @@ class MulKITrainer(Trainer):
         if features.groups is not None:
             logits = logits.masked_fill(features.groups != features.groups[inputs["labels"]][:, None], -torch.inf)
         return loss, {"loss": loss, "logits": logits}
+
+    def _add(self, loss: Tensor, parts: dict[str, Tensor]) -> None:
+        """To what is logged; on the device until the Trainer logs, so that no step waits for them."""
+        counted: dict[str, Any] = parts | {"": 1}
+        if self.skips:
+            finite = loss.isfinite()
+            counted = {name: torch.where(finite, value, 0.0) for name, value in parts.items()} | {"": finite.float()}
+        self._parts.update(counted)
+
+    @property
+    def skips(self) -> bool:
+        """Whether a step that is not finite is left out."""
+        return self.args.on_nonfinite == "skip"
+
+    def training_step(self, *args, **kwargs):
+        """`Trainer.training_step`; a loss that is left out is none in Trainer's sum, either."""
+        loss = super().training_step(*args, **kwargs)
+        return torch.where(loss.isfinite(), loss, 0.0) if self.skips else loss
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        # What Trainer asks between the last backward and the optimizer's step.
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if self.skips:
+            # In fp16 gradients may overflow: the scaler leaves out their step by itself, and looks for a lower scale.
+            scaled = self.accelerator.scaler is not None
+            step = self.state.global_step + 1
+            if self.left_out.takes(step, self.state.max_steps, None if scaled else norm):
+                # Optimizers change nothing of a parameter that has no gradient.
+                model.zero_grad(set_to_none=True)
+                return None
+        return norm
 
     def _share(self, images: int, num_items_in_batch: Tensor | None) -> Tensor | float:
         """The weight of a micro-batch in its step, one if all are of a size; Trainer divides by how many there are."""
@@ -283,10 +314,13 @@ class MulKITrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add each loss part (mean over the logging interval and the ranks) to what the Trainer logs."""
         if "loss" in logs and self._parts:
-            batches = self._parts.pop("")  # how many there were
+            batches = torch.as_tensor(self._parts.pop("")).clamp(min=1)  # how many there were
             means = self.accelerator.reduce(torch.stack([*self._parts.values()]) / batches, reduction="mean")
             logs |= {f"loss_{name}": value for name, value in zip(self._parts, means.tolist(), strict=True)}
             self._parts.clear()
+            if self.skips:
+                # Trainer's own is of all steps, those that were left out included.
+                logs |= {"loss": sum(means.tolist()), "left_out": self.left_out.count}
             self.watch.check_logs(logs, self.state.global_step, self.accelerator.scaler is not None)
         super().log(logs, start_time)
 
@@ -318,6 +352,7 @@ class MulKITrainer(Trainer):
         self.features.prepare()
         self.train_dataset = self.features.training_samples()
         self._parts.clear()
+        self.watch.forget()
         self.connections.begin(resumed=checkpoint is not None)
         state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME)) if checkpoint else None
         early = state is not None and self.args.restore_callback_states_from_checkpoint and stopped_early(state)
@@ -366,9 +401,13 @@ class MulKITrainer(Trainer):
     def _save_checkpoint(self, model, trial):
         self._check_weights()
         # Written first: a checkpoint counts as complete once it has the trainer state, which Trainer writes last.
-        self.connections.save(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+        checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        self.connections.save(checkpoint)
+        if self.args.process_index == 0:
+            self.left_out.save(checkpoint)
         super()._save_checkpoint(model, trial)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         self.connections.load(resume_from_checkpoint)
+        self.left_out.load(Path(resume_from_checkpoint))
