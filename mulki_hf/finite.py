@@ -32,7 +32,7 @@ class FiniteArguments:
         default="stop",
         metadata={
             "help": "An optimizer step whose loss or gradient is not finite: stop training with the rows that it came "
-            "from, or skip the step, which is counted and reported; looks at the loss every step. More than 3 steps and "
+            "from, or skip the step, which is counted and reported; looks at each step. More than 3 steps and "
             "a hundredth of a task's, or 5 in a row, stop training all the same. May be changed with --resume."
         },
     )

@@ -30,8 +30,9 @@ def main(argv: list[str] | None = None) -> None:
 
         stream, config = parse(argv)
         from .runs.disk import disk_faults
+        from .runs.faults import data_faults
 
-        with disk_faults(str(config.output_dir)):
+        with disk_faults(config.output_dir), data_faults(config.output_dir):
             run(stream, config, argv)
 
 

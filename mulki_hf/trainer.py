@@ -24,7 +24,7 @@ from .adaptation.towers import check_optimizer, set_text_rate, trains
 from .config import MulKIConfig
 from .data.captions import checked_texts
 from .data.epochs import EpochCallback
-from .data.images import image_transform
+from .data.images import ImageSamples, image_transform
 from .data.reference import collate
 from .data.tables import ArrayCache
 from .data.task import Task, check_dataset, check_evaluation
@@ -140,7 +140,7 @@ class MulKITrainer(Trainer):
             model=student,
             args=args,
             # `train` puts the samples with all that belongs to them in its place.
-            train_dataset=self._transformed(task.train),
+            train_dataset=self._transformed(task.train, "training images"),
             eval_dataset=self._transformed(own if eval_dataset is None else eval_dataset),
             processing_class=processing_class,
             compute_metrics=compute_metrics,
@@ -273,16 +273,17 @@ class MulKITrainer(Trainer):
 
     def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
         """Of rows with `image` and, where metrics are wanted, `label`."""
-        return super().get_test_dataloader(self._transformed(test_dataset))
+        return super().get_test_dataloader(self._transformed(test_dataset, "images to predict"))
 
-    def _transformed(self, rows: Any) -> Any:
+    def _transformed(self, rows: Any, what: str = "images to evaluate on") -> Any:
         """Rows that no transform has been given yet, with that of the model's processor; of a dict, each."""
         if isinstance(rows, dict):
-            return {name: self._transformed(part) for name, part in rows.items()}
+            return {name: self._transformed(part, what) for name, part in rows.items()}
         if isinstance(rows, IterableDataset):
             check_dataset(rows, "the data to evaluate on or to predict")
         if isinstance(rows, Dataset) and "image" in rows.column_names and rows.format["type"] != "custom":
-            return rows.with_transform(image_transform(self.processing_class.image_processor))
+            transform = image_transform(self.processing_class.image_processor)
+            return ImageSamples(rows, transform, f"task {self.task.name!r}, {what}")
         return rows
 
     def evaluation_loop(self, *args, **kwargs):
