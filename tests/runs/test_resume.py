@@ -77,7 +77,7 @@ class TestResume:
         interrupted(config, 3)
         broken = tmp_path / "out/unfinished/task2-shapes/checkpoint-3"
         shutil.copytree(broken.with_name("checkpoint-2"), broken)
-        (broken / "trainer_state.json").unlink()
+        (broken / "manifest.json").unlink()
         (broken / "model.safetensors").write_bytes(b"cut off")
         main(["--config", str(config), "--resume"])
         assert len(json.loads((tmp_path / "out/results.json").read_text())["accuracy"]) == 2
