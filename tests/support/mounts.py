@@ -33,6 +33,12 @@ class SmallDisk:
         space = os.statvfs(self.path)
         return space.f_bavail * space.f_frsize
 
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        space = os.statvfs(self.path)
+        return space.f_blocks * space.f_frsize
+
     def leave(self, size: int) -> None:
         """Fill it up but for `size` bytes."""
         ballast = self.path / self.BALLAST
