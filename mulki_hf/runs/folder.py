@@ -146,12 +146,14 @@ class RunFolder:
         """
         remove(self.path / UNFINISHED / WRITING)
         if holds_run(self.path):
+            folders, pictures = named_folders(self.path), named_pictures(self.path)
+            (self.path / UNFINISHED).mkdir(exist_ok=True)
             write_text(self.path / UNFINISHED / CLEARING, "")
-            self._clear()
+            self._clear(folders, pictures)
         remove(self.path / UNFINISHED / CLEARING)
+        _remove_empty(self.path / UNFINISHED)
 
-    def _clear(self) -> None:
-        folders, pictures = named_folders(self.path), named_pictures(self.path)
+    def _clear(self, folders: list[str], pictures: set[str]) -> None:
         for folder in folders:
             remove(self.path / folder)
         self._finish(folders or [path.name for path in begun_tasks(self.path)])
