@@ -50,9 +50,14 @@ class SmallDisk:
         """Let go of what fills it up."""
         (self.path / self.BALLAST).unlink(missing_ok=True)
 
-    def remount(self, mode: str) -> None:
-        """`ro` or `rw`."""
-        _mount("-o", f"remount,{mode}", self.path)
+    def lock(self, folder: Path) -> None:
+        """Make a folder read-only, as a file system does to itself on an error."""
+        _mount("--bind", folder, folder)
+        _mount("-o", "remount,bind,ro", folder)
+
+    def unlock(self, folder: Path) -> None:
+        """Make it what it was."""
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @contextmanager
