@@ -41,6 +41,14 @@ class RankError(TrainingError):
     """Another rank of the run has failed; the message is what it said, or that it ended without a word."""
 
 
+class UnreadableImage(TrainingError):
+    """An image can't be read any more, which could be when training began; the message names task, row and file."""
+
+    def __init__(self, message: str):
+        # A data loader hands on what a worker met with its traceback as text, where the message stands last.
+        super().__init__(message.rpartition(f"{UnreadableImage.__name__}: ")[2].strip())
+
+
 class PushError(_Told, RuntimeError):
     """Checkpoints that did not reach the Hub: complete on disk, recorded as pending; nothing else went wrong."""
 

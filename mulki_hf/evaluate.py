@@ -66,8 +66,10 @@ def main(argv: list[str] | None = None) -> None:
             raise ConfigurationError("MODEL, what is evaluated, comes first: mulki-hf evaluate MODEL [...]")
         args, options = make_parser().parse_known_args(argv)
         from .runs.disk import disk_faults
+        from .runs.faults import data_faults
 
-        with disk_faults(args.output_dir or args.model, then="then give the same command again"):
+        then = "then give the same command again"
+        with disk_faults(args.output_dir or args.model, then), data_faults(args.model, then):
             evaluate(args, options, argv)
 
 

@@ -47,8 +47,10 @@ def main(argv: list[str] | None = None) -> None:
 
         stream, config = parse([word for word in argv if word != "--all"], "prepare")
         from .runs.disk import disk_faults
+        from .runs.faults import data_faults
 
-        with disk_faults("the caches of data and model", then="then give the same command again"):
+        then = "then give the same command again"
+        with disk_faults("the caches of data and model", then), data_faults(config.output_dir, then):
             problems = prepare(stream, config, every)
         if problems:
             some = "one problem" if len(problems) == 1 else f"{len(problems)} problems"

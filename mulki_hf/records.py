@@ -17,7 +17,7 @@ class TaskRecord:
         seconds: wall time from the task's start, or from where it was resumed, to its evaluation; unknown before.
         provenance: command, git commit, hardware and library versions of the run that learned it.
         facts: what training showed of whatever was trained, by name: with LoRA `lora_error`, the largest relative error
-            of a layer when stage 4's result was cut to the rank.
+            of a layer when stage 4's result was cut to the rank; `left_out`, how many steps were, if any.
         note: the same in a sentence, for the card.
         steps: optimizer steps that learning took; unknown before, and in files of older versions.
         fingerprint: of images and labels, whatever their format and place; unknown in files of older versions.

@@ -46,6 +46,7 @@ from .runs.provenance import library_versions, provenance
 from .runs.ranks import accelerator_of, main_process_first, on_main_process
 from .runs.records import encoder_record, look_up_licences, shareable_results
 from .runs.resume import Earlier, check_rows, find_earlier, start_results
+from .runs.room import check_room, run_size
 from .runs.sources import Run
 from .runs.terminal import passing_bars, quieten
 from .runs.trackers import Trackers, check_trackers
@@ -162,7 +163,19 @@ class Stream:
         # What comes from the Hub takes the place of the last finished task.
         written = range(results.finished - (earlier.source is not None), life.remaining().stop)
         life.on_main(lambda: life.folder.check_untaken(results.stage_names, written, results.protocols, earlier.clear))
+        life.on_main(life.check_room)
         return life
+
+    def check_room(self) -> None:
+        """Refuse to begin where what is still to be written does not fit on the disk, or say so; for one process."""
+        first, last = self.remaining().start, self.remaining().stop
+        # What is taken up from the Hub is written, too.
+        finished = first - (self.earlier.source is not None)
+        images = self.reference.images if self.reference else None
+        references = 0 if images is None else len(images)
+        parts = (self.stream, self.config, objective_of(self.config), self._original, self.curriculum[first:])
+        sizes = run_size(*parts, self.tasks, references, last, finished) if first < last else {}
+        check_room(self.folder.path, sizes, self.folder.held(self.earlier.clear), self.stream.check_space)
 
     def on_main(self, action: Callable[[], Any]) -> Any:
         """See [`on_main_process`]."""
@@ -272,9 +285,10 @@ class Stream:
             rows = {name: row for name, (row,) in matrices.items()}
             # One more pass over the training images, for methods that have a use for it.
             prototypes = trainer.features.prototypes(model) if trainer.objective.needs_prototypes() else None
-            facts = adaptation.facts()
+            facts = adaptation.facts() | trainer.left_out.facts()
             note, steps = adaptation.note(self.config, facts), trainer.state.global_step
             self.results.add(rows, time.monotonic() - began, facts, note, steps)
+            self.results.warn(trainer.left_out.sentences(steps))
             self.trackers.report(trainer, self.results, model)
             if self.accelerator.is_main_process:
                 save_model(folder, model, self.processor)

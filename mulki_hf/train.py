@@ -34,8 +34,9 @@ def main(argv: list[str] | None = None) -> None:
         if stream.stop_on_usr1:
             stops.on(signal.SIGUSR1)
         from .runs.disk import disk_faults
+        from .runs.faults import data_faults
 
-        with disk_faults(str(config.output_dir)):
+        with disk_faults(config.output_dir), data_faults(config.output_dir):
             run(stream, config, argv)
 
 

@@ -25,7 +25,7 @@ from .config import MulKIConfig
 from .data.captions import checked_texts
 from .data.dealing import WithFillers, counted, deal_evenly
 from .data.epochs import EpochCallback
-from .data.images import image_transform
+from .data.images import ImageSamples, image_transform
 from .data.reference import collate
 from .data.tables import ArrayCache
 from .data.task import Task, check_dataset, check_evaluation
@@ -35,7 +35,7 @@ from .errors import ConfigurationError
 from .features.across_ranks import of_all_ranks
 from .features.prompt_banks import prompt_banks
 from .features.task_features import TaskFeatures
-from .finite import FiniteWatch
+from .finite import FiniteWatch, LeftOut
 from .manifest import write_manifest
 from .metrics import accuracy
 from .models.dual_encoders import fit_processor
@@ -147,7 +147,7 @@ class MulKITrainer(Trainer):
             model=student,
             args=args,
             # `train` puts the samples with all that belongs to them in its place.
-            train_dataset=self._transformed(task.train),
+            train_dataset=self._transformed(task.train, "training images"),
             eval_dataset=self._transformed(own if eval_dataset is None else eval_dataset),
             processing_class=processing_class,
             compute_metrics=compute_metrics,
@@ -175,6 +175,7 @@ class MulKITrainer(Trainer):
         for callback in (*self.connections.callbacks(), EpochCallback(), self.trained_text, self.step_stop):
             self.add_callback(callback)
         self.watch = FiniteWatch(task.name)
+        self.left_out = LeftOut(self.watch)
         self._described: StreamResults | None = None
         # Sums of the loss parts since the last log and, without a name, of how many batches.
         self._parts: Counter = Counter()
@@ -192,10 +193,9 @@ class MulKITrainer(Trainer):
             share = self._share(count, num_items_in_batch)
             parts = self.objective(features) | self.connections.anchor()
             parts = {name: share * value for name, value in parts.items()}
-            # On the device until the Trainer logs, so that no step waits for them.
-            self._parts.update({name: value.detach() for name, value in parts.items()} | {"": 1})
             loss = sum(parts.values())
             self.watch.see(self.state.global_step + 1, loss.detach(), inputs["row"])
+            self._add(loss.detach(), {name: value.detach() for name, value in parts.items()})
         else:
             loss = task_loss(features)
         if not return_outputs:
@@ -204,6 +204,37 @@ class MulKITrainer(Trainer):
         if features.groups is not None:
             logits = logits.masked_fill(features.groups != features.groups[inputs["labels"]][:, None], -torch.inf)
         return loss, {"loss": loss, "logits": logits}
+
+    def _add(self, loss: Tensor, parts: dict[str, Tensor]) -> None:
+        """To what is logged; on the device until the Trainer logs, so that no step waits for them."""
+        sums: dict[str, Any] = parts | {"": 1}
+        if self.skips:
+            finite = loss.isfinite()
+            sums = {name: torch.where(finite, value, 0.0) for name, value in parts.items()} | {"": finite.float()}
+        self._parts.update(sums)
+
+    @property
+    def skips(self) -> bool:
+        """Whether a step that is not finite is left out."""
+        return self.args.on_nonfinite == "skip"
+
+    def training_step(self, *args, **kwargs):
+        """`Trainer.training_step`; a loss that is left out is none in Trainer's sum, either."""
+        loss = super().training_step(*args, **kwargs)
+        return torch.where(loss.isfinite(), loss, 0.0) if self.skips else loss
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        # What Trainer asks between the last backward and the optimizer's step.
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if self.skips:
+            # In fp16 gradients may overflow: the scaler leaves out their step by itself, and looks for a lower scale.
+            scaled = self.accelerator.scaler is not None
+            step = self.state.global_step + 1
+            if self.left_out.takes(step, self.state.max_steps, None if scaled else norm):
+                # Optimizers change nothing of a parameter that has no gradient.
+                model.zero_grad(set_to_none=True)
+                return None
+        return norm
 
     def _share(self, images: Tensor | float, num_items_in_batch: Tensor | None) -> Tensor | float:
         """The weight of a micro-batch in its step, one if all are of a size; Trainer divides by how many there are."""
@@ -261,7 +292,7 @@ class MulKITrainer(Trainer):
 
     def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
         """Of rows with `image` and, where metrics are wanted, `label`."""
-        return super().get_test_dataloader(self._transformed(test_dataset))
+        return super().get_test_dataloader(self._transformed(test_dataset, "images to predict"))
 
     def _get_dataloader(self, *args, **kwargs):
         loader = super()._get_dataloader(*args, **kwargs)
@@ -269,14 +300,15 @@ class MulKITrainer(Trainer):
         makes.worker_init_fn = partial(outlives_a_signal, makes.worker_init_fn)
         return loader
 
-    def _transformed(self, rows: Any) -> Any:
+    def _transformed(self, rows: Any, what: str = "images to evaluate on") -> Any:
         """Rows that no transform has been given yet, with that of the model's processor; of a dict, each."""
         if isinstance(rows, dict):
-            return {name: self._transformed(part) for name, part in rows.items()}
+            return {name: self._transformed(part, what) for name, part in rows.items()}
         if isinstance(rows, IterableDataset):
             check_dataset(rows, "the data to evaluate on or to predict")
         if isinstance(rows, Dataset) and "image" in rows.column_names and rows.format["type"] != "custom":
-            return rows.with_transform(image_transform(self.processing_class.image_processor))
+            transform = image_transform(self.processing_class.image_processor)
+            return ImageSamples(rows, transform, f"task {self.task.name!r}, {what}")
         return rows
 
     def evaluation_loop(self, *args, **kwargs):
@@ -308,10 +340,13 @@ class MulKITrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add each loss part (mean over the logging interval and the ranks) to what the Trainer logs."""
         if "loss" in logs and self._parts:
-            batches = self._parts.pop("")  # how many there were
+            batches = torch.as_tensor(self._parts.pop("")).clamp(min=1)  # how many there were
             means = self.accelerator.reduce(torch.stack([*self._parts.values()]) / batches, reduction="mean")
             logs |= {f"loss_{name}": value for name, value in zip(self._parts, means.tolist(), strict=True)}
             self._parts.clear()
+            if self.skips:
+                # Trainer's own is of all steps, those that were left out included.
+                logs |= {"loss": sum(means.tolist()), "left_out": self.left_out.count}
             self.watch.check_logs(logs, self.state.global_step, self.accelerator.scaler is not None)
         super().log(logs, start_time)
 
@@ -343,6 +378,7 @@ class MulKITrainer(Trainer):
         self.features.prepare()
         self.train_dataset = WithFillers(self.features.training_samples())
         self._parts.clear()
+        self.watch.forget()
         self.connections.begin(resumed=checkpoint is not None)
         state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME)) if checkpoint else None
         early = state is not None and self.args.restore_callback_states_from_checkpoint and stopped_early(state)
@@ -406,6 +442,8 @@ class MulKITrainer(Trainer):
             remove(checkpoint)  # of a run before this one, damaged or half written
         self.accelerator.wait_for_everyone()
         self.connections.save(checkpoint)
+        if self.args.should_save:
+            self.left_out.save(checkpoint)
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             super()._save_checkpoint(model, trial)
@@ -423,3 +461,4 @@ class MulKITrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         self.connections.load(resume_from_checkpoint)
+        self.left_out.load(Path(resume_from_checkpoint))

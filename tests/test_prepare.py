@@ -17,10 +17,10 @@ from support.openai_clip import REPO_ID, openai_clip
 from mulki_hf import MulKITrainer, StreamConfig, load_stream, prepare, train
 from mulki_hf.config.parser import parse
 from mulki_hf.data import registry
-from mulki_hf.preparing import room
 from mulki_hf.preparing.estimates import estimated, measured, prompts_of_step, stages_to_time
 from mulki_hf.preparing.looking import LOOKED_AT, Look
 from mulki_hf.preparing.timing import Paces, Timed
+from mulki_hf.runs import room
 
 
 NAMES = ["zebra", "crab", "apple"]

@@ -20,6 +20,8 @@ Load: TypeAlias = Callable[..., CLIPModel]
 
 LARGE = 2**24
 """Parameters of a model whose average goes to disk."""
+FLOAT = 4
+"""Bytes of a number in fp32."""
 
 
 class Adaptation(ABC):
@@ -75,6 +77,17 @@ class Adaptation(ABC):
             refuse_connections(cls.name, objective)
 
     @classmethod
+    def checkpoint_size(cls, model: CLIPModel, args: Any, averaged: bool) -> int:
+        """Bytes of one of Trainer's checkpoints, about; small adapters and their optimizer are not counted.
+
+        Args:
+            model ([`CLIPModel`]): that is trained.
+            args ([`MulKIConfig`]): the settings.
+            averaged: there is a running average, which is as large as what changes in the model.
+        """
+        return FLOAT * count(model) * averaged
+
+    @classmethod
     def artefact(cls, args: Any) -> ArtefactRecord | None:
         """What a run with these arguments saves beside the model, if anything."""
         return None
@@ -108,7 +121,7 @@ class Adaptation(ABC):
         on_disk = args.average_on_disk
         if on_disk is None:
             # Files of many small tensors take longer to open than to read.
-            large = sum(p.numel() for p in self.student.parameters()) >= LARGE
+            large = count(self.student) >= LARGE
             on_disk = large and args.device.type == "cpu"
         return WeightAverage(self.weights, every, Path(args.output_dir) / "_weight_average" if on_disk else None)
 
@@ -138,6 +151,11 @@ class Adaptation(ABC):
     def first(self) -> bool:
         """Whether this is the first task, where nothing was learned before."""
         return self.teachers["previous"] is self.teachers["original"]
+
+
+def count(model: nn.Module) -> int:
+    """A model's parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def refuse_connections(name: str, objective: Objective) -> None:

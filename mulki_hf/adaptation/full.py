@@ -14,10 +14,10 @@ from ..errors import ConfigurationError
 from ..models.dual_encoders import check_dual_encoder, kind_of
 from ..objectives import Objective
 from .adapters import has_adapters
-from .base import Adaptation, Load
+from .base import FLOAT, Adaptation, Load, count
 from .precision import in_fp32
 from .teacher import Teacher
-from .towers import train_towers
+from .towers import TOWERS, train_towers
 
 
 Source: TypeAlias = CLIPModel | Callable[[], CLIPModel]
@@ -61,6 +61,15 @@ class FullModel(Adaptation):
     def start(cls, load: Load, args: Any, before: Path | None) -> "FullModel":
         previous = partial(load, before) if before else None
         return cls((previous or load)(), args, load, previous)
+
+    @classmethod
+    def checkpoint_size(cls, model: CLIPModel, args: Any, averaged: bool) -> int:
+        parts = [getattr(model, part, None) for part in TOWERS[args.train_towers or "both"]]
+        trained = count(model) if args.train_towers == "both" else sum(count(part) for part in parts if part)
+        # What others than Adam keep is not known here, nor what is kept in few bits.
+        optim = str(getattr(args.optim, "value", args.optim))
+        moments = 0 if args.save_only_model or "bit" in optim else 2 * ("adam" in optim)
+        return FLOAT * (count(model) + trained * (moments + averaged))
 
     def finish(self) -> CLIPModel:
         return self.student

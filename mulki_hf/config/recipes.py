@@ -69,7 +69,9 @@ CONSTANT_FIELDS = {
 } - RUN_FIELDS
 """What must not change between a run and its resumption: everything that the result depends on (see [`decisive`])."""
 
-RECIPE_FIELDS = CONSTANT_FIELDS | {"per_device_eval_batch_size", "activation_checkpointing", "license", "language"}
+RECIPE_FIELDS = CONSTANT_FIELDS | {
+    "per_device_eval_batch_size", "activation_checkpointing", "license", "language", "on_nonfinite",
+}  # fmt: skip
 
 SWITCHES = {adaptation.switch for adaptation in ADAPTATIONS if adaptation.switch}
 """Fields that choose what is trained."""

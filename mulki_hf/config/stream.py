@@ -51,6 +51,13 @@ class RunArguments:
             "measure the accuracy on them after each earlier task, on the checkpoints; false leaves those cells empty."
         },
     )
+    check_space: bool = field(
+        default=True,
+        metadata={
+            "help": "Refuse to begin, or to go on, where what the run is still to write won't fit on the disk of "
+            "output_dir, as far as that can be told; false says so and begins."
+        },
+    )
     keep_checkpoints: Literal["all", "last", "none"] = field(
         default="all",
         metadata={

@@ -18,6 +18,7 @@ from ..data.tables import CacheArguments
 from ..data.views import ViewArguments
 from ..data.workers import loader_workers
 from ..errors import ConfigurationError
+from ..finite import FiniteArguments
 from ..hub.arguments import HubArguments
 from ..models.encoding import EncodingArguments
 from ..objectives import OBJECTIVES, Objective, find_objective, method_name, objective_of
@@ -114,6 +115,7 @@ class MulKIConfig(
     CacheArguments,
     EncodingArguments,
     AverageArguments,
+    FiniteArguments,
     HubArguments,
     TrainerArguments,
 ):

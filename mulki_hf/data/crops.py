@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
-from .images import image_transform
+from .images import image_transform, read_rows
 
 
 class RandomCrops(Dataset):
@@ -21,15 +21,17 @@ class RandomCrops(Dataset):
         image_processor: the model's own.
         min_area (`float`): a crop has at least this share of the image's area.
         seed (`int`): of the crops.
+        what: the rows are of, for messages.
     """
 
-    def __init__(self, rows: datasets.Dataset, image_processor, min_area: float, seed: int):
+    def __init__(self, rows: datasets.Dataset, image_processor, min_area: float, seed: int, what: str = "the data"):
         self.rows = rows.with_format(None)
         self.transform = image_transform(image_processor)
         size = image_processor.crop_size or image_processor.size
         self.side = size.height or size.shortest_edge
         self.min_area = min_area
         self.seed = seed
+        self.what = what
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -40,7 +42,7 @@ class RandomCrops(Dataset):
         return len(self.rows)
 
     def __getitems__(self, indices: list[int]) -> list[dict]:
-        batch = self.rows[indices]
+        batch = read_rows(self.rows, indices, self.what)
         batch["image"] = [self._crop(image, row) for image, row in zip(batch["image"], indices, strict=True)]
         columns = self.transform(batch)
         return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

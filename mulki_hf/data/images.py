@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import datasets
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..errors import UnreadableImage
 from .labels import labels_of
 from .tables import ArrayCache, Table
 
@@ -31,17 +33,84 @@ def _samples(image_processor, batch: dict) -> dict:
     return features
 
 
-def cached_images(rows: datasets.Dataset, image_processor, cache: ArrayCache, name: str) -> Dataset:
+def read_rows(rows: datasets.Dataset, indices: list[int], what: str) -> dict[str, list[Any]]:
+    """Columns of some rows, their images decoded.
+
+    Args:
+        rows: a column `image`.
+        indices: which ones.
+        what: they are of, for the message.
+
+    Raises:
+        UnreadableImage: one can't be read, though all could when they were checked; names row and file.
+    """
+    try:
+        return rows[indices]
+    except Exception:  # decoders raise errors of many kinds
+        for row in indices:
+            _check_readable(rows, row, what)
+        raise
+
+
+def _check_readable(rows: datasets.Dataset, row: int, what: str) -> None:
+    try:
+        rows[row]
+    except Exception as error:
+        encoded = rows.cast_column("image", datasets.Image(decode=False))[row]["image"] or {}
+        split = f", split {str(rows.split)!r}" if rows.split else ""
+        file = f"file {encoded['path']!r}, " if encoded.get("path") else ""
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UnreadableImage(
+            f"{what}{split}: the image of row {row} can't be read any more ({file}{reason}); put it back as it was "
+            "when training began"
+        ) from error
+
+
+class ImageSamples(Dataset):
+    """Rows whose images become what a model reads as they are asked for.
+
+    Args:
+        rows ([`datasets.Dataset`]): columns `image` and, where there are labels, `label`.
+        transform: batched, see [`image_transform`].
+        what: they are of, for messages.
+    """
+
+    def __init__(self, rows: datasets.Dataset, transform: Callable[[dict], dict], what: str):
+        self.rows = rows.with_format(None)
+        self.transform = transform
+        self.what = what
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, indices: list[int]) -> list[dict]:
+        columns = self.transform(read_rows(self.rows, indices, self.what))
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+    def __getitem__(self, index: int) -> dict:
+        return self.__getitems__([index])[0]
+
+
+def cached_images(
+    rows: datasets.Dataset, image_processor, cache: ArrayCache, name: str, what: str = "the data"
+) -> Dataset:
     """`rows` as [`image_transform`] gives them without crops, each image decoded and resized only once.
 
     The pixels lie on disk as bytes; rescaling and normalising, which is all that is left, differs from the processor's
     own by rounding (1e-6 at most).
+
+    Args:
+        rows: columns `image` and, where there are labels, `label`.
+        image_processor: the model's own.
+        cache: where the table lies.
+        name: of the table.
+        what: the rows are of, for messages.
     """
 
     table = cache.table(
         f"{name}-pixels",
         ["pixels", image_processor.to_json_string(), rows._fingerprint],
-        rows.with_transform(partial(_pixels, image_processor)),
+        ImageSamples(rows, partial(_pixels, image_processor), what),
         lambda batch: batch["pixels"].to(torch.uint8),
         f"{name}: images",
         "cache_images: false",

@@ -196,11 +196,13 @@ class ArrayCache:
         """The array to fill, on the ranks that write; refused on all of them where the disk has no room for it."""
         rows, full, size = None, False, math.prod(shape) * dtype.itemsize
         if self.accelerator.is_local_main_process:
-            rows = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
             try:
+                rows = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
                 reserve(partial, size)
-            except OSError:
-                partial.unlink()
+            except OSError as error:
+                partial.unlink(missing_ok=True)
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    raise
                 full = True
         if self.accelerator.gather(torch.tensor([full], device=self.accelerator.device)).any():
             raise ConfigurationError(

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPModel, CLIPProcessor
 from transformers.utils.logging import tqdm
 
-from ..data.images import cached_images, image_transform
+from ..data.images import ImageSamples, cached_images, image_transform
 from ..data.prompts import tokenize_prompts
 from ..data.tables import ArrayCache
 from ..data.task import Task
@@ -60,11 +60,12 @@ class StreamEvaluator:
         self._kept_images: list[list[dict[str, Tensor]]] = [[] for _ in tasks]
         self.loaders = []
         for position, task in enumerate(tasks):
+            rows, image_processor = task.evaluation, processor.image_processor
+            what = f"task {task.name!r}, evaluation images"
             if image_cache is None:
-                samples = task.evaluation.with_transform(image_transform(processor.image_processor))
+                samples = ImageSamples(rows, image_transform(image_processor), what)
             else:
-                name = f"evaluation-{position}"
-                samples = cached_images(task.evaluation, processor.image_processor, image_cache, name)
+                samples = cached_images(rows, image_processor, image_cache, f"evaluation-{position}", what)
             self.loaders.append(self._loader(samples, batch_size, num_workers))
         self.prompts = [
             (tokenize_prompts(processor, task.class_names, task.evaluation_templates), len(task.class_names))

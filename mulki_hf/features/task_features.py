@@ -14,7 +14,7 @@ from transformers import CLIPModel, CLIPProcessor
 from ..adaptation.teacher import Teacher, weights_fingerprint
 from ..data.crops import RandomCrops
 from ..data.epochs import check_crops, data_seed
-from ..data.images import cached_images, image_transform
+from ..data.images import ImageSamples, cached_images, image_transform
 from ..data.labels import labels_of
 from ..data.prompts import tokenize_prompts
 from ..data.reference import WithImages
@@ -167,7 +167,8 @@ class TaskFeatures:
         """What a step is made of: images, the teachers' features of them where cached, those beside them likewise."""
         samples = self.training_images
         if self.crop_area is not None:
-            samples = RandomCrops(self.task.train, self.processor.image_processor, self.crop_area, data_seed(self.args))
+            cut = (self.processor.image_processor, self.crop_area, data_seed(self.args))
+            samples = RandomCrops(self.task.train, *cut, self._named("training images"))
         # Where a batch came from, should its loss turn out not to be finite.
         samples = WithTables(self._with_features(samples, "image"), {"row": torch.arange(len(self.task.train))})
         for part, count in self.beside.items():
@@ -182,7 +183,7 @@ class TaskFeatures:
     @cached_property
     def training_images(self) -> Samples:
         """The training images without crops: `pixel_values` and `labels`."""
-        return self._images(self.task.train, "train")
+        return self._images(self.task.train, "train", self._named("training images"))
 
     def images_beside(self, part: str) -> tuple[Any, Samples]:
         """The images beside the task's own of one kind: what they are made of, and samples of `pixel_values`."""
@@ -190,18 +191,21 @@ class TaskFeatures:
 
     @cached_property
     def _reference_images(self) -> tuple[Dataset, Samples]:
-        return self.reference, self._images(self.reference, "reference")
+        return self.reference, self._images(self.reference, "reference", self._named("reference images"))
 
     @cached_property
     def _views(self) -> tuple[Dataset, Samples]:
         # As many as an epoch brings: the next one has the same, beside other images.
         return self.task.train, Views(self.training_images, self.beside["views"], data_seed(self.args))
 
-    def _images(self, rows: Dataset, name: str) -> Samples:
+    def _images(self, rows: Dataset, name: str, what: str) -> Samples:
         image_processor = self.processor.image_processor
         if self.args.cache_images:
-            return cached_images(rows, image_processor, self.cache, name)
-        return rows.with_transform(image_transform(image_processor))
+            return cached_images(rows, image_processor, self.cache, name, what)
+        return ImageSamples(rows, image_transform(image_processor), what)
+
+    def _named(self, images: str) -> str:
+        return f"task {self.task.name!r}, {images}"
 
     # In every step
 

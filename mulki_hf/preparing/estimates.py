@@ -13,9 +13,9 @@ from ..errors import TrainingError
 from ..hub.reach import caches_alone
 from ..objectives import Objective
 from ..runs.ranks import on_main_process
-from .looking import Look, gigabytes
+from ..runs.room import gigabytes, read_by_role, table_rows
+from .looking import Look
 from .problems import Problem
-from .room import read_by_role, table_rows
 from .timing import Paces, Timed, Timing
 
 

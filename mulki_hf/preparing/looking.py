@@ -17,7 +17,6 @@ from ..config import MulKIConfig, StreamConfig
 from ..data.captions import TEXT_FIELDS
 from ..data.checked import SAMPLE
 from ..data.epochs import check_crops
-from ..data.own_settings import settings_of
 from ..data.task import Task
 from ..data.task_config import TaskConfig
 from ..data.tasks import check_unique, checked_task, load_task
@@ -28,12 +27,12 @@ from ..models.loading import load_finite, load_processor, on_hub
 from ..objectives import check_reference, objective_of
 from ..runs.checks import check_selection, check_task, check_texts
 from ..runs.disk import check_output
-from ..runs.plan import planned_steps
 from ..runs.ranks import accelerator_of, main_process_first, on_main_process
+from ..runs.room import free_space, gigabytes, listed, run_size, steps_of
 from ..runs.terminal import passing_bars, quieten
 from ..runs.trackers import check_trackers
 from .problems import Problem, Problems, without_absent
-from .room import REFERENCE, download_size, free_space, hub_data, run_size, saved_at_a_time
+from .room import REFERENCE, download_size, hub_data
 
 
 LOOKED_AT = 256
@@ -112,13 +111,7 @@ class Look:
 
     def steps(self, stage: Task) -> int:
         """Optimizer steps of a stage."""
-        own = settings_of(stage, self.config)
-        return self._planned(stage, own.num_train_epochs, own.max_steps)
-
-    def _planned(self, stage: Task, epochs: float, max_steps: int = -1) -> int:
-        config, batch = self.config, self.config.train_batch_size * self.accelerator.num_processes
-        numbers = (config.gradient_accumulation_steps, epochs, max_steps, config.dataloader_drop_last)
-        return planned_steps(len(stage.train), batch, *numbers)
+        return steps_of(stage, self.config)
 
     # What is looked at
 
@@ -207,14 +200,11 @@ class Look:
             return
         learns = self.objective.learns
         learned = self.learned if learns == "each" else int(learns == "all")
-        steps = [(self.steps(stage), self._planned(stage, epochs=1)) for stage in self.stages]
-        saves = max((saved_at_a_time(self.config, *counts) for counts in steps), default=0)
-        counts = self.stages, self.tasks, self.references, learned, saves
+        counts = self.stages, self.tasks, self.references, learned
         self.disk = run_size(self.stream, self.config, self.objective, self.model, *counts)
         needed = sum(self.disk.values())
         if needed > self.free:
-            parts = ", ".join(f"{name} {gigabytes(size)}" for name, size in self.disk.items())
-            what = f"the run needs {gigabytes(needed)} ({parts}), {gigabytes(self.free)} are free"
+            what = f"the run needs {gigabytes(needed)} ({listed(self.disk)}), {gigabytes(self.free)} are free"
             advice = "free as much or choose another output_dir; keep_checkpoints last and save_strategy no take less"
             self.problems.add(Problem("disk", f"output_dir {self.config.output_dir!r}", what, advice))
 
@@ -232,8 +222,3 @@ def sampled(images: int | None) -> Iterator[None]:
 def _named(spec: Any, position: int) -> str:
     name = spec.get("name") if isinstance(spec, dict) else None
     return name if isinstance(name, str) else f"entry {position}"
-
-
-def gigabytes(size: float) -> str:
-    """Of bytes."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

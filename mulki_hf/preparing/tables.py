@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import torch
 
 from ..report.tables import duration, markdown_table
+from ..runs.room import gigabytes, listed
 from .estimates import Estimate
-from .looking import Look, gigabytes
+from .looking import Look
 from .problems import Problems
 from .timing import Paces
 
@@ -50,10 +51,8 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def estimate_text(look: Look, paces: Paces, estimate: Estimate) -> str:
     """Disk, memory and time of the whole stream."""
-    parts = ", ".join(f"{name} {gigabytes(size)}" for name, size in look.disk.items())
-    lines = [
-        f"disk    {gigabytes(sum(look.disk.values()))} at most, {gigabytes(look.free)} are free: {parts or 'results'}"
-    ]
+    needed, parts = sum(look.disk.values()), listed(look.disk) or "results"
+    lines = [f"disk    {gigabytes(needed)} at most, {gigabytes(look.free)} are free: {parts}"]
     memory = f"{gigabytes(paces.main_bytes)} of main memory a process"
     if paces.device_bytes is not None:
         memory = f"{gigabytes(paces.device_bytes)} on the device, {memory}"

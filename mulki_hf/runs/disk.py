@@ -64,10 +64,11 @@ def disk_faults(output: str | Path, then: str | None = None) -> Iterator[None]:
         fault = disk_fault(error, output)
         if fault is None:
             raise
-        raise TrainingError(f"{fault}: mend that; {then or _standing(Path(output))}") from error
+        raise TrainingError(f"{fault}: mend that; {then or way_on(Path(output))}") from error
 
 
-def _standing(output: Path) -> str:
+def way_on(output: Path) -> str:
+    """How far the run in a folder has come, and how it goes on; in general terms where the folder can't be read."""
     from .folder import standing  # here, because it needs what a push does without
 
     try:

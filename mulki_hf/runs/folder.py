@@ -90,6 +90,16 @@ class RunFolder:
                 "choose another output_dir, or move it"
             )
 
+    def held(self, cleared: bool) -> int:
+        """Bytes that what is to be written takes the place of.
+
+        Args:
+            cleared: the tasks' folders are deleted before.
+        """
+        folders = [UNFINISHED, *(named_folders(self.path) if cleared else ())]
+        files = (file for name in folders for file in (self.path / name).rglob("*") if not file.is_symlink())
+        return sum(file.stat().st_size for file in files if file.is_file())
+
     def take(self, results: bytes | None) -> None:
         """Make the folder, if it is not there, and be the only run that writes in it until `lock.release`.
 

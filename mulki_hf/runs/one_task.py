@@ -36,6 +36,8 @@ def describe_task(trainer: Any) -> StreamResults:
     reference = None if pictures is None and not texts else Reference(pictures, texts=texts)
     results = results_of_task(trainer.task, config, base, before, after, accelerator, reference, adaptation)
     results.base.encoder = encoder_record(trainer.model)
+    results.learned[0].facts |= trainer.left_out.facts()
+    results.warn(trainer.left_out.sentences(trainer.state.global_step))
     return results
 
 

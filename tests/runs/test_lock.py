@@ -1,14 +1,20 @@
 """One run in a folder at a time."""
 
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 
+import filelock
 import pytest
 
 from mulki_hf.errors import ConfigurationError
-from mulki_hf.runs.lock import FolderLock, check_free
+from mulki_hf.runs import lock
+from mulki_hf.runs.lock import HOLDER, FolderLock, check_free
+from mulki_hf.train import main
 
 
 HOLD_AND_FORK = """
@@ -57,3 +63,96 @@ def test_the_lock_dies_with_its_process_though_a_worker_lives(tmp_path):
     finally:
         os.kill(worker, signal.SIGKILL)
         holder.stdout.close()
+
+
+class TestSharedDisk:
+    """Machines that write to one disk, whose locks hold on each of them alone, or not at all."""
+
+    @pytest.fixture(autouse=True)
+    def quick(self, monkeypatch):
+        monkeypatch.setattr(lock, "BEAT", 0.05)
+        monkeypatch.setattr(lock, "WATCH", 1.0)
+
+    @pytest.fixture
+    def on(self, monkeypatch):
+        """The rest of the test runs on another machine, to which locks of the one before are not known."""
+
+        def on(host):
+            monkeypatch.setattr(socket, "gethostname", lambda: host)
+            monkeypatch.setattr(filelock.FileLock, "acquire", lambda self: None)
+
+        return on
+
+    def test_another_machine_is_refused_while_there_are_signs_of_life(self, tmp_path, on):
+        on("node3")
+        first = FolderLock(tmp_path / "out/unfinished")
+        first.take()
+        (first.folder / "lock").touch()
+        on("node4")
+        refusal = rf"a run is writing there .process {os.getpid()} on node3 since \d{{4}}-\d\d-\d\d \d\d:\d\d.; wait"
+        for refused in (FolderLock(first.folder).take, lambda: check_free(first.folder)):
+            with pytest.raises(ConfigurationError, match=refusal):
+                refused()
+        on("node3")
+        first.release()
+        on("node4")
+        FolderLock(first.folder).take()
+
+    def test_one_that_is_dead_is_taken_over(self, tmp_path, on, caplog):
+        """After a while in which nothing came; nobody waits for the same one twice."""
+        (tmp_path / "lock").touch()
+        (tmp_path / HOLDER).write_text("process 1 on node3 since 2026-01-02 03:04")
+        on("node4")
+        began = time.monotonic()
+        check_free(tmp_path)
+        assert 1.0 <= time.monotonic() - began < 30
+        assert "no sign of life of process 1 on node3 since 2026-01-02 03:04 for 1 seconds" in caplog.text
+        second = FolderLock(tmp_path)
+        caplog.clear()
+        second.take()
+        assert not caplog.text and "on node4 since" in (tmp_path / HOLDER).read_text()
+        beat = (tmp_path / HOLDER).stat().st_mtime_ns
+        time.sleep(0.5)
+        assert (tmp_path / HOLDER).stat().st_mtime_ns > beat
+
+    def test_a_whole_run(self, own_copy, on, capsys):
+        """What another machine is writing to is left alone."""
+        folder, options = own_copy
+        on("node3")
+        first = FolderLock(folder / "unfinished")
+        first.take()
+        on("node4")
+        with pytest.raises(SystemExit, match="^error: output_dir .*copy': a run is writing there .*on node3 since"):
+            main([*options, "--resume"])
+        first.release()
+
+    @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+    def test_a_file_system_without_locks(self, tmp_path, monkeypatch, caplog, number):
+        """Said; a process of this machine is known by its number: one that is gone is taken over at once."""
+
+        def acquire(self):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+        first = FolderLock(tmp_path / "out/unfinished")
+        first.take()
+        assert "on a file system without locks" in caplog.text
+        for refused in (FolderLock(first.folder).take, lambda: check_free(first.folder)):
+            (first.folder / "lock").touch()
+            with pytest.raises(ConfigurationError, match=f"process {os.getpid()} on "):
+                refused()
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait(timeout=30)
+        (first.folder / HOLDER).write_text(f"process {gone.pid} on {socket.gethostname()} since 2026-01-02 03:04")
+        second = FolderLock(first.folder)
+        second.take()
+        second.release()
+        assert not second.folder.exists()
+
+    def test_other_errors_of_a_disk_stay(self, tmp_path, monkeypatch):
+        def acquire(self):
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+        with pytest.raises(OSError, match="Read-only"):
+            FolderLock(tmp_path).take()
