@@ -11,6 +11,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from support.forked import forked
 from support.hub import SECRET, anonymous, connected, stream_and_hub, without_pauses
 from support.hub_store import Fault
 from support.launch import python, train
@@ -266,7 +267,7 @@ MulKITrainer.train = crash
 train.main(sys.argv[1:])
 """
         stream.hub.faults = [Fault("POST", "/commit/main", status=503)]
-        done = python(script, *TRAIN, "--hub_retries", "0", env=stream.env, cwd=stream.place, status=1)
+        done = forked("-c", script, *TRAIN, "--hub_retries", "0", env=stream.env, cwd=stream.place, status=1)
         assert "disk full" in done.stderr
         assert "1 of 1 pushes pending" in done.stdout
         assert stream.hub.repositories["org/mulki-task1"].made() == []
