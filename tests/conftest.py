@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+from functools import cache as kept
 from types import SimpleNamespace
 
 
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import jinja2
 import pytest
 from accelerate import Accelerator
 from PIL import Image
@@ -19,7 +21,7 @@ from support.hub import SECRET, anonymous, connected, hub_environment, stream_an
 from support.launch import train
 from support.tiny import save_tasks, save_tiny, stream_writer, tiny_model, tiny_processor, tiny_task
 from support.training import short_run
-from transformers import CLIPModel, CLIPProcessor
+from transformers import CLIPModel, CLIPProcessor, PretrainedConfig
 
 from mulki_hf import MulKIConfig, Task
 from mulki_hf.data.tables import ArrayCache
@@ -46,6 +48,18 @@ def pytest_collection_finish(session):
     )
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def repetitions():
+    """A tenth of a tiny run is for what nobody reads or what is the same each time.
+
+    `transformers` writes a configuration out for logs that are off, and jinja compiles the template of each card.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PretrainedConfig, "__repr__", object.__repr__)
+        patch.setattr(jinja2, "Template", kept(jinja2.Template))
+        yield
 
 
 @pytest.fixture(autouse=True)
