@@ -1,13 +1,13 @@
 """What `results.json` holds: the accuracy matrix as it grows, and all that a card says; on disk after every task."""
 
 import json
-import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .durable import write_text
 from .errors import ConfigurationError, shown
 from .fields import instance
 from .metrics import continual_metrics
@@ -196,6 +196,15 @@ class StreamResults:
         task.provenance = self.provenance | {"versions": versions}
         self.evaluated(rows)
 
+    def unlearn_last(self) -> None:
+        """Take back what [`add`] added last."""
+        task = self.learned[self.finished - 1]
+        task.seconds, task.facts, task.note, task.steps, task.provenance = None, {}, "", None, {}
+        for protocol in self.protocols:
+            own = self.of(protocol)
+            own.accuracy.pop()
+            own.metrics = {}
+
     def evaluated(self, rows: Mapping[str, Sequence[float | None]]) -> None:
         """The same of a task whose record is there already."""
         for protocol, row in rows.items():
@@ -214,15 +223,7 @@ class StreamResults:
 
     def save(self, output_dir: str | Path) -> None:
         """Write `results.json`; an interruption leaves the old file or the new one, never half of one."""
-        path = Path(output_dir) / self.FILE
-        temporary = path.with_suffix(".json.tmp")
-        text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        write_text(Path(output_dir) / self.FILE, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, output_dir: str | Path) -> "StreamResults":

@@ -2,7 +2,6 @@
 
 import copy
 import gc
-import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ from .data.row_files import write_rows
 from .data.tasks import Task, load_stream
 from .data.union import union
 from .data.unlabelled import Reference, load_reference
+from .durable import copy_file
 from .errors import ConfigurationError
 from .evaluation.evaluator import StreamEvaluator
 from .features.prototypes import PROTOTYPES_FILE, save_prototypes
@@ -38,7 +38,7 @@ from .report.published.beside import standing_text
 from .report.tables import average, percent, progress_line, results_table
 from .results import StreamResults
 from .runs.callbacks import callbacks_of_task, check_callbacks, stops_early
-from .runs.checkpoints import check_finished, last_checkpoint
+from .runs.checkpoints import check_finished
 from .runs.checks import check_selection, check_task, check_texts
 from .runs.folder import RunFolder, standing
 from .runs.progress import Progress
@@ -161,9 +161,7 @@ class Stream:
             life.on_main(lambda: check_rows(life.run))
         # What comes from the Hub takes the place of the last finished task.
         written = range(results.finished - (earlier.source is not None), life.remaining().stop)
-        life.on_main(
-            lambda: life.folder.check_untaken(results.stage_names, written, results.protocols, stream.overwrite)
-        )
+        life.on_main(lambda: life.folder.check_untaken(results.stage_names, written, results.protocols, earlier.clear))
         return life
 
     def on_main(self, action: Callable[[], Any]) -> Any:
@@ -194,8 +192,9 @@ class Stream:
         source = self.earlier.source
         checkpoint = fetch_checkpoint(source, self.config.hub_token) if source else None
         self.folder.take(self.earlier.found)
-        if self.stream.overwrite:
+        if self.earlier.clear:
             self.folder.clear()
+        self.folder.clear_leftovers(self.results.stage_names, self.results.finished, self.results.protocols)
         if source is not None and checkpoint is not None:
             self.folder.take_up(checkpoint, self.results, source)
             self.save()
@@ -315,13 +314,13 @@ class Stream:
             print(KEPT[keep].format(names[finished - 1]), flush=True)
 
     def save(self, pictures_of: Path | None = None) -> None:
-        """Write `results.json` and the pictures, which a task's folder may have already."""
-        self.results.save(self.folder.path)
+        """Write the pictures, which a task's folder may have already, and `results.json`, which counts, last."""
         if pictures_of is None:
             draw(self.results, self.folder.path)
         else:
             for name in picture_names(self.results.protocols):
-                shutil.copyfile(pictures_of / name, self.folder.path / name)
+                copy_file(pictures_of / name, self.folder.path / name)
+        self.results.save(self.folder.path)
 
     # A task
 
@@ -329,7 +328,8 @@ class Stream:
         """What is trained in the task, from the folder of the task before."""
         before = self.folder.task(self.results.stage_names, position - 1) if position else None
         if before is not None:
-            check_finished(before, self.results.artefact.folder if self.results.artefact else None)
+            artefact = self.results.artefact.folder if self.results.artefact else None
+            self.on_main(partial(check_finished, before, artefact))
         return adaptation_of(self.config).start(self.load, self.config, before)
 
     def load(self, folder: Path | None = None) -> CLIPModel:
@@ -355,9 +355,11 @@ class Stream:
 
     def checkpoint(self, position: int) -> str | None:
         """Trainer's checkpoint to go on from inside the task, if there is one and we were told to resume."""
+        if not self.stream.resume:
+            return None
         averaged = bool(objective_of(self.config).average_every)
-        folder = self.folder.training(self.results.stage_names, position)
-        return last_checkpoint(folder, averaged) if self.stream.resume else None
+        find = partial(self.folder.checkpoint, self.results.stage_names, position, averaged)
+        return on_main_process(self.accelerator, find, share=True)
 
     def evaluate(
         self, model: CLIPModel, learned: Sequence[int], description: str, only: Collection[int] | None = None

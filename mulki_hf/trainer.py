@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from transformers import CLIPModel, CLIPProcessor, Trainer, TrainerState, default_data_collator
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import EvalPrediction, TrainOutput
+from transformers.trainer_utils import EvalPrediction, TrainOutput, rotate_checkpoints
 
 from .adaptation import Adaptation, adapt
 from .adaptation.adapters import both_towers
@@ -28,10 +28,12 @@ from .data.images import image_transform
 from .data.reference import collate
 from .data.tables import ArrayCache
 from .data.task import Task, check_dataset, check_evaluation
+from .durable import remove
 from .errors import ConfigurationError
 from .features.prompt_banks import prompt_banks
 from .features.task_features import TaskFeatures
 from .finite import FiniteWatch
+from .manifest import write_manifest
 from .metrics import accuracy
 from .models.dual_encoders import fit_processor
 from .models.encoding import TrainedText
@@ -364,10 +366,26 @@ class MulKITrainer(Trainer):
         self.watch.check_weights(trained, self.state.global_step)
 
     def _save_checkpoint(self, model, trial):
+        """`Trainer._save_checkpoint`; what it wrote counts from its manifest on, and older ones go after that."""
         self._check_weights()
-        # Written first: a checkpoint counts as complete once it has the trainer state, which Trainer writes last.
-        self.connections.save(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
-        super()._save_checkpoint(model, trial)
+        checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            remove(checkpoint)  # of a run before this one, damaged or half written
+        self.accelerator.wait_for_everyone()
+        self.connections.save(checkpoint)
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            write_manifest(checkpoint)
+            rotate_checkpoints(
+                output_dir=self.args.output_dir,
+                save_total_limit=limit,
+                best_model_checkpoint=self.state.best_model_checkpoint,
+            )
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         super()._load_from_checkpoint(resume_from_checkpoint, model)

@@ -77,6 +77,13 @@ def pictures(request, monkeypatch):
     monkeypatch.setattr("mulki_hf.report.checkpoint.draw", draw)
 
 
+@pytest.fixture(autouse=True)
+def no_waiting_for_disks(request, monkeypatch):
+    """A power cut is a fault of those tests alone that have a mark of it: a tiny run syncs some hundred files."""
+    if "durable" not in request.keywords:
+        monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
 @pytest.fixture
 def processor() -> CLIPProcessor:
     return tiny_processor()

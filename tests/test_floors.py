@@ -13,10 +13,12 @@ import mulki_hf.train
 PACKAGE = Path(mulki_hf.__file__).parent
 FLOORS = [
     {
+        "durable",
         "errors",
         "extends",
         "fields",
         "finite",
+        "manifest",
         "strict_yaml",
         "metrics",
         "program",
@@ -83,7 +85,7 @@ def test_losses_and_weights_do_not_meet():
 
 def test_a_report_reads_results_alone():
     """With its records; `evaluation` for the sentences of the protocols, `hub` for what may leave the machine."""
-    allowed = {"results", "records", "metrics", "resources", "errors", "evaluation", "hub"}
+    allowed = {"results", "records", "metrics", "resources", "errors", "durable", "evaluation", "hub"}
     assert {target for room, target in arrows() if room == "report"} <= allowed
 
 

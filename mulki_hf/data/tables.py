@@ -3,12 +3,13 @@
 import errno
 import hashlib
 import json
+import logging
 import math
 import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers.utils.logging import tqdm
 
+from ..durable import sync
 from ..errors import ConfigurationError
 from .epochs import set_epoch
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -47,7 +52,10 @@ class CacheArguments:
 
 
 class Table:
-    """An array on disk with a row for each sample of a dataset, mapped into memory by every process that reads it."""
+    """An array on disk with a row for each sample of a dataset, mapped into memory by every process that reads it.
+
+    A `.npy` file, and behind the array the SHA-256 of all that comes before it.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -64,6 +72,22 @@ class Table:
     def __getitem__(self, indices) -> Tensor:
         """Copies of the rows `indices`."""
         return torch.from_numpy(np.asarray(self.rows[indices]).copy())
+
+    @property
+    def intact(self) -> bool:
+        """Whether the file is what was written; one that has not changed since it was is not read again."""
+        about = self.path.stat()
+        return _intact(self.path, about.st_size, about.st_mtime_ns)
+
+
+@cache
+def _intact(path: Path, size: int, changed: int) -> bool:
+    digest, left = hashlib.sha256(), size - hashlib.sha256().digest_size
+    with path.open("rb") as file:
+        while left > 0 and (block := file.read(min(left, 2**24))):
+            digest.update(block)
+            left -= len(block)
+        return file.read() == digest.digest()
 
 
 class ArrayCache:
@@ -108,10 +132,19 @@ class ArrayCache:
         # Rank 0's, should a dataset's fingerprint be a random one.
         broadcast_object_list(key)
         path = self.folder / f"{name}-{key[0]}.npy"
-        there = torch.tensor([path.is_file()], device=self.accelerator.device)
+        there = torch.tensor([self._holds(path)], device=self.accelerator.device)
         if not self.accelerator.gather(there).all():
             self._fill(path, name, samples, compute, description, avoided_by)
         return Table(path)
+
+    def _holds(self, path: Path) -> bool:
+        """Whether a table is there; the ranks that write look whether it is whole, too."""
+        if not path.is_file():
+            return False
+        if not self.accelerator.is_local_main_process or Table(path).intact:
+            return True
+        logger.warning(f"{path} is damaged: it is computed again")
+        return False
 
     def _fill(
         self, path: Path, name: str, samples: Dataset, compute: Callable, description: str, avoided_by: str | None
@@ -124,7 +157,7 @@ class ArrayCache:
         writes = self.accelerator.is_local_main_process
         partial = path.with_suffix(f".{self.accelerator.process_index}.partial")
         rows: Any = None
-        done = 0
+        done, digest = 0, hashlib.sha256()
         if writes:
             self.folder.mkdir(parents=True, exist_ok=True)
         for batch in tqdm(loader, desc=description, leave=False):
@@ -135,11 +168,18 @@ class ArrayCache:
             if done == 0:
                 shape, like = (len(samples), *values.shape[1:]), values.new_empty(0).cpu().numpy()
                 rows = self._make(partial, name, shape, like.dtype, avoided_by)
+                if writes:
+                    with partial.open("rb") as file:
+                        digest.update(file.read(rows.offset))
             if writes:
                 rows[done : done + len(values)] = values.cpu().numpy()
+                digest.update(rows[done : done + len(values)])
             done += len(values)
         if writes:
             rows.flush()
+            with partial.open("ab") as file:
+                file.write(digest.digest())
+            sync(partial)
             # Of an earlier run, or of this table before what it depends on changed. Partial files of other ranks stay:
             # another machine may be about to write the same on a shared disk.
             for kind in ("npy", f"{self.accelerator.process_index}.partial"):
@@ -147,6 +187,7 @@ class ArrayCache:
                     if stale != partial:
                         stale.unlink(missing_ok=True)
             os.replace(partial, path)
+            sync(self.folder)
         self.accelerator.wait_for_everyone()
 
     def _make(

@@ -9,6 +9,7 @@ from huggingface_hub import DatasetCard, HfApi, ModelCard, hf_hub_download, snap
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
 from ..errors import ConfigurationError
+from ..manifest import manifest_fault
 from .faults import explain, hide_signatures
 
 
@@ -44,8 +45,18 @@ def holds(source: str, name: str, token: str | None = None, asked_by: str = RESU
 
 
 def fetch_checkpoint(source: str, token: str | None = None, asked_by: str = RESUME) -> Path:
-    """The checkpoint `org/mulki-task3[@REVISION]` as a folder in the cache."""
-    return Path(_tried(asked_by, source, lambda: snapshot_download(**_repository(source), token=token)))
+    """The checkpoint `org/mulki-task3[@REVISION]` as a folder in the cache.
+
+    Raises:
+        ConfigurationError: it can't be read, or is not what was pushed; names the file.
+    """
+    folder = Path(_tried(asked_by, source, lambda: snapshot_download(**_repository(source), token=token)))
+    if (fault := manifest_fault(folder)) is not None:
+        raise ConfigurationError(
+            f"{asked_by} {source!r}: {fault}: delete it from the Hub's cache, should it be damaged there alone, or "
+            "take another revision"
+        )
+    return folder
 
 
 def _repository(source: str) -> dict[str, str | None]:

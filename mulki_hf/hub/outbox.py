@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import re
 import shlex
 from collections.abc import Callable
@@ -17,7 +16,9 @@ from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, constants, get
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import disable_progress_bars, validate_repo_id
 
+from ..durable import write_text
 from ..errors import ConfigurationError, PushError
+from ..manifest import manifest_fault
 from .faults import bound_waiting, explain, hide_signatures, retried
 
 
@@ -233,6 +234,9 @@ class Outbox:
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         if not files:
             raise FileNotFoundError(f"no files in {push.folder}")
+        task, _, artefact = push.folder.partition("/")
+        if (fault := manifest_fault(self.output_dir / task, artefact and f"{artefact}/")) is not None:
+            raise ValueError(f"{fault}; nothing was uploaded")
         for path in files:
             if self.token and path.suffix != ".safetensors" and self.token.encode() in path.read_bytes():
                 raise ValueError(f"{push.folder}/{path.name} holds the token; nothing was uploaded")
@@ -270,13 +274,11 @@ class Outbox:
         self._record(Push(folder, repo_id, commit=commit))
 
     def _record(self, push: Push) -> None:
-        path = self.output_dir / self.FILE
-        temporary = path.with_suffix(".json.tmp")
         with self._writing:
             if push not in self.pushes:
                 self.pushes.append(push)
-            temporary.write_text(json.dumps([asdict(push) for push in self.pushes], indent=2) + "\n", encoding="utf-8")
-            os.replace(temporary, path)
+            text = json.dumps([asdict(push) for push in self.pushes], indent=2) + "\n"
+            write_text(self.output_dir / self.FILE, text)
 
     def report(self) -> str:
         """What arrived where and, last, what is pending and how to send it."""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..durable import replacing
 from ..results import StreamResults
 from .model_card import save_card
 from .plots import plot_accuracy_matrix, plot_curves
@@ -24,5 +25,6 @@ def draw(results: StreamResults, folder: Path) -> None:
     """The two pictures of a stream, by each protocol."""
     names = picture_names(results.protocols)
     for protocol, matrix, curves in zip(results.protocols, names[::2], names[1::2], strict=True):
-        plot_accuracy_matrix(results, folder / matrix, protocol)
-        plot_curves(results, folder / curves, protocol)
+        for plot, name in ((plot_accuracy_matrix, matrix), (plot_curves, curves)):
+            with replacing(folder / name) as picture:
+                plot(results, picture, protocol)

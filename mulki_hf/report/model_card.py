@@ -8,6 +8,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard
 
+from ..durable import write_text
 from ..errors import ConfigurationError
 from ..evaluation.protocols import PROTOCOLS
 from ..records import ArtefactRecord, BaseModel, ReferenceRecord
@@ -37,10 +38,10 @@ def save_card(results: StreamResults, folder: Path, repo_id: str | None = None) 
     An artefact in it gets its own, for the repository of that name and the artefact's suffix.
     """
     rows = sorted(file.name for file in folder.glob("rows_*.json"))
-    (folder / "README.md").write_text(task_card(results, folder.name, repo_id, rows=rows), encoding="utf-8")
+    write_text(folder / "README.md", task_card(results, folder.name, repo_id, rows=rows))
     if results.artefact is not None and (folder / results.artefact.folder).is_dir():
         card = artefact_card(results, results.artefact, folder.name, repo_id)
-        (folder / results.artefact.folder / "README.md").write_text(card, encoding="utf-8")
+        write_text(folder / results.artefact.folder / "README.md", card)
 
 
 def card_of_task(results: StreamResults, folder: str, repo_id: str | None = None) -> str:

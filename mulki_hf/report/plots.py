@@ -34,7 +34,7 @@ def plot_accuracy_matrix(results: StreamResults, path: str | Path | BinaryIO, pr
                 corner = (j - 0.48, i - 0.46)
                 axes.add_patch(Rectangle(corner, 0.96, 0.92, fill=False, edgecolor="white", linewidth=1.8))
     figure.colorbar(image, ax=axes)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, format="png")
 
 
 def plot_curves(results: StreamResults, path: str | Path | BinaryIO, protocol: str | None = None) -> None:
@@ -77,4 +77,4 @@ def plot_curves(results: StreamResults, path: str | Path | BinaryIO, protocol: s
         steps_are = "before and after training on all tasks at once"
     figure.suptitle(f"{results.subject}, {protocol}: {what}", parse_math=False)
     figure.supxlabel(steps_are)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, format="png")

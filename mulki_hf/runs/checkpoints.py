@@ -14,6 +14,7 @@ from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_N
 
 from ..adaptation.averaging import MappedTensors, WeightAverage
 from ..errors import ConfigurationError
+from ..manifest import has_manifest, manifest_fault
 from .sources import Run
 
 
@@ -28,20 +29,15 @@ WEIGHTS = ("model*.safetensors", "adapter_model*.safetensors")
 def last_checkpoint(folder: str | Path, averaged: bool = False) -> str | None:
     """The newest of Trainer's checkpoints in `folder` that is complete and undamaged; says which it passes over.
 
-    One whose writing was interrupted has no trainer state yet. Names without a number are no steps, and ignored.
+    One whose writing was interrupted has no manifest yet. Names without a number are no steps, and ignored.
 
     Args:
         folder: where Trainer works.
         averaged (`bool`): it must hold a weight average.
     """
-    steps = {
-        int(number[1]): path
-        for path in Path(folder).glob("checkpoint-*")
-        if (number := re.fullmatch(r"checkpoint-(\d+)", path.name)) and (path / TRAINER_STATE_NAME).is_file()
-    }
     passed_over: list[str] = []
-    for _, path in sorted(steps.items(), reverse=True):
-        fault = fault_of(path, averaged)
+    for path in reversed(steps_of(Path(folder)).values()):
+        fault = fault_of(path, averaged) if has_manifest(path) else f"{path} was not finished"
         if fault is None:
             if passed_over:
                 logger.warning(f"{'; '.join(passed_over)}: going on from {path} instead")
@@ -50,6 +46,12 @@ def last_checkpoint(folder: str | Path, averaged: bool = False) -> str | None:
     if passed_over:
         logger.warning(f"{'; '.join(passed_over)}: there is no other checkpoint, so the task begins anew")
     return None
+
+
+def steps_of(folder: Path) -> dict[int, Path]:
+    """Trainer's checkpoints in a folder, whole or not, by their steps, in order."""
+    named = ((re.fullmatch(r"checkpoint-(\d+)", path.name), path) for path in folder.glob("checkpoint-*"))
+    return dict(sorted((int(number[1]), path) for number, path in named if number and path.is_dir()))
 
 
 def chosen_checkpoint(resume_from_checkpoint: str | bool | None, folder: str, averaged: bool = False) -> str | None:
@@ -85,7 +87,10 @@ def fault_of(checkpoint: str | Path, averaged: bool = False) -> str | None:
     average = MappedTensors(checkpoint / WeightAverage.CHECKPOINT)
     if averaged and not len(average):
         return f"{checkpoint} holds no {WeightAverage.CHECKPOINT}"
-    found = damage(path for path in checkpoint.rglob("*") if path.is_file())
+    if has_manifest(checkpoint):
+        found = manifest_fault(checkpoint)
+    else:  # of Trainer itself, or an older version
+        found = damage(path for path in checkpoint.rglob("*") if path.is_file())
     if found is not None:
         return found
     weights = [path for pattern in WEIGHTS for path in _weights(checkpoint, pattern)]
@@ -131,6 +136,8 @@ def check_finished(folder: Path, artefact: str | None = None) -> None:
 def task_fault(folder: Path, artefact: str | None = None) -> str | None:
     """What is missing or damaged of a finished task's model or artefact, and which file; arguments as above."""
     needed = folder / artefact if artefact else folder
+    if needed.is_dir() and (fault := manifest_fault(folder, f"{artefact}/" if artefact else "")) is not None:
+        return fault
     config = needed / ("adapter_config.json" if artefact else "config.json")
     weights = _weights(needed, "adapter_model*.safetensors" if artefact else "model*.safetensors")
     lacking = [path for path in (config, *weights) if not path.is_file()]

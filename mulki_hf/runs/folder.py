@@ -8,17 +8,19 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from ..durable import TEMPORARY, copy_file, put, remove, sync, write_text
 from ..errors import ConfigurationError
-from ..hub.outbox import Outbox
+from ..hub.outbox import Outbox, recorded_pushes
+from ..manifest import has_manifest, write_manifest
 from ..report.checkpoint import picture_names
 from ..report.classes import FOLDER as CLASSES
 from ..results import StreamResults, task_folder
-from .checkpoints import last_checkpoint
+from .checkpoints import last_checkpoint, steps_of
 from .lock import FolderLock
 
 
 UNFINISHED, LOGS = "unfinished", "runs"
-CACHE, WRITING = "cache", "writing"
+CACHE, WRITING, CLEARING = "cache", "writing", "clearing"
 EVENTS = "events.out.tfevents*"
 WORK = ("checkpoint-*", "_cache", "_weight_average", LOGS)
 """What we and Trainer write where a task is trained."""
@@ -103,22 +105,55 @@ class RunFolder:
                 "left, then start again"
             )
 
+    def clear_leftovers(self, names: list[str], finished: int, protocols: list[str]) -> None:
+        """Delete what a run that was killed had begun to write or to delete, of a stream of the tasks `names`.
+
+        Args:
+            names: of the stream's tasks.
+            finished: how many of them are.
+            protocols: by which pictures are drawn.
+        """
+        remove(self.path / UNFINISHED / WRITING)
+        for name in (StreamResults.FILE, Outbox.FILE, *picture_names(protocols)):
+            remove(self.path / (name + TEMPORARY))
+        for position in range(finished):
+            if self.training(names, position).is_dir():
+                self.keep_logs(names, position)
+
+    def checkpoint(self, names: list[str], position: int, averaged: bool) -> str | None:
+        """See [`last_checkpoint`]; what can't be gone on from behind it is deleted."""
+        training = self.training(names, position)
+        chosen = last_checkpoint(training, averaged)
+        kept = -1 if chosen is None else list(steps_of(training).values()).index(Path(chosen))
+        for place in [*steps_of(training).values()][kept + 1 :]:
+            remove(place)
+        return chosen
+
     def clear(self) -> None:
-        """Delete what an earlier run left, and nothing else: without a run, nothing."""
-        _remove(self.path / UNFINISHED / WRITING)
-        if not holds_run(self.path):
-            return
-        folders, pictures = named_folders(self.path), named_pictures(self.path)
+        """Delete what an earlier run left, and nothing else: without a run, nothing.
+
+        A mark says that it was begun, see [`half_cleared`]; what says which files are the run's goes last.
+        """
+        remove(self.path / UNFINISHED / WRITING)
+        if holds_run(self.path):
+            folders, pictures = named_folders(self.path), named_pictures(self.path)
+            (self.path / UNFINISHED).mkdir(exist_ok=True)
+            write_text(self.path / UNFINISHED / CLEARING, "")
+            self._clear(folders, pictures)
+        remove(self.path / UNFINISHED / CLEARING)
+        _remove_empty(self.path / UNFINISHED)
+
+    def _clear(self, folders: list[str], pictures: set[str]) -> None:
         for folder in folders:
-            _remove(self.path / folder)
+            remove(self.path / folder)
         self._finish(folders or [path.name for path in begun_tasks(self.path)])
-        # Without results nothing else was written.
-        for name in (StreamResults.FILE, Outbox.FILE, *pictures) if folders or results_file(self.path) else ():
-            (self.path / name).unlink(missing_ok=True)
         for file in class_files(self.path):
             file.unlink()
         _remove_empty(self.path / CLASSES)
         self._clear_logs(folders)
+        # Without results nothing else was written.
+        for name in (Outbox.FILE, *pictures, StreamResults.FILE) if folders or results_file(self.path) else ():
+            (self.path / name).unlink(missing_ok=True)
 
     def _clear_logs(self, folders: list[str]) -> None:
         """Delete what trackers wrote, for the stream or for a task, and the folders that it leaves empty."""
@@ -142,9 +177,11 @@ class RunFolder:
         if results.artefact is not None and (checkpoint / results.artefact.folder).is_dir():
             outbox.record_elsewhere(f"{folder.name}/{results.artefact.folder}", source)
         partial = self.path / UNFINISHED / WRITING / folder.name
-        _remove(partial)
+        remove(partial)
         shutil.copytree(checkpoint, partial, ignore=shutil.ignore_patterns(".*"))
-        _put(partial, folder)
+        if not has_manifest(partial):  # an older version pushed it
+            write_manifest(partial)
+        put(partial, folder)
 
     @contextmanager
     def writing(self, names: list[str], position: int) -> Iterator[Path]:
@@ -156,11 +193,12 @@ class RunFolder:
         # The same name, which the card knows.
         partial = self.path / UNFINISHED / WRITING / final.name
         if self.accelerator.is_main_process:
-            _remove(partial)
+            remove(partial)
             partial.mkdir(parents=True)
         yield partial
         if self.accelerator.is_main_process:
-            _put(partial, final)
+            write_manifest(partial)
+            put(partial, final)
 
     @contextmanager
     def replacing(self) -> Iterator[Path]:
@@ -169,18 +207,20 @@ class RunFolder:
         The main process alone enters.
         """
         new = self.path / UNFINISHED / WRITING
-        _remove(new)
+        remove(new)
         new.mkdir(parents=True)
         yield new
         earlier = {*class_files(self.path), *(self.path / name for name in named_pictures(self.path))}
         written = {file: self.path / file.relative_to(new) for file in new.rglob("*") if file.is_file()}
-        for file, place in written.items():
+        # What says what there is goes last.
+        for file, place in sorted(written.items(), key=lambda moved: moved[0].name == StreamResults.FILE):
             place.parent.mkdir(exist_ok=True)
+            sync(file)
             os.replace(file, place)
         for place in earlier - {*written.values()}:
             place.unlink(missing_ok=True)
         _remove_empty(self.path / CLASSES)
-        _remove(new)
+        remove(new)
 
     def keep_logs(self, names: list[str], position: int) -> None:
         """Delete a finished task's training state but for what `report_to` wrote there."""
@@ -189,8 +229,8 @@ class RunFolder:
             # In one folder, whatever the task: that is what a run is to tensorboard.
             for file in (path for path in (training / LOGS).rglob("*") if path.is_file()):
                 (self.path / LOGS).mkdir(exist_ok=True)
-                shutil.copyfile(file, self.path / LOGS / file.name)
-        _remove(training)
+                copy_file(file, self.path / LOGS / file.name)
+        remove(training)
 
     def drop(self, names: list[str], positions: Iterable[int], needed: Collection[str] = ()) -> list[str]:
         """Delete finished tasks' folders, but for those called as one of `needed`; returns what they were called."""
@@ -200,9 +240,9 @@ class RunFolder:
             # Out of sight first, so that none is there by half.
             gone = self.path / UNFINISHED / WRITING / folder.name
             gone.parent.mkdir(parents=True, exist_ok=True)
-            _remove(gone)
+            remove(gone)
             os.replace(folder, gone)
-            _remove(gone)
+            remove(gone)
         # Its last part would keep the lock's folder from going with the lock.
         _remove_empty(self.path / UNFINISHED / WRITING)
         return [folder.name for folder in dropped]
@@ -213,7 +253,7 @@ class RunFolder:
 
     def _finish(self, folders: Iterable[str]) -> None:
         for name in (CACHE, WRITING, *folders):
-            _remove(self.path / UNFINISHED / name)
+            remove(self.path / UNFINISHED / name)
 
 
 def results_file(path: Path) -> bytes | None:
@@ -236,6 +276,16 @@ def holds_run(path: Path) -> bool:
     """Whether a folder holds a run, finished or not; one that was stopped while it loaded left nothing."""
     began = (path / UNFINISHED / CACHE).is_dir() or bool(begun_tasks(path))
     return began or (path / StreamResults.FILE).exists() or bool(finished_tasks(path))
+
+
+def all_taken_up(path: Path, folders: Collection[str]) -> bool:
+    """Whether `folders` came from the Hub, by the run's record of pushes."""
+    return {*folders} <= {push.folder for push in recorded_pushes(path) if push.taken_up}
+
+
+def half_cleared(path: Path) -> bool:
+    """Whether a run that was to be overwritten is there in parts: who did that was killed."""
+    return (path / UNFINISHED / CLEARING).is_file()
 
 
 def named_folders(path: Path) -> list[str]:
@@ -300,24 +350,6 @@ def _holds_pushes(folder: Path) -> bool:
 def _in_use(path: Path) -> bool:
     """Whether something is there that is more than an empty folder."""
     return os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir()))
-
-
-def _put(written: Path, place: Path) -> None:
-    """Move a folder to its place; what lies there is moved away whole before it is deleted."""
-    old = written.with_name(f"{written.name}.old")
-    _remove(old)
-    with suppress(FileNotFoundError):
-        os.replace(place, old)
-    os.replace(written, place)
-    _remove(old)
-
-
-def _remove(path: Path) -> None:
-    """Delete a folder, a file or a link, and never what a link leads to."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _remove_empty(folder: Path) -> None:

@@ -16,12 +16,13 @@ from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError, shown
 from ..evaluation.protocols import PROTOCOLS
 from ..hub.fetch import fetch_file, pinned
+from ..manifest import manifest_fault
 from ..objectives import FORMER_SETTINGS, find_objective
 from ..records import ReferenceRecord, TaskRecord
 from ..results import StreamResults, task_folder
 from .checkpoints import check_finished, lost_rows
 from .disk import check_output
-from .folder import UNFINISHED, finished_tasks, holds_run, named_folders, results_file
+from .folder import UNFINISHED, all_taken_up, finished_tasks, half_cleared, holds_run, named_folders, results_file
 from .lock import check_free
 from .records import describe_base, describe_method, new_results, reference_record, task_record
 from .sources import Run
@@ -46,31 +47,39 @@ class Earlier:
         results (*optional*): of the run so far.
         source (*optional*): the checkpoint on the Hub that they are of, with its commit, when they come from there.
         found (*optional*): `results.json` of the output folder as this run found it.
+        clear: what the folder holds is to be deleted, as told, or as a run was told that did not come to its end.
     """
 
     results: StreamResults | None = None
     source: str | None = None
     found: bytes | None = None
+    clear: bool = False
 
 
 def find_earlier(output: Path, stream: StreamConfig, token: str | None) -> Earlier:
-    """What there is to go on from, if anything; refuses a folder in use unless told to resume or overwrite."""
+    """What there is to go on from, if anything; refuses a folder in use unless told to resume or overwrite.
+
+    Told to resume where nothing was written yet, the stream begins.
+    """
     check_output(output)
     check_free(output / UNFINISHED)
     found = results_file(output)
-    if stream.resume:
-        if not holds_run(output):
-            raise ConfigurationError(f"resume: output_dir {str(output)!r} holds no run to go on with")
+    clear = stream.overwrite or (stream.resume and half_cleared(output))
+    if stream.resume and not clear:
+        if found is not None:
+            return Earlier(StreamResults.load(output), found=found)
         finished = [folder.name for folder in finished_tasks(output)]
-        if found is None and finished:
+        # What comes from the Hub is there before it is recorded, and comes again.
+        if finished and not (stream.resume_from_hub and all_taken_up(output, finished)):
             raise ConfigurationError(
                 f"resume: output_dir {str(output)!r} holds finished tasks ({', '.join(finished)}) but no "
                 f"{StreamResults.FILE}, which says of what: put it back, or start anew in another output_dir or with "
                 "--overwrite"
             )
-        return Earlier(None if found is None else StreamResults.load(output), found=found)
-    if holds_run(output):
-        if not stream.overwrite:
+        if not holds_run(output):
+            logger.warning(f"resume: output_dir {str(output)!r} holds no run yet; the stream begins")
+    elif holds_run(output):
+        if not clear:
             raise ConfigurationError(
                 f"output_dir {str(output)!r} holds the results of a run: choose another, go on with --resume, "
                 "or delete them with --overwrite"
@@ -83,7 +92,7 @@ def find_earlier(output: Path, stream: StreamConfig, token: str | None) -> Earli
                 "by hand, or choose another"
             ) from error
     if stream.resume_from_hub is None:
-        return Earlier(found=found)
+        return Earlier(found=found, clear=clear)
     source = pinned(stream.resume_from_hub, token)
     results = StreamResults.load(fetch_file(source, StreamResults.FILE, token).parent)
     base = stream.model_name_or_path
@@ -92,7 +101,7 @@ def find_earlier(output: Path, stream: StreamConfig, token: str | None) -> Earli
             f"resume_from_hub {stream.resume_from_hub!r}: the stream started from {base!r}, a folder on another "
             "machine; give it with model_name_or_path"
         )
-    return Earlier(results, source, found)
+    return Earlier(results, source, found, clear)
 
 
 def start_results(
@@ -121,10 +130,28 @@ def start_results(
     results.config = settings if earlier.source else settings | results.config
     results.config |= {"tasks": settings["tasks"], "protocols": results.protocols}
     describe_method(results)
-    if earlier.source is None and 0 < results.finished < len(results.learned):
-        last = task_folder(Path(config.output_dir), results.stage_names, results.finished - 1)
-        check_finished(last, results.artefact.folder if results.artefact else None)
+    if earlier.source is None:
+        check_last(results, Path(config.output_dir))
     return results
+
+
+def check_last(results: StreamResults, output: Path) -> None:
+    """Look whether the task that the next one starts from is whole; a damaged one is to be learned again.
+
+    Raises:
+        ConfigurationError: it is not there, or damaged where the one before it is not there either.
+    """
+    artefact = results.artefact.folder if results.artefact else None
+    while 0 < results.finished < len(results.learned):
+        last, *before = (
+            task_folder(output, results.stage_names, position) for position in reversed(range(results.finished))
+        )
+        fault = manifest_fault(last, f"{artefact}/" if artefact else "") if last.is_dir() else None
+        if fault is None or (before and not before[0].is_dir()):
+            check_finished(last, artefact)
+            return
+        logger.warning(f"{fault}: task {results.stage_names[results.finished - 1]!r} is learned again")
+        results.unlearn_last()
 
 
 def check_unchanged(results: StreamResults, source: str | None, settings: dict[str, Any], names: list[str]) -> None:

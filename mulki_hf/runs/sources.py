@@ -9,6 +9,7 @@ from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError, shown
 from ..hub.fetch import fetch_checkpoint, fetch_file, pinned
 from ..hub.outbox import recorded_pushes
+from ..manifest import manifest_fault
 from ..results import StreamResults, task_folder
 
 
@@ -89,9 +90,13 @@ class Run:
         return place
 
     def checkpoint(self, position: int) -> Path:
-        """The checkpoint after a stage as a folder, fetched if it is on the Hub; raises as [`check`]."""
+        """The checkpoint after a stage as a folder, fetched if it is on the Hub; raises as [`check`], or if damaged."""
         place = self.check(position)
-        return Path(place) if Path(place).is_dir() else fetch_checkpoint(place, self.token, CHECKPOINT)
+        if not Path(place).is_dir():
+            return fetch_checkpoint(place, self.token, CHECKPOINT)
+        if (fault := manifest_fault(Path(place))) is not None:
+            raise ConfigurationError(f"{self.source!r}: {fault}")
+        return Path(place)
 
     @property
     def whole(self) -> "Run":

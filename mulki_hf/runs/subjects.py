@@ -11,6 +11,7 @@ from ..adaptation.merged import base_of_adapter, merged_adapter
 from ..embedded import EMBEDDED_MODELS
 from ..errors import ConfigurationError
 from ..hub.fetch import holds
+from ..manifest import manifest_fault
 from ..models.loading import check_finite, load_finite
 from ..results import StreamResults
 from .sources import HUB_ID, Run, find_run
@@ -119,6 +120,8 @@ def _on_disk(source: str, path: Path, base: tuple[str, str] | None) -> Subject:
     home = path if results else beside if adapter and (beside / StreamResults.FILE).is_file() else None
     if home is None:
         return Subject(source, base=base or (_base_of_adapter(source) if adapter else None))
+    if (fault := manifest_fault(home, f"{path.name}/" if adapter else "")) is not None:
+        raise ConfigurationError(f"{MODEL}: {fault}")
     run = find_run(str(home), asked_by=MODEL)
     position, run = run.results.finished - 1, run.whole
     if adapter:

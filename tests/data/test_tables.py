@@ -160,3 +160,30 @@ def test_table_reads_only_what_is_asked(tmp_path):
     row = table[[1]]
     row += 1
     assert table.rows[1].tolist() == [2, 3] and isinstance(row, torch.Tensor) and not isinstance(row, nn.Parameter)
+
+
+class TestDamage:
+    @staticmethod
+    def changed(path, kind: str) -> None:
+        content = path.read_bytes()
+        path.write_bytes(content[:-40] if kind == "cut" else content[:-60] + bytes([content[-60] ^ 1]) + content[-59:])
+
+    @pytest.mark.parametrize("kind", ["cut", "flipped"])
+    def test_a_damaged_table_is_computed_again(self, cache, caplog, kind):
+        def fill():
+            return cache.table("numbers", ["a"], Numbers(10), lambda batch: 2 * batch["x"], "test")
+
+        path = fill().path
+        whole = path.read_bytes()
+        self.changed(path, kind)
+        assert torch.equal(fill()[[7]], torch.tensor([[14.0, 14.0]]))
+        assert f"{path} is damaged: it is computed again" in caplog.text and path.read_bytes() == whole
+
+    def test_one_that_did_not_change_is_read_once(self, cache, monkeypatch):
+        def fill(computed):
+            return cache.table("numbers", ["a"], Numbers(10), computed, "test")
+
+        fill(lambda batch: batch["x"])
+        assert fill(None).intact
+        monkeypatch.setattr("pathlib.Path.open", None)
+        assert fill(None).intact

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from mulki_hf.errors import ConfigurationError
+from mulki_hf.manifest import MANIFEST, write_manifest
 from mulki_hf.runs.checkpoints import check_finished, chosen_checkpoint, fault_of, last_checkpoint
 
 
@@ -22,6 +23,7 @@ def make_checkpoint(folder, step: int):
     np.save(path / "weight_average/weight.npy", np.ones((8, 8), np.float32))
     (path / "weight_average/names.json").write_text('["weight"]')
     (path / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    write_manifest(path)
     return path
 
 
@@ -42,6 +44,30 @@ class TestLastCheckpoint:
         assert f"{damaged / file} is damaged" in caplog.text and f"going on from {whole} instead" in caplog.text
 
     @pytest.mark.parametrize("file", FILES)
+    def test_so_is_one_with_another_byte(self, tmp_path, caplog, file):
+        whole, damaged = make_checkpoint(tmp_path, 10), make_checkpoint(tmp_path, 20)
+        content = bytearray((damaged / file).read_bytes())
+        content[-1] ^= 1
+        (damaged / file).write_bytes(content)
+        assert last_checkpoint(tmp_path) == str(whole)
+        assert f"{damaged / file} is damaged (its SHA-256 is not that of manifest.json)" in caplog.text
+
+    def test_so_is_one_that_was_not_finished(self, tmp_path, caplog):
+        whole, begun = make_checkpoint(tmp_path, 10), make_checkpoint(tmp_path, 20)
+        (begun / MANIFEST).unlink()
+        assert last_checkpoint(tmp_path) == str(whole) and f"{begun} was not finished" in caplog.text
+
+    @pytest.mark.parametrize("file", FILES)
+    def test_without_a_manifest_what_can_not_be_read_shows(self, tmp_path, file):
+        """As Trainer itself writes them, and older versions did; they are taken when they are named."""
+        path = make_checkpoint(tmp_path, 10)
+        (path / MANIFEST).unlink()
+        assert chosen_checkpoint(str(path), str(tmp_path), averaged=True) == str(path)
+        cut(path / file)
+        with pytest.raises(ConfigurationError, match=f"{path / file} is damaged.*choose another"):
+            chosen_checkpoint(str(path), str(tmp_path), averaged=True)
+
+    @pytest.mark.parametrize("file", FILES)
     def test_so_is_an_empty_file(self, tmp_path, caplog, file):
         whole, damaged = make_checkpoint(tmp_path, 10), make_checkpoint(tmp_path, 20)
         (damaged / file).write_bytes(b"")
@@ -49,9 +75,10 @@ class TestLastCheckpoint:
 
     @pytest.mark.parametrize("content", ["[]", "7", "{}", '{"global_step": "x"}', '{"no_field_of_it": 1}'])
     def test_so_is_a_state_that_is_none(self, tmp_path, content):
-        whole = make_checkpoint(tmp_path, 10)
-        (make_checkpoint(tmp_path, 20) / "trainer_state.json").write_text(content)
-        assert last_checkpoint(tmp_path) == str(whole)
+        path = make_checkpoint(tmp_path, 10)
+        (path / "trainer_state.json").write_text(content)
+        (path / MANIFEST).unlink()
+        assert f"{path / 'trainer_state.json'} is damaged" in fault_of(path)
 
     @pytest.mark.parametrize("name", ["model", "adapter_model"])
     def test_one_without_weights_is_passed_over(self, tmp_path, caplog, name):
@@ -59,12 +86,15 @@ class TestLastCheckpoint:
         for step in (10, 20):
             weights = make_checkpoint(tmp_path, step) / "model.safetensors"
             weights.rename(weights.with_name(f"{name}.safetensors"))
+            write_manifest(weights.parent)
         (tmp_path / f"checkpoint-20/{name}.safetensors").unlink()
+        write_manifest(tmp_path / "checkpoint-20")
         assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
         assert "checkpoint-20 holds no weights" in caplog.text
 
     def test_weights_in_parts_must_be_all_there(self, tmp_path):
         path = make_checkpoint(tmp_path, 10)
+        (path / MANIFEST).unlink()
         parts = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
         shutil.copyfile(path / "model.safetensors", path / parts[1])
         (path / "model.safetensors").rename(path / parts[0])
@@ -80,6 +110,7 @@ class TestLastCheckpoint:
         path = make_checkpoint(tmp_path, 10)
         (path / "previous").mkdir()
         (path / "model.safetensors").rename(path / "previous/adapter_model.safetensors")
+        write_manifest(path)
         assert fault_of(path) == f"{path} holds no weights"
 
     def test_one_whose_average_lacks_a_file_is_passed_over(self, tmp_path, caplog):
@@ -91,6 +122,7 @@ class TestLastCheckpoint:
     def test_one_without_an_average_counts_where_none_is_kept(self, tmp_path, caplog):
         whole, without = make_checkpoint(tmp_path, 10), make_checkpoint(tmp_path, 20)
         shutil.rmtree(without / "weight_average")
+        write_manifest(without)
         assert last_checkpoint(tmp_path) == str(without)
         assert last_checkpoint(tmp_path, averaged=True) == str(whole)
         assert f"{without} holds no weight_average" in caplog.text
@@ -101,7 +133,8 @@ class TestLastCheckpoint:
     def test_an_average_of_an_older_version_has_no_list(self, tmp_path):
         path = make_checkpoint(tmp_path, 10)
         (path / "weight_average/names.json").unlink()
-        assert last_checkpoint(tmp_path, averaged=True) == str(path)
+        (path / MANIFEST).unlink()
+        assert fault_of(path, averaged=True) is None
 
     def test_none_left(self, tmp_path, caplog):
         cut(make_checkpoint(tmp_path, 10) / "model.safetensors")

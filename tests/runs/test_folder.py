@@ -11,8 +11,9 @@ from support.interrupt import interrupted
 from support.results import by_protocols, empty_results, make_results
 
 from mulki_hf.errors import ConfigurationError
+from mulki_hf.manifest import MANIFEST, manifest_fault
 from mulki_hf.results import StreamResults
-from mulki_hf.runs.folder import RunFolder, holds_run, standing
+from mulki_hf.runs.folder import RunFolder, half_cleared, holds_run, standing
 from mulki_hf.runs.lock import FolderLock
 from mulki_hf.train import main
 
@@ -38,8 +39,11 @@ class TestWriting:
         return RunFolder(tmp_path / "out", Accelerator(cpu=True))
 
     def left(self, folder: RunFolder) -> dict[str, str]:
-        """What lies in the second task's place."""
-        return {path.name: path.read_text() for path in folder.task(self.NAMES, 1).glob("*")}
+        """What lies in the second task's place, which its manifest has to list."""
+        place = folder.task(self.NAMES, 1)
+        assert manifest_fault(place) is None
+        listed = json.loads((place / MANIFEST).read_text())
+        return {name: (place / name).read_text() for name in listed}
 
     def test_is_in_its_place_after_the_block(self, folder):
         with folder.writing(self.NAMES, 1) as writing:
@@ -126,6 +130,30 @@ class TestClear:
         write(folder.path, *mine)
         folder.clear()
         assert files(folder.path) == set(mine)
+
+    @pytest.mark.parametrize("moment", range(1, 12))
+    def test_killed_in_the_middle_it_is_known_and_goes_on(self, folder, monkeypatch, moment):
+        """Whatever was deleted by then; what says which files are the run's goes last."""
+        results = make_results()
+        results.save(folder.path)
+        tasks = [folder.task(results.names, position).name for position in range(2)]
+        own = [*(f"{task}/{name}" for task in tasks for name in ("config.json", "results.json")), "curves.png"]
+        write(folder.path, *self.MINE, *own, "pushes.json", "classes/per_class_a_b.csv", "runs/events.out.tfevents.1")
+        write(folder.path, f"unfinished/cache/x/{tasks[0]}", f"unfinished/{tasks[1]}/checkpoint-1/y")
+        unlink, calls = os.unlink, []
+
+        def killed(path, *args, **kwargs):
+            calls.append(path)
+            if len(calls) == moment + 1:
+                raise KeyboardInterrupt
+            unlink(path, *args, **kwargs)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(os, "unlink", killed)
+            folder.clear()
+        assert half_cleared(folder.path)
+        folder.clear()
+        assert files(folder.path) == {*self.MINE} and not half_cleared(folder.path)
 
     @pytest.mark.parametrize("where", [".", "task1-digits"])
     def test_of_pictures_those_of_its_protocols_go(self, folder, where):

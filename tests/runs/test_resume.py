@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from support.interrupt import interrupted
 from support.results import as_an_older_version, empty_results
@@ -77,7 +78,7 @@ class TestResume:
         interrupted(config, 3)
         broken = tmp_path / "out/unfinished/task2-shapes/checkpoint-3"
         shutil.copytree(broken.with_name("checkpoint-2"), broken)
-        (broken / "trainer_state.json").unlink()
+        (broken / "manifest.json").unlink()
         (broken / "model.safetensors").write_bytes(b"cut off")
         main(["--config", str(config), "--resume"])
         assert len(json.loads((tmp_path / "out/results.json").read_text())["accuracy"]) == 2
@@ -91,7 +92,14 @@ class TestResume:
         (gone,) = newest.glob(lost)
         shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
         main(["--config", str(config), "--resume"])
-        assert "checkpoint-2 holds no " in caplog.text and "going on from" in caplog.text
+        fault = "holds no weight_average" if lost == "weight_average" else f"{gone.name} is missing"
+        assert "checkpoint-2" in caplog.text and fault in caplog.text and "checkpoint-1 instead" in caplog.text
+        assert not newest.exists()
+
+    def test_where_nothing_was_written_the_stream_begins(self, stream_yaml, tmp_path, caplog):
+        main(["--config", str(stream_yaml()), "--resume", "--max_steps", "1"])
+        assert "holds no run yet; the stream begins" in caplog.text
+        assert len(json.loads((tmp_path / "out/results.json").read_text())["accuracy"]) == 2
 
     def test_resume_of_a_finished_run_changes_nothing(self, own_copy):
         folder, options = own_copy
@@ -301,14 +309,30 @@ class TestFinishedTasks:
             main(["--config", "stream.yaml", "--resume", "--output_dir", "alice"])
 
     @pytest.mark.parametrize("lora", [{}, {"lora_r": 2}], ids=["full", "LoRA"])
-    def test_cut_off_weights_are_named_before_training(self, stream_yaml, tmp_path, lora):
+    def test_a_damaged_one_is_learned_again(self, stream_yaml, tmp_path, caplog, lora):
+        """From the one before it, here the original; what comes of it is what was there."""
         config = stream_yaml(**lora)
         interrupted(config, 3)
         name = "adapter/adapter_model.safetensors" if lora else "model.safetensors"
         weights = tmp_path / "out/task1-colours" / name
+        whole, results = weights.read_bytes(), json.loads((tmp_path / "out/results.json").read_text())
+        weights.write_bytes(whole[:-100])
+        main(["--config", str(config), "--resume"])
+        assert f"{weights} is damaged" in caplog.text and "task 'colours' is learned again" in caplog.text
+        assert weights.read_bytes() == whole
+        again = json.loads((tmp_path / "out/results.json").read_text())
+        assert again["accuracy"][0] == results["accuracy"][0] and len(again["accuracy"]) == 2
+
+    def test_where_the_one_before_it_is_gone_it_is_named_before_training(self, own_copy):
+        folder, options = own_copy
+        weights = folder / "task2-shapes/model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-100])
+        shutil.rmtree(folder / "task1-colours")
+        recipe = yaml.safe_load(Path(options[1]).read_text())
+        recipe["tasks"].append(recipe["tasks"][0] | {"name": "again"})
+        (folder.parent / "third.yaml").write_text(yaml.safe_dump(recipe))
         with pytest.raises(SystemExit, match=f"error: {weights} is damaged .*put it back"):
-            main(["--config", str(config), "--resume"])
+            main(["--config", str(folder.parent / "third.yaml"), *options[2:], "--resume", "--fill_rows", "false"])
 
     def test_a_folder_without_its_results_is_neither_overwritten_nor_begun_anew(self, own_copy):
         folder, options = own_copy

@@ -4,10 +4,12 @@ import json
 import shutil
 
 import pytest
+from huggingface_hub import HfApi
 from safetensors.torch import load_file
 from support.hub import connected
 
 from mulki_hf import push
+from mulki_hf.manifest import write_manifest
 from mulki_hf.train import main
 
 
@@ -23,6 +25,7 @@ def test_a_recipe_of_the_hub_says_only_what_is_learned(published, tmp_path):
     shutil.copytree(published.out / "task1-colours", tmp_path / "out/task1-colours")
     with (tmp_path / "out/task1-colours/recipe.yaml").open("a") as recipe:
         recipe.write("output_dir: precious\noverwrite: true\npush_to_hub: true\n")
+    write_manifest(tmp_path / "out/task1-colours")
     with connected(published.env | {"HF_HOME": str(tmp_path / "home")}, published.place):
         push.main([str(tmp_path / "out"), "--hub_model_id", "org/evil"])
         with pytest.raises(SystemExit, match="org/evil-task1: unknown key 'output_dir'"):
@@ -115,3 +118,44 @@ def test_what_was_taken_up_is_never_pushed_as_ones_own(published, tmp_path, monk
             assert pushes() == [taken_up, ("task2-shapes", "ann/own-task2")]
         main([*options, *publish, "--resume"])
         assert "ann/own-task1" not in published.hub.repositories
+
+
+@pytest.mark.parametrize("moment", ["fetching", "copying", "recording"])
+def test_the_same_command_with_resume_after_a_crash(published, tmp_path, monkeypatch, moment):
+    """Whatever is there of what comes from the Hub; once it is recorded, the Hub is not asked for it again."""
+    places = {
+        "fetching": "mulki_hf.stream.fetch_checkpoint",
+        "copying": "mulki_hf.runs.folder.put",
+        "recording": "mulki_hf.stream.Stream.save",
+    }
+
+    def crash(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    options = ["--config", "stream.yaml", "--output_dir", str(tmp_path / "out"), "--resume_from_hub", "org/mulki-task1"]
+    with connected(published.env | {"HF_HOME": str(tmp_path / "home")}, published.place):
+        with monkeypatch.context() as patch, pytest.raises(SystemExit, match="130"):
+            patch.setattr(places[moment], crash)
+            main(options)
+        main([*options, "--resume"])
+        with monkeypatch.context() as patch:
+            patch.setattr(places["fetching"], pytest.fail)
+            main([*options, "--resume"])
+    for file in ("task1-colours/model.safetensors", "task2-shapes/model.safetensors"):
+        assert (tmp_path / "out" / file).read_bytes() == (published.out / file).read_bytes()
+    assert (tmp_path / "out/task1-colours/manifest.json").is_file()
+
+
+def test_what_comes_damaged_is_refused(published, tmp_path):
+    """By the manifest that came with it."""
+    shutil.copytree(published.out / "task1-colours", tmp_path / "out/task1-colours")
+    with (tmp_path / "out/task1-colours/preprocessor_config.json").open("a") as file:
+        file.write("\n")
+    options = ["--config", "stream.yaml", "--output_dir", str(tmp_path / "new"), "--resume_from_hub", "org/torn-task1"]
+    with connected(published.env | {"HF_HOME": str(tmp_path / "home")}, published.place):
+        with pytest.raises(SystemExit, match="1 of 1 pushes pending"):
+            push.main([str(tmp_path / "out"), "--hub_model_id", "org/torn"])
+        HfApi().upload_folder(repo_id="org/torn-task1", folder_path=tmp_path / "out/task1-colours")
+        with pytest.raises(SystemExit, match="resume_from_hub 'org/torn-task1@.*preprocessor_config.json is damaged"):
+            main(options)
+    assert not (tmp_path / "new/task1-colours").exists()
