@@ -11,7 +11,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from support.forked import forked
+from support.forkserver import forked
 from support.hub import SECRET, anonymous, connected, stream_and_hub, without_pauses
 from support.hub_store import Fault
 from support.launch import python, train
@@ -47,6 +47,7 @@ class TestPublished:
             assert {"README.md", "results.json", "recipe.yaml", "prototypes.safetensors", "curves.png"} <= set(local)
             assert len(json.loads(pushed["results.json"])["accuracy"]) == number
 
+    @pytest.mark.long
     def test_loads_from_the_hub_bit_for_bit(self, published, tmp_path):
         """In a process of its own, whose cache is empty."""
         script = """

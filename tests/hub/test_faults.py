@@ -4,7 +4,7 @@ import socket
 
 import httpx2
 from huggingface_hub.errors import HfHubHTTPError
-from support.forked import forked
+from support.forkserver import forked
 
 from mulki_hf.hub.faults import explain, may_pass
 

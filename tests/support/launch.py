@@ -7,9 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.forked import forked, start
+from support.forkserver import forked, start
 
 from mulki_hf.train import main
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def run(*words, env=None, cwd=None, status: int = 0) -> subprocess.CompletedProcess:
@@ -60,10 +66,7 @@ def ranks(command: list, output: Path, env=None, cwd=None, status: int = 0) -> l
 
     Both have to end with `status`; what they printed goes beside `output`.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     logs = [output.with_name(f"{output.name}-rank{rank}.txt") for rank in range(2)]
     started = []
     for rank, log in enumerate(logs):

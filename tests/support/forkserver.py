@@ -9,6 +9,7 @@ import importlib
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
 import tempfile
 from multiprocessing import forkserver
@@ -68,6 +69,8 @@ def _become(words: list[str], out: str, err: str, env: dict[str, str], cwd: str)
     gc.freeze()
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    # What was started behind a shell's `&` would pass on that it ignores Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     from support.hub import connected
 
     switch, named, *rest = words
