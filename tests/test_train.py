@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from support.forkserver import forked, start
+from support.forkserver import forked
 from support.launch import refused
 
 from mulki_hf import MulKITrainer, StreamResults
@@ -92,12 +93,28 @@ ACCELERATE = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1
 ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no"]
 
 
-def writer_of(config, ended) -> int:
-    """The id of the process that writes, once it has saved a checkpoint."""
+@contextmanager
+def training(config, *launcher):
+    """A process that trains until it is stopped, and has saved a checkpoint; with the id of who writes."""
+    command = [sys.executable, *launcher, "-m", "mulki_hf.train", "--config", str(config)]
     unfinished = config.parent / "out/unfinished"
-    wait_for(lambda: list(unfinished.glob("task1-*/checkpoint-*/trainer_state.json")) or ended())
-    assert not ended(), "it ended"
-    return int((unfinished / HOLDER).read_text().split()[1])
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What runs behind a shell's `&` would pass on that it ignores Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        wait_for(lambda: list(unfinished.glob("task1-*/checkpoint-*/trainer_state.json")) or process.poll() is not None)
+        assert process.poll() is None, process.stderr.read()
+        writer = int((unfinished / HOLDER).read_text().split()[1])
+        yield process, writer
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
 
 
 def wait_for(condition, seconds: float = 120):
@@ -136,20 +153,14 @@ class TestStopped:
 
     def test_by_ctrl_c_while_another_wants_to_write(self, stream_yaml, tmp_path, capsys, monkeypatch):
         config = stream_yaml(**self.ENDLESS)
-        said = tmp_path / "said.txt"
-        process = start(["-m", "mulki_hf.train", "--config", config], said, said)
-        try:
-            writer = writer_of(config, lambda: process.exitcode is not None)
+        with training(config) as (process, writer):
             assert writer == process.pid
             for option in ("--resume", "--overwrite"):
                 with pytest.raises(SystemExit, match=f"a run is writing there .process {writer} on"):
                     main(["--config", str(config), option])
-            os.kill(writer, signal.SIGINT)
-            process.join(timeout=60)
-            assert process.exitcode == 130
-        finally:
-            process.kill()
-        printed = said.read_text()
+            process.send_signal(signal.SIGINT)
+            _, printed = process.communicate(timeout=60)
+        assert process.returncode == 130
         assert "Traceback" not in printed
         line = printed.strip().splitlines()[-1]
         assert line.startswith(f"stopped: 0 of 2 tasks are finished in {tmp_path / 'out'}, task 1 is at step ")
@@ -160,17 +171,11 @@ class TestStopped:
     def test_with_its_launcher(self, stream_yaml, tmp_path, capsys, monkeypatch):
         """`accelerate launch` ends on SIGTERM without passing it on."""
         config = stream_yaml(**self.ENDLESS)
-        command = [sys.executable, *ACCELERATE, "-m", "mulki_hf.train", "--config", str(config)]
-        launcher = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            writer = writer_of(config, lambda: launcher.poll() is not None)
+        with training(config, *ACCELERATE) as (launcher, writer):
             assert writer != launcher.pid
             launcher.terminate()
             launcher.wait(timeout=10)
             wait_for(lambda: gone(writer), seconds=20)
-        finally:
-            launcher.kill()
-            launcher.wait()
         assert self.resumes(config, capsys, monkeypatch)
 
     def test_before_anything_is_written(self, stream_yaml, tmp_path, capsys, monkeypatch):

@@ -1,7 +1,8 @@
 """Commands in processes of their own, without the seconds that imports take: a server did them once, and forks.
 
 What a command's environment decides as a library is imported is decided anew, as far as `connected` knows. What else
-an interpreter begins with (hash seed, switches, the modules that it has) is the server's; see [`support.launch.run`].
+an interpreter begins with (hash seed, switches, the modules that it has) is the server's, and a command can't start
+workers by a server of its own; for these see [`support.launch.run`].
 """
 
 import gc
