@@ -37,7 +37,10 @@ def pytest_collection_modifyitems(items):
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.name))
     # What takes longest comes first, so that no worker waits for it in the end.
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != "ranks")
+    longest = ["ranks", "test_mtil.py", "test_resume.py", "test_nano_mtil.py", "test_appended.py", "test_stream.py"]
+    longest += ["test_embedded.py", "test_publish.py", "test_prepare.py", "test_trainer.py", "test_train.py"]
+    rank = {name: number for number, name in enumerate(longest)}
+    items.sort(key=lambda item: rank.get(item.get_closest_marker("xdist_group").args[0], len(longest)))
 
 
 def pytest_collection_finish(session):
@@ -120,10 +123,15 @@ def tasks_files(tmp_path_factory):
     return save_tasks(tmp_path_factory.mktemp("tasks"))
 
 
+@pytest.fixture(scope="session")
+def tiny_files(tmp_path_factory):
+    return save_tiny(tmp_path_factory.mktemp("tiny") / "tiny-clip")
+
+
 @pytest.fixture
-def tiny_folder(tmp_path):
+def tiny_folder(tmp_path, tiny_files):
     """A tiny CLIP and its processor on disk."""
-    return save_tiny(tmp_path / "tiny-clip")
+    return shutil.copytree(tiny_files, tmp_path / "tiny-clip")
 
 
 @pytest.fixture
