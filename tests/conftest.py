@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+from functools import cache as kept
 from types import SimpleNamespace
 
 
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import jinja2
 import pytest
 from accelerate import Accelerator
 from PIL import Image
@@ -20,7 +22,7 @@ from support.launch import train
 from support.ranks import two_gloo_ranks
 from support.tiny import save_tasks, save_tiny, stream_writer, tiny_model, tiny_processor, tiny_task
 from support.training import short_run
-from transformers import CLIPModel, CLIPProcessor
+from transformers import CLIPModel, CLIPProcessor, PretrainedConfig
 
 from mulki_hf import MulKIConfig, Task
 from mulki_hf.data.tables import ArrayCache
@@ -36,7 +38,10 @@ def pytest_collection_modifyitems(items):
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.name))
     # What takes longest comes first, so that no worker waits for it in the end.
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != "ranks")
+    longest = ["ranks", "test_mtil.py", "test_resume.py", "test_nano_mtil.py", "test_appended.py", "test_stream.py"]
+    longest += ["test_embedded.py", "test_publish.py", "test_prepare.py", "test_trainer.py", "test_train.py"]
+    rank = {name: number for number, name in enumerate(longest)}
+    items.sort(key=lambda item: rank.get(item.get_closest_marker("xdist_group").args[0], len(longest)))
 
 
 def pytest_collection_finish(session):
@@ -47,6 +52,18 @@ def pytest_collection_finish(session):
     )
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def repetitions():
+    """A tenth of a tiny run is for what nobody reads or what is the same each time.
+
+    `transformers` writes a configuration out for logs that are off, and jinja compiles the template of each card.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PretrainedConfig, "__repr__", object.__repr__)
+        patch.setattr(jinja2, "Template", kept(jinja2.Template))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -107,10 +124,15 @@ def tasks_files(tmp_path_factory):
     return save_tasks(tmp_path_factory.mktemp("tasks"))
 
 
+@pytest.fixture(scope="session")
+def tiny_files(tmp_path_factory):
+    return save_tiny(tmp_path_factory.mktemp("tiny") / "tiny-clip")
+
+
 @pytest.fixture
-def tiny_folder(tmp_path):
+def tiny_folder(tmp_path, tiny_files):
     """A tiny CLIP and its processor on disk."""
-    return save_tiny(tmp_path / "tiny-clip")
+    return shutil.copytree(tiny_files, tmp_path / "tiny-clip")
 
 
 @pytest.fixture

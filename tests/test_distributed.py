@@ -62,6 +62,7 @@ def test_two_ranks_equal_one_process(stream_yaml, tmp_path, tasks_files, on_two_
     assert largest > 1e-2
 
 
+@pytest.mark.long
 def test_one_process_through_accelerate(stream_yaml, tmp_path):
     """As the README has it; the same to the bit as a call of the command's function."""
     config = stream_yaml()

@@ -140,6 +140,7 @@ class TestSound:
         assert re.search(r"\| emoji +\| embedded:emoji +\| 936 ", capsys.readouterr().out)
         assert not [*tmp_path.iterdir()]
 
+    @pytest.mark.long
     def test_the_benchmark(self, tmp_path, monkeypatch, capsys):
         """The recipe as it ships, in miniature, for somebody who accepted ImageNet's terms."""
         with tiny_hub() as hub:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from support.forkserver import forked
 from support.hub import SECRET, anonymous, connected, stream_and_hub, without_pauses
 from support.hub_store import Fault
 from support.launch import python, train
@@ -46,6 +47,7 @@ class TestPublished:
             assert {"README.md", "results.json", "recipe.yaml", "prototypes.safetensors", "curves.png"} <= set(local)
             assert len(json.loads(pushed["results.json"])["accuracy"]) == number
 
+    @pytest.mark.long
     def test_loads_from_the_hub_bit_for_bit(self, published, tmp_path):
         """In a process of its own, whose cache is empty."""
         script = """
@@ -266,7 +268,7 @@ MulKITrainer.train = crash
 train.main(sys.argv[1:])
 """
         stream.hub.faults = [Fault("POST", "/commit/main", status=503)]
-        done = python(script, *TRAIN, "--hub_retries", "0", env=stream.env, cwd=stream.place, status=1)
+        done = forked("-c", script, *TRAIN, "--hub_retries", "0", env=stream.env, cwd=stream.place, status=1)
         assert "disk full" in done.stderr
         assert "1 of 1 pushes pending" in done.stdout
         assert stream.hub.repositories["org/mulki-task1"].made() == []

@@ -107,6 +107,7 @@ class TestRun:
         # They have no use for prototypes: the training images are not encoded for them.
         assert not results["about"]["prototypes"] and not list((tmp_path / "out").rglob("prototypes.safetensors"))
 
+    @pytest.mark.long
     def test_compiled(self, stream_yaml, monkeypatch):
         """The stream's own accelerator comes first, and Trainer's shares its state."""
         compiled = []

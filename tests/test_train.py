@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from support.forkserver import forked
 from support.launch import refused
 
 from mulki_hf import MulKITrainer, StreamResults
@@ -81,12 +82,11 @@ def test_a_stream_of_tasks_from_the_command_line(stream_yaml, tmp_path, tasks_fi
 
 
 def test_bad_input_exits_with_one_line(stream_yaml):
-    command = [sys.executable, "-m", "mulki_hf.train", "--config", str(stream_yaml(merge_alpha=2))]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert run.returncode == 1
+    config = stream_yaml(merge_alpha=2)
+    run = forked("-m", "mulki_hf.train", "--config", config, status=1)
     assert run.stderr.strip().splitlines()[-1] == "error: merge_alpha must be in [0, 1), got 2"
     assert "Traceback" not in run.stderr
-    assert Path(command[-1]).is_file()
+    assert config.is_file()
 
 
 ACCELERATE = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
@@ -167,6 +167,7 @@ class TestStopped:
         assert line.endswith("; go on with --resume")
         assert self.resumes(config, capsys, monkeypatch)
 
+    @pytest.mark.long
     def test_with_its_launcher(self, stream_yaml, tmp_path, capsys, monkeypatch):
         """`accelerate launch` ends on SIGTERM without passing it on."""
         config = stream_yaml(**self.ENDLESS)

@@ -105,6 +105,7 @@ class TestCorpus:
 
 
 class TestModel:
+    @pytest.mark.long
     def test_zero_shot_accuracy_on_the_stream(self):
         recipe = yaml.safe_load(find_recipe("quickstart").read_text())
         tasks = load_stream(StreamConfig(tasks=recipe["tasks"]))

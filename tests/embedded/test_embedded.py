@@ -138,6 +138,7 @@ def test_the_reference_set_shares_no_picture_with_a_task(embedded):
     assert tasks.isdisjoint(encoded(rows))
 
 
+@pytest.mark.long
 def test_another_process_builds_the_same_bytes(embedded, tmp_path):
     names = ["emoji", "letters", "photographs"]
     command = (

@@ -4,7 +4,7 @@ import socket
 
 import httpx2
 from huggingface_hub.errors import HfHubHTTPError
-from support.launch import python
+from support.forkserver import forked
 
 from mulki_hf.hub.faults import explain, may_pass
 
@@ -37,5 +37,5 @@ for url in ("http://127.0.0.1:9", sys.argv[1]):
         print(type(error).__name__)
 """
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        done = python(script, address, env=hub_env, cwd=tmp_path)
+        done = forked("-c", script, address, env=hub_env, cwd=tmp_path)
     assert done.stdout.split() == ["ConnectError", "ReadTimeout"]

@@ -191,7 +191,9 @@ class TestAccumulation:
             {"bf16": True, "text_chunk": 3},
             {"cache_teachers": False, "eval_strategy": "steps", "eval_steps": 1},
             {"lora_r": 2, "cache_teachers": False},
-            {"torch_compile": True, "torch_compile_backend": "aot_eager", "max_steps": 1},
+            pytest.param(
+                {"torch_compile": True, "torch_compile_backend": "aot_eager", "max_steps": 1}, marks=pytest.mark.long
+            ),
         ],
         ids=lambda settings: "-".join(settings) or "plain",
     )

@@ -29,9 +29,8 @@ def method(monkeypatch, path: str, needs: set[str]) -> None:
 
 def trainer(make_args, processor, **kwargs) -> MulKITrainer:
     models = {"original_model": tiny_model(1), "previous_model": tiny_model(2)}
-    return MulKITrainer(
-        tiny_model(), make_args(method="reads", **kwargs.pop("args", {})), tiny_task(), processor, **models, **kwargs
-    )
+    args, task = make_args(method="reads", **kwargs.pop("args", {})), tiny_task(per_class=2)
+    return MulKITrainer(tiny_model(), args, task, processor, **models, **kwargs)
 
 
 @pytest.fixture

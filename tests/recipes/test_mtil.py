@@ -80,6 +80,7 @@ def reads(name: str) -> tuple:
     return (stream.model_name_or_path, *beside, *sorted(str(task["dataset"]) for task in stream.tasks))
 
 
+@pytest.mark.long
 def test_what_they_read_is_there(hub):
     """Each recipe is parsed strictly; of those that read the same one is tried. Prompts fit."""
     with connected(hub):
@@ -175,7 +176,7 @@ def test_select_and_distill_counts_its_steps():
             assert task.settings == {"max_steps": min(10 * epoch, max(2 * epoch, 1000))}, task.name
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["mulki", *(pytest.param(name, marks=pytest.mark.long) for name in METHODS[1:])])
 def test_order_1_shortened(hub, method, tmp_path, capsys):
     """A smoke run of all eleven tasks, as one is typed; results and card say that it is no benchmark's."""
     options = [*SMALL, *reference(method), "--max_steps", "2", "--per_device_train_batch_size", "8"]

@@ -26,6 +26,7 @@ from mulki_hf.config.recipes import decisive
 from mulki_hf.results import StreamResults
 
 
+@pytest.mark.long
 class TestReally:
     """Streams that are learned, as a person does it."""
 

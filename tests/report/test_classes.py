@@ -47,7 +47,7 @@ def test_files(tmp_path):
 
 
 class TestPicture:
-    @pytest.mark.parametrize("size", [1, 3, 100, 400])
+    @pytest.mark.parametrize("size", [1, 3, 40, pytest.param(400, marks=pytest.mark.long)])
     def test_of_few_and_of_many_classes(self, tmp_path, size):
         names = [f"class number {number}" for number in range(size)]
         counts = [[int(i == j) * 9 + (j == size) for j in range(size + 1)] for i in range(size)]

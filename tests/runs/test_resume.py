@@ -41,7 +41,7 @@ def whole(tmp_path_factory, tasks_files):
 
 class TestResume:
     # Four steps; the crash after the last one is a crash during the evaluation that follows.
-    @pytest.mark.parametrize("step", [1, 3, 4])
+    @pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.long), 3, 4])
     def test_resumed_equals_uninterrupted(self, stream_yaml, whole, tmp_path, step):
         config = stream_yaml(**CONNECTED)
         interrupted(config, step)
@@ -56,7 +56,9 @@ class TestResume:
         results = [json.loads((run / "results.json").read_text()) for run in runs]
         assert results[0]["accuracy"] == results[1]["accuracy"]
 
-    @pytest.mark.parametrize("lora", [{}, {"lora_r": 2}], ids=["full", "LoRA"])
+    @pytest.mark.parametrize(
+        "lora", [pytest.param({}, id="full", marks=pytest.mark.long), pytest.param({"lora_r": 2}, id="LoRA")]
+    )
     def test_a_run_that_an_older_version_began(self, stream_yaml, tmp_path, lora):
         """Its results know neither of settings that came later nor of what cards say."""
         config = stream_yaml(**CONNECTED, **lora)
@@ -83,9 +85,16 @@ class TestResume:
         main(["--config", str(config), "--resume"])
         assert len(json.loads((tmp_path / "out/results.json").read_text())["accuracy"]) == 2
 
-    @pytest.mark.parametrize("lora", [{}, {"lora_r": 2}], ids=["full", "LoRA"])
-    @pytest.mark.parametrize("lost", ["weight_average", "*model.safetensors"])
-    def test_a_checkpoint_without_weights_or_average_is_passed_over(self, stream_yaml, tmp_path, caplog, lora, lost):
+    @pytest.mark.parametrize(
+        ("lost", "lora"),
+        [
+            ("weight_average", {}),
+            ("*model.safetensors", {"lora_r": 2}),
+            pytest.param("weight_average", {"lora_r": 2}, marks=pytest.mark.long),
+            pytest.param("*model.safetensors", {}, marks=pytest.mark.long),
+        ],
+    )
+    def test_a_checkpoint_without_weights_or_average_is_passed_over(self, stream_yaml, tmp_path, caplog, lost, lora):
         config = stream_yaml(average_every=1, save_steps=1, **lora)
         interrupted(config, 3)
         newest = tmp_path / "out/unfinished/task2-shapes/checkpoint-2"

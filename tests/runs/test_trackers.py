@@ -2,12 +2,11 @@
 
 import json
 import os
-import sys
 from typing import ClassVar
 
 import pytest
+from support.forkserver import forked
 from support.interrupt import interrupted
-from support.launch import python, run
 from support.results import empty_results
 from support.tiny import tiny_model
 from support.training import trainer_of
@@ -104,14 +103,15 @@ def test_any_tracker_begins_and_ends_with_the_stream(stream_yaml, monkeypatch):
     assert heard[0][0] == 0 and heard[-2][0] == 8 and heard[-1][0::2] == ("end", "CLIPModel")
 
 
+@pytest.mark.long
 def test_trackio(stream_yaml, tmp_path):
     """In a process of its own: where it writes is decided as it is imported."""
     config = stream_yaml(report_to="trackio", logging_steps=1, project="tiny", run_name="once")
     env = os.environ | {"TRACKIO_DIR": str(tmp_path / "trackio")}
-    run(sys.executable, "-m", "mulki_hf.train", "--config", config, env=env)
+    forked("-m", "mulki_hf.train", "--config", config, env=env)
     script = "import json, trackio\nfrom trackio.sqlite_storage import SQLiteStorage as S\n"
     script += "print(json.dumps({name: S.get_logs('tiny', name) for name in S.get_runs('tiny')}))"
-    (logs,) = json.loads(python(script, env=env).stdout.splitlines()[-1]).values()
+    (logs,) = json.loads(forked("-c", script, env=env).stdout.splitlines()[-1]).values()
     results = StreamResults.load(tmp_path / "out")
     rows = [log for log in logs if "eval/stream/accuracy/shapes" in log]
     told = [(log["train/global_step"], log["eval/stream/accuracy/shapes"]) for log in rows]

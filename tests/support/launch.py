@@ -1,4 +1,4 @@
-"""How commands are started: as users do, in subprocesses, and on several ranks."""
+"""How commands are started: in processes of their own, as users do or forked, and on several ranks."""
 
 import os
 import socket
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.forkserver import forked, start
 
 from mulki_hf.train import main
 
@@ -22,7 +23,7 @@ def free_port() -> int:
 
 
 def run(*words, env=None, cwd=None, status: int = 0) -> subprocess.CompletedProcess:
-    """A command that has to end with `status`."""
+    """A command that has to end with `status`, as users start it: for what only a new interpreter shows."""
     done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=240, env=env, cwd=cwd)
     assert done.returncode == status, done.stdout + done.stderr
     return done
@@ -34,13 +35,13 @@ def python(script: str, *words, **kwargs) -> subprocess.CompletedProcess:
 
 
 def train(*options, **kwargs) -> subprocess.CompletedProcess:
-    """`mulki_hf.train` with the recipe `stream.yaml` of the working directory."""
-    return run(sys.executable, "-m", "mulki_hf.train", "--config", "stream.yaml", *options, **kwargs)
+    """`mulki_hf.train` with the recipe `stream.yaml` of the working directory, [`forked`]."""
+    return forked("-m", "mulki_hf.train", "--config", "stream.yaml", *options, **kwargs)
 
 
 def push(*options, **kwargs) -> subprocess.CompletedProcess:
-    """`mulki_hf.push`."""
-    return run(sys.executable, "-m", "mulki_hf.push", *options, **kwargs)
+    """`mulki_hf.push`, [`forked`]."""
+    return forked("-m", "mulki_hf.push", *options, **kwargs)
 
 
 def launch(config: Path, output: Path, *options, processes: int = 1, env=None, cwd=None) -> str:
@@ -54,10 +55,7 @@ def launch(config: Path, output: Path, *options, processes: int = 1, env=None, c
 
 
 def two_ranks(config: Path, output: Path, *options, env=None, cwd=None, status: int = 0) -> str:
-    """`mulki_hf.train` on two gloo ranks, started as torchrun would but without a third interpreter.
-
-    Both have to end with `status`. Returns what the main process printed.
-    """
+    """`mulki_hf.train` on two gloo ranks, which both have to end with `status`; what the main process printed."""
     command = ["-m", "mulki_hf.train", "--config", config, "--output_dir", output, *options]
     printed = ranks(command, output, env, cwd, status)[0]
     assert status or "on 2 process(es)" in printed
@@ -65,18 +63,21 @@ def two_ranks(config: Path, output: Path, *options, env=None, cwd=None, status: 
 
 
 def ranks(command: list, output: Path, env=None, cwd=None, status: int = 0) -> list[str]:
-    """A Python command on two gloo ranks, which have to end with `status`; what they printed goes beside `output`."""
+    """A Python command on two gloo ranks, as torchrun would start it, but forked.
+
+    Both have to end with `status`; what they printed goes beside `output`.
+    """
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    command = [sys.executable, *map(str, command)]
     logs = [output.with_name(f"{output.name}-rank{rank}.txt") for rank in range(2)]
     started = []
     for rank, log in enumerate(logs):
         own = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank), "ACCELERATE_USE_CPU": "true"}
-        with log.open("w") as file:
-            streams = {"stdout": file, "stderr": subprocess.STDOUT}
-            started.append(subprocess.Popen(command, **streams, env=(env or os.environ) | own, cwd=cwd))
+        log.unlink(missing_ok=True)
+        started.append(start(command, log, log, {**(env or os.environ)} | own, cwd))
     try:
-        stopped = [rank.wait(timeout=300) for rank in started]
+        for rank in started:
+            rank.join(timeout=300)
+        stopped = [rank.exitcode for rank in started]
     finally:
         for rank in started:
             rank.kill()

@@ -1,5 +1,8 @@
 """A tiny CLIP, tiny tasks and their recipe, made in code."""
 
+from copy import copy, deepcopy
+from functools import cache
+
 import numpy as np
 import torch
 import yaml
@@ -30,14 +33,21 @@ def tiny_processor() -> CLIPProcessor:
 
 
 def tiny_model(seed: int = 0, **text_config) -> CLIPModel:
+    """One of its own; random numbers go on behind those of its weights."""
+    model, state = _made(seed, *sorted(text_config.items()))
+    torch.set_rng_state(state)
+    return deepcopy(model)
+
+
+@cache
+def _made(seed: int, *text_config: tuple) -> tuple[CLIPModel, torch.Tensor]:
     tokenizer = tiny_tokenizer()
     layers = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    text = layers | ids | {"pad_token_id": tokenizer.pad_token_id, "vocab_size": len(tokenizer)} | text_config
+    text = layers | ids | {"pad_token_id": tokenizer.pad_token_id, "vocab_size": len(tokenizer)} | dict(text_config)
     torch.manual_seed(seed)
-    return CLIPModel(
-        CLIPConfig(text_config=text, vision_config=layers | {"image_size": 16, "patch_size": 8}, projection_dim=24)
-    )
+    config = CLIPConfig(text_config=text, vision_config=layers | {"image_size": 16, "patch_size": 8}, projection_dim=24)
+    return CLIPModel(config), torch.get_rng_state()
 
 
 def picture(colour: tuple[int, int, int], shape: int, rng: np.random.Generator) -> PILImage.Image:
@@ -54,6 +64,11 @@ def picture(colour: tuple[int, int, int], shape: int, rng: np.random.Generator) 
 
 def rows(names: list[str], per_class: int, seed: int) -> Dataset:
     """`per_class` noisy pictures of every class; a name is a colour or a shape."""
+    return copy(_drawn(tuple(names), per_class, seed))
+
+
+@cache
+def _drawn(names: tuple[str, ...], per_class: int, seed: int) -> Dataset:
     rng = np.random.default_rng(seed)
     examples = {"image": [], "label": []}
     for _ in range(per_class):
@@ -61,7 +76,7 @@ def rows(names: list[str], per_class: int, seed: int) -> Dataset:
             colour = COLOURS.get(name, (200, 200, 60))
             examples["image"].append(picture(colour, SHAPES.get(name, 0), rng))
             examples["label"].append(label)
-    return Dataset.from_dict(examples, features=Features({"image": Image(), "label": ClassLabel(names=names)}))
+    return Dataset.from_dict(examples, features=Features({"image": Image(), "label": ClassLabel(names=[*names])}))
 
 
 def tiny_task(
