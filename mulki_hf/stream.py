@@ -96,7 +96,7 @@ class Stream:
         # Where the models of finished tasks are; of what is taken up from the Hub, earlier ones stay there.
         place = {"repository": earlier.source} if earlier.source else {"folder": self.folder.path}
         self.run = Run(earlier.source or str(self.folder.path), results, token=config.hub_token, **place)
-        self.trackers = Trackers(config.output_dir)
+        self.trackers = Trackers(self.folder.path)
         self.progress = Progress(config, accelerator, self.curriculum, tasks, results, stream.fill_rows)
         self._original: CLIPModel | None = original
         self._evaluator: StreamEvaluator | None = None

@@ -33,7 +33,9 @@ def check_output(output: Path) -> None:
         raise ConfigurationError(
             f"output_dir must take at most {MAX_PATH - WITHIN} bytes as a whole path, got {size}: {shown(str(path))}"
         )
-    there = next(folder for folder in (path, *path.parents) if os.path.exists(folder))
+    there = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
+    if not os.path.exists(there):
+        raise ConfigurationError(f"output_dir {shown(str(output))}: {shown(str(there))} is a link that leads nowhere")
     if not there.is_dir():
         raise ConfigurationError(f"output_dir {shown(str(output))}: {shown(str(there))} is a file, not a folder")
     if not os.access(there, os.W_OK | os.X_OK):

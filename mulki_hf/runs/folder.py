@@ -41,7 +41,8 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path, accelerator: Accelerator):
-        self.path = Path(path)
+        # Whoever changes the working directory meanwhile, a callback or a tracker, moves no file.
+        self.path = Path(os.path.abspath(path))
         self.accelerator = accelerator
         self.lock = FolderLock(self.path / UNFINISHED)
 
