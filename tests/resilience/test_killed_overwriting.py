@@ -12,9 +12,9 @@ pytestmark = pytest.mark.long
 FOLDER, UNLINK = "mulki_hf.runs.folder.RunFolder", "pathlib.Path.unlink"
 BEFORE = Phase(f"{FOLDER}.clear")
 PHASES = {
-    "a task's folder is half gone": Phase("shutil.rmtree", "torn", of="out/task1-colours"),
-    "the folders are gone": Phase(UNLINK, of="out/*.*"),
-    "the results are gone": Phase(UNLINK, "after", of="out/results.json"),
+    "a task's folder is half gone": Phase("shutil.rmtree", "torn", of="*out/task1-colours"),
+    "the folders are gone": Phase(UNLINK, of="*out/*.*"),
+    "the results are gone": Phase(UNLINK, "after", of="*out/results.json"),
     "in the first task": Phase("torch.optim.AdamW.step", nth=2),
 }
 

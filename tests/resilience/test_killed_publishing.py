@@ -15,7 +15,7 @@ PUSH = ["--push_to_hub", "--hub_model_id", "org/mulki"]
 PUSHING = {
     "the repositories are made": Phase(f"{OUTBOX}.prepare", "after"),
     "before a push is recorded": Phase(f"{OUTBOX}.send_in_background"),
-    "the record, torn": Phase("pathlib.Path.write_text", "torn", of="out/pushes.json.tmp"),
+    "the record, torn": Phase("pathlib.Path.write_text", "torn", of="*out/pushes.json.tmp"),
     "before the commit": Phase("huggingface_hub.HfApi.create_commit"),
     "after the commit, before the tag": Phase("huggingface_hub.HfApi.create_tag"),
     "after the tag, before the record": Phase("huggingface_hub.HfApi.create_tag", "after"),

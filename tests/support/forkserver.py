@@ -22,7 +22,8 @@ from typing import Any
 
 
 PRELOAD = (
-    "support.hub", "mulki_hf.stream", "mulki_hf.publish", "mulki_hf.preparing.looking", "mulki_hf.measuring",
+    "support.killing", "support.hub", "mulki_hf.stream", "mulki_hf.publish", "mulki_hf.preparing.looking",
+    "mulki_hf.measuring",
     "transformers.models.clip.modeling_clip", "transformers.models.clip.image_processing_pil_clip",
     "datasets.packaged_modules.parquet.parquet", "matplotlib.backends.backend_agg", "scipy.io",
 )  # fmt: skip

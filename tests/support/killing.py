@@ -2,20 +2,18 @@
 
 import gc
 import json
-import multiprocessing
 import os
 import re
 import signal
 import socket
-import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
-# What a run imports on its way; the server, from which each run is forked, has it all before.
+# What a run imports on its way; the server, from which each run is forked, has this module.
 from PIL import Image
+from support.forkserver import server
 from support.hub import connected
 from support.moments import OUT, Moments, Phase
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
@@ -109,7 +107,7 @@ class Victim:
             logs.append(self.place / f"try{self.tries}-rank{rank}.txt")
             own = arm if rank == armed else None
             args = (str(self.place), argv, str(logs[-1]), env, self.hub is not None, own)
-            started.append(_server().Process(target=_run, args=args))
+            started.append(server().Process(target=_run, args=args))
             started[-1].start()
         try:
             for process in started:
@@ -121,19 +119,6 @@ class Victim:
         printed = "\n".join(log.read_text() for log in logs if log.exists())
         assert None not in statuses, f"hangs: {printed}"
         return statuses, printed
-
-
-def _server() -> Any:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    before = os.environ.get("PYTHONPATH")
-    # The server does not hear of this process's path before it imports.
-    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
-    try:
-        forkserver.ensure_running()
-    finally:
-        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
-    return context
 
 
 def contents(out: Path) -> dict[str, Any]:
