@@ -97,7 +97,7 @@ class Odd(TrainerCallback):
 
         class Factored:
             factor = 1.0
-            needs, average_every = objective.needs, objective.average_every
+            needs, average_every, relates_images = objective.needs, objective.average_every, objective.relates_images
             needs_prototypes = objective.needs_prototypes
 
             def __call__(self, batch):
