@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from transformers import CLIPModel, CLIPProcessor, Trainer, TrainerState, default_data_collator
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import EvalPrediction, TrainOutput, rotate_checkpoints
+from transformers.trainer_utils import EvalPrediction, TrainOutput
 
 from .adaptation import Adaptation, adapt
 from .adaptation.adapters import both_towers
@@ -30,13 +30,11 @@ from .data.reference import collate
 from .data.tables import ArrayCache
 from .data.task import Task, check_dataset, check_evaluation
 from .data.workers import outlives_a_signal
-from .durable import remove
 from .errors import ConfigurationError
 from .features.across_ranks import of_all_ranks
 from .features.prompt_banks import prompt_banks
 from .features.task_features import TaskFeatures
 from .finite import FiniteWatch, LeftOut
-from .manifest import write_manifest
 from .metrics import accuracy
 from .models.dual_encoders import fit_processor
 from .models.encoding import TrainedText
@@ -46,7 +44,7 @@ from .objectives.losses import class_logits, task_loss
 from .report.model_card import card_of_task
 from .results import StreamResults
 from .runs.callbacks import stopped_early
-from .runs.checkpoints import chosen_checkpoint
+from .runs.checkpoints import chosen_checkpoint, whole_checkpoint
 from .runs.one_task import describe_task
 from .runs.steps import StepStop
 from .runs.stopping import DEFERRAL
@@ -435,28 +433,13 @@ class MulKITrainer(Trainer):
         self.watch.check_weights(trained, self.state.global_step)
 
     def _save_checkpoint(self, model, trial):
-        """`Trainer._save_checkpoint`; what it wrote counts from its manifest on, and older ones go after that."""
+        """`Trainer._save_checkpoint`, see [`whole_checkpoint`]."""
         self._check_weights()
-        checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        if self.args.should_save:
-            remove(checkpoint)  # of a run before this one, damaged or half written
-        self.accelerator.wait_for_everyone()
-        self.connections.save(checkpoint)
-        if self.args.should_save:
-            self.left_out.save(checkpoint)
-        limit, self.args.save_total_limit = self.args.save_total_limit, None
-        try:
+        with whole_checkpoint(self.args, self.state, self.accelerator.wait_for_everyone) as checkpoint:
+            self.connections.save(checkpoint)
+            if self.args.should_save:
+                self.left_out.save(checkpoint)
             super()._save_checkpoint(model, trial)
-        finally:
-            self.args.save_total_limit = limit
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            write_manifest(checkpoint)
-            rotate_checkpoints(
-                output_dir=self.args.output_dir,
-                save_total_limit=limit,
-                best_model_checkpoint=self.state.best_model_checkpoint,
-            )
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         super()._load_from_checkpoint(resume_from_checkpoint, model)

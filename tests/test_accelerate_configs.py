@@ -11,9 +11,16 @@ from accelerate.utils.launch import prepare_multi_gpu_env
 from support.launch import ACCELERATE, free_port
 
 from mulki_hf.resources import shipped_recipes
+from mulki_hf.train import main
 
 
 FILES = {path.stem: path for path in sorted(ACCELERATE.glob("*.yaml"))}
+
+REFUSED = {
+    "fsdp2": "asks for FSDP: .*get_input_embeddings.*0-D logit scale.*use DDP",
+    "deepspeed_zero2": "asks for DeepSpeed: its checkpoints are its own.*use DDP",
+}
+"""What can't be done yet, and what is said instead."""
 
 ADDRESS = ["--machine_rank", "1", "--main_process_ip", "10.0.0.1"]
 
@@ -26,7 +33,7 @@ def launched(name: str, *options: str):
 
 def test_every_file_is_described_and_none_is_a_recipe():
     readme = (ACCELERATE / "README.md").read_text()
-    assert FILES.keys() == {"one_gpu", "several_gpus", "several_nodes", "cpu_ranks"}
+    assert FILES.keys() == {"one_gpu", "several_gpus", "several_nodes", "cpu_ranks", *REFUSED}
     for path in FILES.values():
         assert f"| `{path.name}` |" in readme and path.read_text().startswith("# ")
     assert not any(name.startswith("accelerate") for name in shipped_recipes())
@@ -50,6 +57,18 @@ def test_torchrun_starts_a_rank_for_each_gpu(name, options, ranks_each, machines
     assert args.nproc_per_node == str(ranks_each) and env["ACCELERATE_MIXED_PRECISION"] == "no"
     if machines > 1:
         assert (args.nnodes, args.node_rank, args.rdzv_endpoint) == ("2", 1, f"10.0.0.1:{args.main_process_port}")
+
+
+@pytest.mark.parametrize(("name", "reason"), REFUSED.items())
+def test_what_can_not_be_done_is_refused_with_the_reason(name, reason, stream_yaml, tmp_path, monkeypatch):
+    """By what a launcher makes of the file; DeepSpeed's own needs DeepSpeed, which is not installed, and one switch."""
+    args = launched(name, "--main_process_port", "0")
+    env = prepare_multi_gpu_env(args) if args.use_fsdp else {"ACCELERATE_USE_DEEPSPEED": str(args.use_deepspeed)}
+    for switch in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"):
+        monkeypatch.setenv(switch, env.get(switch, "false"))
+    with pytest.raises(SystemExit, match=f"error: .*{reason}"):
+        main(["--config", str(stream_yaml())])
+    assert not (tmp_path / "out").exists()
 
 
 def test_one_gpu_needs_no_torchrun():

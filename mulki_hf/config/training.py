@@ -60,6 +60,13 @@ class TrainerArguments(TrainingArguments):
             "wise_ft, else 0)."
         },
     )
+    save_total_limit: int | None = field(
+        default=2,
+        metadata={
+            "help": "How many of Trainer's checkpoints stay inside a task: the last, to go on from, and the one "
+            "before it, should that be damaged. 0: all."
+        },
+    )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Must stay off: images become pixel values only as batches are made."}
     )

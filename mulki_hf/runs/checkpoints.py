@@ -4,8 +4,10 @@ import json
 import logging
 import re
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -13,10 +15,12 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 from transformers import TrainerState
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import safe_globals
+from transformers.trainer_utils import rotate_checkpoints
 
 from ..adaptation.averaging import MappedTensors, WeightAverage
+from ..durable import remove
 from ..errors import ConfigurationError
-from ..manifest import has_manifest, manifest_fault
+from ..manifest import has_manifest, manifest_fault, write_manifest
 from .sources import Run
 
 
@@ -51,6 +55,31 @@ def last_checkpoint(folder: str | Path, averaged: bool = False) -> str | None:
     if passed_over:
         logger.warning(f"{'; '.join(passed_over)}: there is no other checkpoint, so the task begins anew")
     return None
+
+
+@contextmanager
+def whole_checkpoint(args: Any, state: TrainerState, wait: Callable[[], None]) -> Iterator[Path]:
+    """A checkpoint that Trainer fills inside the block; it counts from its manifest on, and older ones go after that.
+
+    Args:
+        args: Trainer's, of this rank.
+        state ([`TrainerState`]): at the step that is saved.
+        wait: for all ranks, each of which writes its own part.
+    """
+    checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+    if args.should_save:
+        remove(checkpoint)  # of a run before this one, damaged or half written
+    wait()
+    # Trainer deletes older ones as soon as it has written, before this one is on the disk.
+    limit, args.save_total_limit = args.save_total_limit, None
+    try:
+        yield checkpoint
+    finally:
+        args.save_total_limit = limit
+    wait()
+    if args.should_save:
+        write_manifest(checkpoint)
+        rotate_checkpoints(args.output_dir, limit, state.best_model_checkpoint)
 
 
 def steps_of(folder: Path) -> dict[int, Path]:
