@@ -40,6 +40,7 @@ def one_pixel(results: Any, folder: Path) -> None:
 
 def _run(place: str, argv: list[str], log: str, env: dict[str, str], hub: bool, arm: Phase | Moments | None) -> None:
     gc.freeze()
+    multiprocessing.set_start_method("fork", force=True)  # as in any process; this one's workers would have a server
     os.chdir(place)
     for stream in (1, 2):
         os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), stream)
