@@ -1,8 +1,8 @@
 """Commands in processes of their own, without the seconds that imports take: a server did them once, and forks.
 
 What a command's environment decides as a library is imported is decided anew, as far as `connected` knows. What else
-an interpreter begins with (hash seed, switches, the modules that it has) is the server's, and a command can't start
-workers by a server of its own; for these see [`support.launch.run`].
+an interpreter begins with (hash seed, switches, the modules that it has) is the server's; for these see
+[`support.launch.run`].
 """
 
 import gc
@@ -69,6 +69,7 @@ def forked(*words, env=None, cwd=None, status: int = 0) -> CompletedProcess:
 
 def _become(words: list[str], out: str, err: str, env: dict[str, str], cwd: str) -> None:
     gc.freeze()
+    multiprocessing.set_start_method("fork", force=True)  # as in any process; this one's workers would have a server
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     # What was started behind a shell's `&` would pass on that it ignores Ctrl-C.

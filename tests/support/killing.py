@@ -2,6 +2,7 @@
 
 import gc
 import json
+import multiprocessing
 import os
 import re
 import signal
