@@ -211,7 +211,7 @@ class LeftOut:
             try:
                 content = json.loads(path.read_text(encoding="utf-8"))
                 self.count, self.in_a_row = int(content["count"]), int(content["in_a_row"])
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, OverflowError) as error:
                 raise ConfigurationError(f"{path} is damaged ({error}): choose another checkpoint") from error
 
 

@@ -39,18 +39,21 @@ def manifest_fault(folder: Path, under: str = "") -> str | None:
     try:
         files = json.loads(path.read_text(encoding="utf-8"))
         listed = {str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         return f"{path} is damaged ({' '.join(str(error).split())})"
     for name, (size, digest) in sorted(listed.items()):
         file = folder / name
         if not name.startswith(under) or not _inside(name):
             continue
-        if not file.is_file():
-            return f"{file} is missing"
-        if (found := file.stat().st_size) != size:
-            return f"{file} is damaged ({found} bytes in place of {size})"
-        if file_digest(file) != digest:
-            return f"{file} is damaged (its SHA-256 is not that of {MANIFEST})"
+        try:
+            if not file.is_file():
+                return f"{file} is missing"
+            if (found := file.stat().st_size) != size:
+                return f"{file} is damaged ({found} bytes in place of {size})"
+            if file_digest(file) != digest:
+                return f"{file} is damaged (its SHA-256 is not that of {MANIFEST})"
+        except OSError as error:  # a bad sector, or a name that no file has
+            return f"{file} is damaged ({error.strerror})"
     return None
 
 

@@ -45,7 +45,7 @@ from .runs.progress import Progress
 from .runs.provenance import library_versions, provenance
 from .runs.ranks import accelerator_of, main_process_first, on_main_process
 from .runs.records import encoder_record, look_up_licences, shareable_results
-from .runs.resume import Earlier, check_rows, find_earlier, start_results
+from .runs.resume import Earlier, check_rows, damaged_tasks, find_earlier, start_results
 from .runs.room import check_room, run_size
 from .runs.sources import Run
 from .runs.terminal import passing_bars, quieten
@@ -98,6 +98,7 @@ class Stream:
         self.run = Run(earlier.source or str(self.folder.path), results, token=config.hub_token, **place)
         self.trackers = Trackers(self.folder.path)
         self.progress = Progress(config, accelerator, self.curriculum, tasks, results, stream.fill_rows)
+        self.unlearned = 0  # finished tasks that are learned again, since their folders are damaged
         self._original: CLIPModel | None = original
         self._evaluator: StreamEvaluator | None = None
 
@@ -151,6 +152,10 @@ class Stream:
             check_task(task, processor, config)
         check_texts(reference.texts if reference else (), texts_given, processor)
         results = start_results(earlier, stream, config, tasks, reference)
+        look = partial(damaged_tasks, results, Path(config.output_dir))
+        unlearned = 0 if earlier.source else on_main_process(accelerator, look, share=True) or 0
+        for _ in range(unlearned):
+            results.unlearn_last()
         results.provenance = provenance(accelerator, argv, [config.hub_token, get_token()], config.method)
         results.versions = library_versions()
         original = load_finite(stream.model_name_or_path, stream.model_revision, pickled=stream.pickled_weights)
@@ -158,6 +163,7 @@ class Stream:
         adaptation_of(config).check(original, config, objective)
         accelerator.wait_for_everyone()
         life = cls(stream, config, accelerator, processor, tasks, reference, earlier, results, original, callbacks)
+        life.unlearned = unlearned
         if stream.fill_rows:
             life.on_main(lambda: check_rows(life.run))
         # What comes from the Hub takes the place of the last finished task.
@@ -195,7 +201,7 @@ class Stream:
                 yield
         except BaseException as error:
             # Also of what a library's clean-up made of an interruption.
-            with suppress(ConfigurationError):
+            with suppress(ConfigurationError, OSError):
                 error.add_note(standing(self.folder.path))
             raise
         finally:
@@ -209,6 +215,8 @@ class Stream:
         self.folder.take(self.earlier.found)
         if self.earlier.clear:
             self.folder.clear()
+        elif self.unlearned:
+            self.results.save(self.folder.path)
         self.folder.clear_leftovers(self.results.stage_names, self.results.finished, self.results.protocols)
         if source is not None and checkpoint is not None:
             self.folder.take_up(checkpoint, self.results, source)

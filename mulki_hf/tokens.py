@@ -21,8 +21,14 @@ WARNING = (
 _SECRET = re.compile(r"\bhf_[A-Za-z0-9]{16,}|(?<=://)[^\s/@]+(?=@)")
 
 
+_GIVEN: set[str] = set()
+"""Tokens that this process was given, of whatever form."""
+
+
 def without_tokens(text: str) -> str:
     """`text` without tokens, and without the name and password of an address."""
+    for token in _GIVEN:
+        text = text.replace(token, "...")
     return _SECRET.sub("...", text)
 
 
@@ -34,6 +40,8 @@ def hide_tokens() -> None:
     tokens = [given if equals else after for (name, equals, given), after in words if name in OPTIONS]
     for token in filter(None, tokens):
         overwrite_argument(os.fsencode(token))
+    # Short ones could be words of any text.
+    _GIVEN.update(token for token in (*tokens, os.environ.get("HF_TOKEN")) if token and len(token) >= 8)
     if tokens and os.environ.get("RANK", "0") == "0":
         print(WARNING, file=sys.stderr)
 

@@ -198,7 +198,7 @@ class ArrayCache:
         if self.accelerator.is_local_main_process:
             try:
                 rows = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
-                reserve(partial, size)
+                reserve(partial, partial.stat().st_size)
             except OSError as error:
                 partial.unlink(missing_ok=True)
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

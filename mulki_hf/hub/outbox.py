@@ -16,7 +16,7 @@ from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, constants, get
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import disable_progress_bars, validate_repo_id
 
-from ..durable import write_text
+from ..durable import TEMPORARY, write_text
 from ..errors import ConfigurationError, PushError
 from ..manifest import manifest_fault
 from .faults import bound_waiting, explain, hide_signatures, retried
@@ -242,7 +242,7 @@ class Outbox:
 
     def _upload(self, push: Push) -> tuple[str, str]:
         folder = self.output_dir / push.folder
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != TEMPORARY)
         if not files:
             raise FileNotFoundError(f"no files in {push.folder}")
         task, _, artefact = push.folder.partition("/")

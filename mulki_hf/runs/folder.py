@@ -332,8 +332,9 @@ def standing(path: Path) -> str:
         return f"the evaluation in {path} is finished"
     line = f"{done} of {len(names)} tasks {'is' if done == 1 else 'are'} finished in {path}"
     if done < len(names):
-        checkpoint = last_checkpoint(path / UNFINISHED / task_folder(path, names, done).name)
-        name = Path(checkpoint).name if checkpoint else ""
+        # Looked at more closely when it is gone on from.
+        steps = steps_of(path / UNFINISHED / task_folder(path, names, done).name).values()
+        name = next((place.name for place in reversed(steps) if has_manifest(place)), "")
         step = f"is at step {name.rpartition('-')[2]} ({name})" if name else "begins anew"
         line += f", task {done + 1} {step}"
     return f"{line}; go on with --resume"

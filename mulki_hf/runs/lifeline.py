@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from ..errors import ConfigurationError, PushError, RankError, TrainingError
+from ..tokens import without_tokens
 from .ranks import patient_group, several
 from .stopping import STATUSES, Stopped, leave
 
@@ -93,7 +94,7 @@ class Lifeline:
         # A collective of the device may never return, and an upload may take its time.
         if not self._over.wait(LEAVING):
             if self.heard.status not in STATUSES:
-                print(f"error: {self.heard.text}", file=sys.stderr)
+                print(f"error: {without_tokens(self.heard.text)}", file=sys.stderr)
             leave(self.heard.status)
 
     def _say(self, end: End) -> None:
@@ -130,9 +131,12 @@ class Lifeline:
             return error
         if error is None:
             self._over.set()
-            self._say(End(self._rank, 0))
+            if self._rank:  # the main one has work of its own in the end
+                self._hears.wait()
+            if self.heard is None or not self.heard.status:
+                self._say(End(self._rank, 0))
             self._hears.wait()
-            return None
+            return self.heard.error() if self.heard is not None and self.heard.status else None
         if isinstance(error, Stopped) and error.together:
             self.tell(error)
             if self._rank:
@@ -172,7 +176,9 @@ def lifeline() -> Iterator[Lifeline]:
             raise
         raise told from error
     else:
-        line.close(None)
+        told = line.close(None)
+        if told is not None:
+            raise told
 
 
 def _of_connections(error: BaseException | None) -> bool:

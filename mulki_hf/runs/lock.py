@@ -4,15 +4,18 @@ import errno
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 from ..errors import ConfigurationError
+from .stopping import leave
 
 
 logger = logging.getLogger(__name__)
@@ -45,7 +48,9 @@ class Holder:
         try:
             # Opened: network file systems look then whether what they remember of a file is still so.
             with (folder / HOLDER).open(encoding="utf-8") as file:
-                return cls(file.read(), os.fstat(file.fileno()).st_mtime_ns)
+                # An empty one is what a power cut leaves.
+                text = file.read()
+                return cls(text, os.fstat(file.fileno()).st_mtime_ns) if text.strip("\0 ") else None
         except (OSError, UnicodeDecodeError):
             return None
 
@@ -56,14 +61,11 @@ class Holder:
 
     @property
     def runs(self) -> bool:
-        """Of one of this machine: whether it is there."""
+        """Of one of this machine: whether it is there; a process of its number that began later is another one."""
         try:
-            os.kill(int(self.text.split()[1]), 0)
-        except (ProcessLookupError, ValueError, IndexError, OverflowError):
+            return psutil.Process(int(self.text.split()[1])).create_time() <= self.beat / 1e9
+        except (psutil.Error, ValueError, IndexError, OverflowError):
             return False
-        except PermissionError:
-            return True
-        return True
 
 
 class FolderLock:
@@ -82,6 +84,7 @@ class FolderLock:
         self.folder = folder
         self._held: FileLock | None = None
         self._over: threading.Event | None = None
+        self._text = ""
 
     def take(self) -> None:
         """Take it without waiting, but for a holder on another machine.
@@ -104,18 +107,28 @@ class FolderLock:
 
     def _write(self) -> None:
         path, since = self.folder / HOLDER, time.strftime("%Y-%m-%d %H:%M")
+        self._text = f"process {os.getpid()} on {socket.gethostname()} since {since}"
         path.unlink(missing_ok=True)
         try:
-            # Of two that found nobody one comes first, also where there are no locks.
+            # Where there are no locks, one of two that come in the same moment may still delete what the other wrote.
             with path.open("x", encoding="utf-8") as file:
-                file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}")
+                file.write(self._text)
         except FileExistsError:
             raise in_use(self.folder) from None
 
     def _beat(self, over: threading.Event) -> None:
         while not over.wait(BEAT):
+            if self._taken_over:
+                # This process was frozen, or its disk was, for so long that another took it for dead.
+                print(f"error: {in_use(self.folder)}", file=sys.stderr)
+                leave(1)
             with suppress(OSError):  # the next one may be told
                 os.utime(self.folder / HOLDER)
+
+    @property
+    def _taken_over(self) -> bool:
+        holder = Holder.of(self.folder)
+        return holder is not None and holder.text != self._text
 
     def release(self) -> None:
         """Give it back, and leave nothing of it."""
@@ -123,7 +136,7 @@ class FolderLock:
             return
         self._over.set()
         with suppress(OSError):  # what else is there stays, and on a disk that takes no more so do these
-            for name in (HOLDER, LOCK):
+            for name in () if self._taken_over else (HOLDER, LOCK):
                 (self.folder / name).unlink(missing_ok=True)
             self.folder.rmdir()
         self._held.release(force=True)

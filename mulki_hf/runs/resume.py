@@ -129,28 +129,29 @@ def start_results(
     results.config |= {"tasks": settings["tasks"], "protocols": results.protocols}
     results.config |= {name: settings[name] for name in SHARES}
     describe_method(results)
-    if earlier.source is None:
-        check_last(results, Path(config.output_dir))
     return results
 
 
-def check_last(results: StreamResults, output: Path) -> None:
-    """Look whether the task that the next one starts from is whole; a damaged one is to be learned again.
+def damaged_tasks(results: StreamResults, output: Path) -> int:
+    """How many of the last finished tasks are damaged, and to be learned again before the stream goes on.
 
     Raises:
-        ConfigurationError: it is not there, or damaged where the one before it is not there either.
+        ConfigurationError: the task that the next one starts from is not there, or damaged where the one before it is
+            not there either.
     """
-    artefact = results.artefact.folder if results.artefact else None
-    while 0 < results.finished < len(results.learned):
+    artefact, damaged = results.artefact.folder if results.artefact else None, 0
+    while results.finished - damaged > 0 and results.finished < len(results.learned):
         last, *before = (
-            task_folder(output, results.stage_names, position) for position in reversed(range(results.finished))
+            task_folder(output, results.stage_names, position)
+            for position in reversed(range(results.finished - damaged))
         )
         fault = manifest_fault(last, f"{artefact}/" if artefact else "") if last.is_dir() else None
         if fault is None or (before and not before[0].is_dir()):
             check_finished(last, artefact)
-            return
-        logger.warning(f"{fault}: task {results.stage_names[results.finished - 1]!r} is learned again")
-        results.unlearn_last()
+            break
+        logger.warning(f"{fault}: task {last.name.partition('-')[2]!r} is learned again")
+        damaged += 1
+    return damaged
 
 
 def check_unchanged(

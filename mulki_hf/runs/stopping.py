@@ -129,7 +129,8 @@ class Stops:
         assert self.stop is not None
         if not self.raised:
             # PyTorch's handler would raise for workers that the signal ended, too, amid the clean-up.
-            self._before.setdefault(signal.SIGCHLD, signal.signal(signal.SIGCHLD, lambda *_: None))
+            if hasattr(signal, "SIGCHLD"):
+                self._before.setdefault(signal.SIGCHLD, signal.signal(signal.SIGCHLD, lambda *_: None))
             self.raised = True
         raise self.stop
 

@@ -141,6 +141,9 @@ class TestSharedDisk:
             (first.folder / "lock").touch()
             with pytest.raises(ConfigurationError, match=f"process {os.getpid()} on "):
                 refused()
+        # Who holds it died in a container, which counts from the same number when it starts again.
+        os.utime(first.folder / HOLDER, (1.0, 1.0))
+        check_free(first.folder)
         gone = subprocess.Popen([sys.executable, "-c", ""])
         gone.wait(timeout=30)
         (first.folder / HOLDER).write_text(f"process {gone.pid} on {socket.gethostname()} since 2026-01-02 03:04")
@@ -156,3 +159,25 @@ class TestSharedDisk:
         monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
         with pytest.raises(OSError, match="Read-only"):
             FolderLock(tmp_path).take()
+
+    def test_what_a_power_cut_leaves_is_nobody(self, tmp_path):
+        (tmp_path / HOLDER).touch()
+        lock = FolderLock(tmp_path)
+        lock.take()
+        lock.release()
+        assert not tmp_path.exists()
+
+    def test_one_that_was_taken_for_dead_ends_and_touches_nothing(self, tmp_path, monkeypatch, capsys):
+        """A machine that was frozen wakes up."""
+        left = []
+        monkeypatch.setattr("mulki_hf.runs.lock.BEAT", 0.05)
+        monkeypatch.setattr("mulki_hf.runs.lock.leave", left.append)
+        first = FolderLock(tmp_path)
+        first.take()
+        (tmp_path / HOLDER).write_text("process 1 on node9 since 2026-01-02 03:04")
+        until = time.monotonic() + 30
+        while not left and time.monotonic() < until:
+            time.sleep(0.02)
+        first.release()
+        assert left[0] == 1 and "a run is writing there (process 1 on node9" in capsys.readouterr().err
+        assert "node9" in (tmp_path / HOLDER).read_text()

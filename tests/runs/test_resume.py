@@ -346,8 +346,11 @@ class TestFinishedTasks:
         weights = tmp_path / "out/task1-colours" / name
         whole, results = weights.read_bytes(), json.loads((tmp_path / "out/results.json").read_text())
         weights.write_bytes(whole[:-100])
-        main(["--config", str(config), "--resume"])
+        interrupted(config, 1, "--resume", stage="task1")
         assert f"{weights} is damaged" in caplog.text and "task 'colours' is learned again" in caplog.text
+        assert json.loads((tmp_path / "out/results.json").read_text())["accuracy"] == []
+        shutil.rmtree(tmp_path / "out/task1-colours")  # as a kill may leave it, between the old folder and the new one
+        main(["--config", str(config), "--resume"])
         assert weights.read_bytes() == whole
         again = json.loads((tmp_path / "out/results.json").read_text())
         assert again["accuracy"][0] == results["accuracy"][0] and len(again["accuracy"]) == 2
