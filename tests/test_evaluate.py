@@ -369,7 +369,7 @@ class TestRefusals:
             (["RUN", "--checkpoint", "forms", "--confusion", "shapes"], "checkpoint 'forms': .* has last, zero-shot"),
             (["RUN", "--data_root", "x"], "data_root is for the tasks of a checkpoint on the Hub"),
             (["RUN", "--output_dir", "RUN"], "holds a run that was trained: an evaluation goes to a folder of its own"),
-            (["RUN", "--output_dir", "taken"], "output_dir 'taken' holds 'mine.txt', which no evaluation wrote"),
+            (["RUN", "--output_dir", "taken"], "output_dir '.*taken' holds 'mine.txt', which no evaluation wrote"),
             (["RUN", "--output_dir", "taken/mine.txt"], "is a file, not a folder"),
             (["RUN", "--evaluate_on", "validation"], "task 'colours', .*the task has no validation_split"),
             (["clip-nano", "STREAM", "--config", "nothing"], "no file 'nothing', and no recipe of that name"),

@@ -81,6 +81,7 @@ class TestTraining:
         steps = [True, True, False, *[True] * 20]
         trainer.watch.see, trainer.objective = note, type("Broken", (), {"__call__": lambda _, b: with_nan(b)})()
         trainer.objective.needs, trainer.objective.average_every = objective.needs, 0
+        trainer.objective.relates_images = False
         return trainer, said
 
     def test_stops_at_the_next_log(self, make_args, processor):

@@ -235,7 +235,7 @@ class TestTraining:
         done = train(*TRAIN[2:], "--hub_retries", "0", env=stream.env, cwd=stream.place, status=1)
         assert done.stderr.splitlines()[-1] == (
             "error: 1 of 2 pushes pending (the checkpoints are complete on disk); "
-            "send with: python -m mulki_hf.push out"
+            f"send with: python -m mulki_hf.push {stream.out}"
         )
         assert json.loads((stream.out / "results.json").read_text())["metrics"]
         assert (stream.out / "task1-colours/model.safetensors").is_file()

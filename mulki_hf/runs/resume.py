@@ -4,6 +4,7 @@ import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from ..config import MulKIConfig, StreamConfig
@@ -17,7 +18,7 @@ from ..errors import ConfigurationError, shown
 from ..evaluation.protocols import PROTOCOLS
 from ..hub.fetch import fetch_file, pinned
 from ..manifest import manifest_fault
-from ..objectives import FORMER_SETTINGS, Objective, find_objective, objective_of
+from ..objectives import FORMER_SETTINGS, find_objective, objective_of
 from ..records import ReferenceRecord, TaskRecord
 from ..results import StreamResults, task_folder
 from .batches import PROCESSES, SHARES, check_batches
@@ -112,7 +113,7 @@ def start_results(
         base = describe_base(stream.model_name_or_path, stream.model_revision, config.license)
         return new_results(settings, tasks, base, images)
     records = [task_record(task) for task in tasks]
-    check_unchanged(results, earlier.source, settings, [task.name for task in tasks], objective_of(config))
+    check_unchanged(results, earlier.source, settings, [task.name for task in tasks])
     check_data(results, earlier.source, records[: len(results.tasks)], images)
     stale = [name for name, protocol in PROTOCOLS.items() if protocol.of_all_tasks and name in results.protocols]
     if len(records) > len(results.tasks) and results.finished and stale and not stream.fill_rows:
@@ -154,9 +155,7 @@ def damaged_tasks(results: StreamResults, output: Path) -> int:
     return damaged
 
 
-def check_unchanged(
-    results: StreamResults, source: str | None, settings: dict[str, Any], names: list[str], objective: Objective
-) -> None:
+def check_unchanged(results: StreamResults, source: str | None, settings: dict[str, Any], names: list[str]) -> None:
     """Raise `ConfigurationError` unless `results` are of this stream and, from the Hub, leave something to learn."""
     where = "resume_from_hub" if source else "resume"
     # What comes from the Hub was made shareable there.
@@ -173,7 +172,7 @@ def check_unchanged(
     batches = {PROCESSES: settings[PROCESSES]} | results.config
     shares: set[str] = set()
     if int(batches[PROCESSES]) != settings[PROCESSES]:
-        check_batches(batches, settings, objective, where)
+        check_batches(batches, settings, objective_of(SimpleNamespace(**settings)), where)
         shares = {*SHARES}
     if results.protocols[0] != settings["protocols"][0] or not {*settings["protocols"]} <= {*results.protocols}:
         raise ConfigurationError(

@@ -149,6 +149,7 @@ class TestTraining:
 
         trainer.objective = type("Second", (), {"__call__": lambda _, batch: second(batch)})()
         trainer.objective.needs, trainer.objective.average_every = objective.needs, 0
+        trainer.objective.relates_images = False
         trainer.train()
         assert trainer.left_out.count == 1 and len(calls) == 8
 

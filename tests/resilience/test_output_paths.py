@@ -31,6 +31,7 @@ PATHS = {
 def test_a_run_and_its_resumption(stream_yaml, tmp_path, monkeypatch, capsys, name):
     """Relative to the working directory; stopped in its second task, it goes on, and is then written over."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()  # that `..` can lead out of
     config, given = stream_yaml(output_dir=None, method="finetune"), PATHS[name]
     option = f"--output_dir={given}"
     # A file of its own would hide what the path means; these are given as people do.
