@@ -134,6 +134,7 @@ class TestAppended:
         main(["--config", str(config), "--output_dir", str(tmp_path / "whole")])
         assert kept(StreamResults.load(tmp_path / "out")) == kept(StreamResults.load(tmp_path / "whole"))
 
+    @pytest.mark.long
     @pytest.mark.xdist_group("ranks")
     def test_on_two_ranks(self, stream_yaml, tmp_path):
         config, out = stream_yaml(protocols=THREE, max_steps=2), tmp_path / "out"

@@ -125,6 +125,7 @@ def test_files_of_an_older_version(own_copy, folders, capsys):
     assert "| mulki | 2    |" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_needs_no_torch(folders):
     """Nor, for help, anything that takes time."""
     script = """

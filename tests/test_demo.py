@@ -123,6 +123,7 @@ class TestPage:
         assert "Drop a picture" in page.answer(None, ALL, "", "")
 
 
+@pytest.mark.long
 def test_clicked_through_in_a_browser(page, browser, photo):
     """A picture is dropped, class names are typed, an example is clicked; nothing is asked of another machine."""
     address = page.launch(server_name="127.0.0.1")

@@ -73,6 +73,7 @@ def test_one_process_through_accelerate(stream_yaml, tmp_path):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+@pytest.mark.long
 def test_two_ranks_equal_one_process_with_lora(stream_yaml, tmp_path, on_two_ranks):
     """With stage 4: both ranks sample, merge and cut the same. And with crops, which are a sample's, not a rank's."""
     config = stream_yaml(lora_r=2, average_every=1, merge_alpha=0.2, random_resized_crop=0.3)

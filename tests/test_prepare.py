@@ -134,6 +134,7 @@ class TestSound:
         assert re.search(r"(?m)^time +\d.* on 1 process\(es\), cpu: steps \d", printed)
         assert re.search(r"timed: a step of one \d", printed)
 
+    @pytest.mark.long
     def test_a_recipe_that_ships_needs_no_network(self, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
         prepare.main(["--config", "quickstart", "--use_cpu", "--method", "zero_shot"])
@@ -350,7 +351,7 @@ class TestEstimates:
     def test_checkpoints_of_epochs_are_as_many_as_the_task_has(self, write, look):
         """24 images, so that an epoch has six steps."""
         entries = {"a": {"dataset": "org/sound", "num_train_epochs": 5}, "b": "org/sound"}
-        wanted = {"method": "finetune", "save_strategy": "epoch"}
+        wanted = {"method": "finetune", "save_strategy": "epoch", "save_total_limit": 0}
         seen = look(write(entries, **wanted))
         assert [seen.steps(stage) for stage in seen.stages] == [30, 3]
         saves = {name: size / seen.disk["checkpoints of the tasks"] for name, size in seen.disk.items()}

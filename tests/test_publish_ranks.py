@@ -13,6 +13,7 @@ pytestmark = pytest.mark.xdist_group("ranks")
 PUSH = ["--push_to_hub", "--hub_model_id", "org/mulki"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("start", [two_ranks, pytest.param(partial(launch, processes=2), marks=pytest.mark.long)])
 def test_two_ranks_make_one_commit(stream, start):
     # Which is how the command knows that it was launched.

@@ -151,6 +151,7 @@ class TestStopped:
             main(["--config", str(config), "--resume"])
         return "checkpoint-" in went_on[0]
 
+    @pytest.mark.long
     def test_by_ctrl_c_while_another_wants_to_write(self, stream_yaml, tmp_path, capsys, monkeypatch):
         config = stream_yaml(**self.ENDLESS)
         with training(config) as (process, writer):

@@ -418,6 +418,7 @@ class TestTraining:
         for name, value in states[0].items():
             torch.testing.assert_close(value, states[1][name])
 
+    @pytest.mark.long
     def test_compiled_learns_the_same(self, make_args, processor):
         states = []
         for compiled in ({}, {"torch_compile": True, "torch_compile_backend": "aot_eager"}):

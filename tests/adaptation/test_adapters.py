@@ -141,6 +141,7 @@ def test_checkpoints_of_a_later_task_ask_no_hub(trained, lora_args, processor, m
     trainer_of(trained, lora_args(save_strategy="steps", save_steps=2), processor).train()
 
 
+@pytest.mark.long
 def test_fingerprint_is_the_same_in_every_process(first_task, tmp_path):
     merged_model(add_lora(tiny_model(), MulKIConfig(lora_r=2, use_cpu=True))).save_pretrained(tmp_path / "base")
     script = """

@@ -85,6 +85,7 @@ class TestTuners:
             ):
                 refused()
 
+    @pytest.mark.long
     def test_stream(self, stream_yaml, tmp_path, spec):
         """Two artefacts a task, cards, and a resumed run that equals the uninterrupted one."""
         adapter = tmp_path / "adapter.yaml"

@@ -124,6 +124,7 @@ class TestTable:
         self.fill(cache)
         assert torch.equal(torch.rand(3), expected)
 
+    @pytest.mark.long
     def test_workers_get_the_file_not_the_array(self, cache):
         table, _ = self.fill(cache, count=100_000)
         assert table.rows.nbytes > 500_000

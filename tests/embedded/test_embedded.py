@@ -83,6 +83,7 @@ def test_every_split_holds_the_classes_in_the_same_proportions(embedded, name):
     np.testing.assert_allclose(shares, [shares[0]] * len(shares), atol=0.005)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [*TASKS, "reference"])
 def test_no_picture_is_blank_or_twice_there(embedded, name):
     seen = set()

@@ -56,6 +56,7 @@ class TestTraining:
             )
         assert logged[0] == logged[1]
 
+    @pytest.mark.long
     def test_workers_that_are_spawned_bring_the_same(self, make_args):
         """As on macOS, and on Linux from Python 3.14: what a sample is made of is pickled."""
         features = self.trainer(make_args(method="snd", cache_images=True)).features

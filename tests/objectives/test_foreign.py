@@ -129,6 +129,7 @@ class TestAsDocumented:
         files = [out / "task2-shapes/model.safetensors" for out in (stream.out, further)]
         assert files[0].read_bytes() == files[1].read_bytes()
 
+    @pytest.mark.long
     @pytest.mark.xdist_group("ranks")
     def test_on_two_ranks(self, documented, stream_yaml):
         """Started in the module's folder, and nothing else is done to find it."""

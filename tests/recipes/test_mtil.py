@@ -176,6 +176,7 @@ def test_select_and_distill_counts_its_steps():
             assert task.settings == {"max_steps": min(10 * epoch, max(2 * epoch, 1000))}, task.name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["mulki", *(pytest.param(name, marks=pytest.mark.long) for name in METHODS[1:])])
 def test_order_1_shortened(hub, method, tmp_path, capsys):
     """A smoke run of all eleven tasks, as one is typed; results and card say that it is no benchmark's."""

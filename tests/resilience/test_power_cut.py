@@ -48,7 +48,7 @@ def test_what_counts_is_synced_before_it_does_and_its_name_after(whole, which):
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("seed", "which"), enumerate([("mulki", 2), ("lora", 3), ("finetune", 2), ("crops", 3), ("snd", 2)])
+    ("seed", "which"), [*enumerate([("mulki", 2), ("lora", 3), ("finetune", 2), ("crops", 3), ("snd", 2)])]
 )
 def test_at_a_random_moment_the_power_goes(whole, recipe, tmp_path, seed, which):
     """Every file that was not synced is empty."""

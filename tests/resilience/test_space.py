@@ -51,11 +51,11 @@ def peak_of(disk: SmallDisk, monkeypatch) -> list[int]:
         put(*args)
 
     def saved(self, *args):
-        rotated = "mulki_hf.trainer.rotate_checkpoints"
+        rotated = "mulki_hf.runs.checkpoints.rotate_checkpoints"
         with pytest.MonkeyPatch.context() as patch:
-            from mulki_hf.trainer import rotate_checkpoints
+            from mulki_hf.runs.checkpoints import rotate_checkpoints
 
-            patch.setattr(rotated, lambda **kwargs: look() or rotate_checkpoints(**kwargs))
+            patch.setattr(rotated, lambda *args: look() or rotate_checkpoints(*args))
             save(self, *args)
 
     monkeypatch.setattr(MulKITrainer, "__init__", made)

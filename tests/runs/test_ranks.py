@@ -47,6 +47,7 @@ except (RuntimeError, ZeroDivisionError) as error:
 """
 
 
+@pytest.mark.long
 def test_two_ranks_wait_for_one_beyond_the_time_out(tmp_path):
     """Its value, its cache and its errors reach the other."""
     main, other = ranks(["-c", PATIENT, tmp_path / "cache"], tmp_path / "patient")
