@@ -161,8 +161,8 @@ def _locked(lock: FileLock, folder: Path) -> bool:
         lock.acquire()
     except Timeout:
         raise in_use(folder) from None
-    except (OSError, NotImplementedError) as error:
-        if isinstance(error, OSError) and error.errno not in UNSUPPORTED:
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
             raise
         logger.warning(
             f"{str(folder.parent)!r} lies on a file system without locks ({error}): that no other run writes there is "
