@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,15 +58,28 @@ def disk_faults(output: str | Path, then: str | None = None) -> Iterator[None]:
         output: the run's folder.
         then (*optional*): how to go on once that is mended. Default: as the run in the folder stands.
     """
+
+    def fault_of(error: Exception) -> str | None:
+        # What training says of itself is said already.
+        fault = None if isinstance(error, TrainingError) else disk_fault(error, output)
+        return fault and f"{fault}: mend that"
+
+    with in_words(fault_of, output, then):
+        yield
+
+
+@contextmanager
+def in_words(fault_of: Callable[[Exception], str | None], output: str | Path, then: str | None) -> Iterator[None]:
+    """An error inside the block of which `fault_of` has words becomes a [`TrainingError`]; arguments as above."""
     try:
         yield
-    except (ConfigurationError, PushError, TrainingError):
+    except (ConfigurationError, PushError):
         raise  # said already
     except Exception as error:
-        fault = disk_fault(error, output)
+        fault = fault_of(error)
         if fault is None:
             raise
-        raise TrainingError(f"{fault}: mend that; {then or way_on(Path(output))}") from error
+        raise TrainingError(f"{fault}; {then or way_on(Path(output))}") from error
 
 
 def way_on(output: Path) -> str:

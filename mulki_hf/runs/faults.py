@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import ConfigurationError, PushError, TrainingError, UnreadableImage
-from .disk import way_on
+from ..errors import TrainingError, UnreadableImage
+from .disk import in_words
 
 
 SHARED = r"shared memory|unable to write to file </torch_|unable to (open|mmap) .*torch_"
@@ -23,15 +23,8 @@ def data_faults(output: str | Path, then: str | None = None) -> Iterator[None]:
         output: the run's folder.
         then (*optional*): how to go on once that is mended. Default: as the run in the folder stands.
     """
-    try:
+    with in_words(data_fault, output, then):
         yield
-    except (ConfigurationError, PushError):
-        raise  # said already
-    except Exception as error:
-        fault = data_fault(error)
-        if fault is None:
-            raise
-        raise TrainingError(f"{fault}; {then or way_on(Path(output))}") from error
 
 
 def data_fault(error: BaseException | None) -> str | None:

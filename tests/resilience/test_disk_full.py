@@ -10,6 +10,7 @@ from functools import partial
 
 import pytest
 from support.hub import connected, stream_and_hub
+from support.launch import told
 from support.mounts import small_disk
 
 from mulki_hf import MulKITrainer, StreamResults
@@ -60,15 +61,6 @@ def when(patch, owner, name: str, action: Callable[[], None], of: str = "task2",
         return method(self, *args, **kwargs)
 
     patch.setattr(owner, name, acted)
-
-
-def told(config, *options) -> str:
-    """The one line that the command ends with."""
-    with pytest.raises(SystemExit) as ended:
-        main(["--config", str(config), *options])
-    (line,) = str(ended.value).splitlines()
-    assert line.startswith("error: ")
-    return line
 
 
 # Where it happens, the settings, and how far the line says that the run has come. The bytes that are left go, one after

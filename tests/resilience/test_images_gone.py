@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from support.launch import told
 from support.tiny import COLOURS, SHAPES, picture, tiny_model, tiny_task
 from support.training import trainer_of
 from transformers import TrainerCallback
@@ -73,15 +74,6 @@ def after_step(monkeypatch, step, action):
         self.add_callback(AfterStep(step, action))
 
     monkeypatch.setattr(MulKITrainer, "__init__", made)
-
-
-def told(config, *options) -> str:
-    """The one line that the command ends with."""
-    with pytest.raises(SystemExit) as ended:
-        main(["--config", str(config), *options])
-    (line,) = str(ended.value).splitlines()
-    assert line.startswith("error: ")
-    return line
 
 
 @pytest.mark.parametrize(

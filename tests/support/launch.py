@@ -86,6 +86,15 @@ def ranks(command: list, output: Path, env=None, cwd=None, status: int = 0) -> l
     return printed
 
 
+def told(config: Path, *options: str) -> str:
+    """The one line that the command ends with."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--config", str(config), *options])
+    (line,) = str(ended.value).splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
 def refused(config: Path, tmp_path: Path, message: str) -> None:
     """The command ends with an error like `message` before it makes its output folder."""
     with pytest.raises(SystemExit, match=f"(?s)error: .*{message}"):
